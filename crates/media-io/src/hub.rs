@@ -1,0 +1,211 @@
+//! One stream, held once, read by many.
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use sightline_media::{
+    AccessUnit, StreamDescription,
+    ring::{Cursor, Limits, Read, Ring},
+};
+use tokio::sync::watch;
+
+/// State of a stream's source.
+#[derive(Debug, Clone, PartialEq)]
+pub enum SourceState {
+    /// Not connected yet, or lost; why, in words for the person.
+    Offline(String),
+    /// Giving media of this form.
+    Online(Arc<StreamDescription>),
+}
+
+impl SourceState {
+    /// The description, when online.
+    #[must_use]
+    pub const fn description(&self) -> Option<&Arc<StreamDescription>> {
+        match self {
+            Self::Online(description) => Some(description),
+            Self::Offline(_) => None,
+        }
+    }
+}
+
+/// What a reader gets from [`Reader::next`].
+#[derive(Debug, Clone)]
+pub enum Next {
+    /// The next unit.
+    Unit(Arc<AccessUnit>),
+    /// The reader was too slow and goes on at a keyframe; so many units were left out.
+    Skipped(u64),
+    /// The source went away, came back, or changed its form; the reader goes on at the next
+    /// keyframe.
+    State(SourceState),
+}
+
+struct Shared {
+    ring: Mutex<Ring>,
+    /// Rises with every unit and every change of `state`: the wake-up of readers.
+    newest: watch::Sender<u64>,
+    state: watch::Sender<SourceState>,
+    keyframe_wanted: tokio::sync::Notify,
+}
+
+/// Handle to a stream; cheap to clone.
+#[derive(Clone)]
+pub struct Hub {
+    shared: Arc<Shared>,
+}
+
+/// The one writer of a [`Hub`]. Dropping it takes the stream offline.
+pub struct Publisher {
+    shared: Arc<Shared>,
+}
+
+impl Hub {
+    /// A hub and its writer.
+    #[must_use]
+    pub fn new(limits: Limits) -> (Publisher, Self) {
+        let shared = Arc::new(Shared {
+            ring: Mutex::new(Ring::new(limits, true)),
+            newest: watch::Sender::new(0),
+            state: watch::Sender::new(SourceState::Offline("not connected yet".into())),
+            keyframe_wanted: tokio::sync::Notify::new(),
+        });
+        (Publisher { shared: Arc::clone(&shared) }, Self { shared })
+    }
+
+    /// The source's state now.
+    #[must_use]
+    pub fn state(&self) -> SourceState {
+        self.shared.state.borrow().clone()
+    }
+
+    /// Changes of the source's state.
+    #[must_use]
+    pub fn watch_state(&self) -> watch::Receiver<SourceState> {
+        self.shared.state.subscribe()
+    }
+
+    /// A reader that starts at the newest keyframe, at once if there is one.
+    #[must_use]
+    pub fn subscribe(&self) -> Reader {
+        // The receivers come first: what is pushed in between is seen twice rather than never.
+        let mut newest = self.shared.newest.subscribe();
+        newest.mark_changed();
+        let mut state = self.shared.state.subscribe();
+        state.borrow_and_update();
+        let cursor = self.shared.ring.lock().cursor();
+        Reader { shared: Arc::clone(&self.shared), cursor, newest, state }
+    }
+
+    /// Asks the source for a keyframe, where it can make one.
+    pub fn request_keyframe(&self) {
+        self.shared.keyframe_wanted.notify_one();
+    }
+
+    /// Bytes that the hub holds.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.shared.ring.lock().bytes()
+    }
+
+    /// Readers now.
+    #[must_use]
+    pub fn readers(&self) -> usize {
+        self.shared.newest.receiver_count()
+    }
+}
+
+impl Publisher {
+    /// The source is connected and gives this form of media.
+    pub fn online(&self, description: StreamDescription) {
+        let changed = self.shared.state.borrow().description().is_none_or(|d| **d != description);
+        if changed {
+            self.shared.ring.lock().clear(description.video.is_some());
+            self.shared.state.send_replace(SourceState::Online(Arc::new(description)));
+            self.shared.newest.send_modify(|n| *n += 1);
+        }
+    }
+
+    /// The source is gone; `reason` in words for the person.
+    pub fn offline(&self, reason: impl Into<String>) {
+        self.shared.state.send_replace(SourceState::Offline(reason.into()));
+        self.shared.newest.send_modify(|n| *n += 1);
+    }
+
+    /// Gives a unit to all readers.
+    pub fn publish(&self, unit: AccessUnit) {
+        self.shared.ring.lock().push(Arc::new(unit));
+        self.shared.newest.send_modify(|n| *n += 1);
+    }
+
+    /// Resolves when a reader wants a keyframe.
+    pub async fn keyframe_wanted(&self) {
+        self.shared.keyframe_wanted.notified().await;
+    }
+
+    /// A handle for readers.
+    #[must_use]
+    pub fn hub(&self) -> Hub {
+        Hub { shared: Arc::clone(&self.shared) }
+    }
+
+    /// Readers now; a source on demand may pause at zero.
+    #[must_use]
+    pub fn readers(&self) -> usize {
+        self.shared.newest.receiver_count()
+    }
+}
+
+impl Drop for Publisher {
+    fn drop(&mut self) {
+        self.offline("the source has ended");
+    }
+}
+
+/// One reader's place in a [`Hub`].
+pub struct Reader {
+    shared: Arc<Shared>,
+    cursor: Cursor,
+    newest: watch::Receiver<u64>,
+    state: watch::Receiver<SourceState>,
+}
+
+impl Reader {
+    /// The next thing, without waiting; `None` when there is nothing new.
+    pub fn try_next(&mut self) -> Option<Next> {
+        if self.state.has_changed().unwrap_or(false) {
+            let state = self.state.borrow_and_update().clone();
+            self.cursor = self.shared.ring.lock().cursor();
+            return Some(Next::State(state));
+        }
+        match self.shared.ring.lock().read(&mut self.cursor) {
+            Read::Unit(unit) => Some(Next::Unit(unit)),
+            Read::Skipped(count) => Some(Next::Skipped(count)),
+            Read::Empty => None,
+        }
+    }
+
+    /// The next thing. Cancel-safe.
+    pub async fn next(&mut self) -> Next {
+        loop {
+            // Seen before reading, so that a unit pushed meanwhile wakes the wait below.
+            self.newest.borrow_and_update();
+            if let Some(next) = self.try_next() {
+                return next;
+            }
+            // Cannot fail: this reader itself keeps the sender alive.
+            let _ = self.newest.changed().await;
+        }
+    }
+
+    /// Leaves out everything before the newest keyframe.
+    pub fn skip_to_newest_keyframe(&mut self) {
+        self.shared.ring.lock().skip_to_newest_keyframe(&mut self.cursor);
+    }
+
+    /// Units waiting to be read.
+    #[must_use]
+    pub fn behind(&self) -> u64 {
+        self.shared.ring.lock().behind(&self.cursor)
+    }
+}

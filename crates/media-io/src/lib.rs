@@ -1,0 +1,7 @@
+//! Sources and sinks of media, on tokio: what PU, NVR and MTU share.
+//!
+//! A source publishes into a [`hub::Hub`]; a sink reads from one. Data flows one way.
+
+pub mod camera;
+pub mod gate;
+pub mod hub;

@@ -1,0 +1,70 @@
+use bytes::Bytes;
+use sightline_model::UnixMicros;
+
+/// One coded picture, or one packet's worth of coded sound.
+#[derive(Debug, Clone)]
+pub enum AccessUnit {
+    /// A picture.
+    Video {
+        /// Presentation time on the track's clock ([`crate::VIDEO_CLOCK_HZ`]); never wraps, may
+        /// start anywhere.
+        timestamp: i64,
+        /// When its first packet entered the PU, or its picture was drawn.
+        captured_at: UnixMicros,
+        /// Whether decoding can start here.
+        keyframe: bool,
+        /// Whether no other picture refers to it (`nal_ref_idc` 0): it may be left out.
+        disposable: bool,
+        /// NAL units, each behind its length in four bytes, big-endian (as in fMP4). A keyframe
+        /// carries its parameter sets in front.
+        data: Bytes,
+        /// RTP payloads (RFC 6184 packetization-mode 1, RFC 7798), at most
+        /// [`crate::MAX_RTP_PAYLOAD`] bytes each; the last one gets the marker.
+        payloads: Vec<Bytes>,
+    },
+    /// A piece of sound; also its own RTP payload, except for AAC (RFC 3640 adds a header).
+    Audio {
+        /// On the track's clock ([`crate::AudioTrack::clock_hz`]); never wraps.
+        timestamp: i64,
+        /// When it entered the PU.
+        captured_at: UnixMicros,
+        /// The coded sound.
+        data: Bytes,
+    },
+}
+
+impl AccessUnit {
+    /// Whether a viewer may start with this unit.
+    #[must_use]
+    pub const fn is_keyframe(&self) -> bool {
+        matches!(self, Self::Video { keyframe: true, .. })
+    }
+
+    /// Whether it is a picture.
+    #[must_use]
+    pub const fn is_video(&self) -> bool {
+        matches!(self, Self::Video { .. })
+    }
+
+    /// Bytes that it holds in memory; payloads mostly share `data`.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Video { data, .. } | Self::Audio { data, .. } => data.len(),
+        }
+    }
+
+    /// Whether it holds nothing.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// When it entered the PU.
+    #[must_use]
+    pub const fn captured_at(&self) -> UnixMicros {
+        match self {
+            Self::Video { captured_at, .. } | Self::Audio { captured_at, .. } => *captured_at,
+        }
+    }
+}

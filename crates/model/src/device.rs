@@ -1,0 +1,143 @@
+//! Devices, their cameras, their presence, and what a user may do with them.
+
+use std::{collections::BTreeSet, fmt, str::FromStr};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{DomainName, InvalidValue, PuId};
+
+/// One camera behind a premises unit, counted from 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ChannelId(pub u16);
+
+impl fmt::Display for ChannelId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// A premises unit within its home domain.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct DeviceId {
+    /// The domain where the device is registered.
+    pub domain: DomainName,
+    /// The device itself.
+    pub pu: PuId,
+}
+
+/// One channel of one premises unit: what a user calls a camera. Text form `PU.CHANNEL`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct CameraId {
+    /// The device that the camera hangs on.
+    pub pu: PuId,
+    /// Which of its cameras.
+    pub channel: ChannelId,
+}
+
+impl fmt::Display for CameraId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.pu, self.channel)
+    }
+}
+
+impl FromStr for CameraId {
+    type Err = InvalidValue;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let wrong =
+            InvalidValue::new("camera id", "must be a device id, a dot and a channel number");
+        let (pu, channel) = text.split_once('.').ok_or_else(|| wrong.clone())?;
+        if channel.is_empty() || !channel.bytes().all(|b| b.is_ascii_digit()) {
+            return Err(wrong);
+        }
+        let channel = channel.parse().map_err(|_| wrong)?;
+        Ok(Self { pu: pu.parse()?, channel: ChannelId(channel) })
+    }
+}
+
+impl TryFrom<String> for CameraId {
+    type Error = InvalidValue;
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse()
+    }
+}
+
+impl From<CameraId> for String {
+    fn from(id: CameraId) -> String {
+        id.to_string()
+    }
+}
+
+/// Whether a unit can be reached (A7.2, "presence").
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Presence {
+    /// No SCU holds a lease for the unit.
+    Offline,
+    /// Registered, but its camera gives no picture.
+    Inactive,
+    /// Registered, and nobody is watching.
+    Online,
+    /// Registered and being watched.
+    Active,
+}
+
+/// One thing that a user may do with a camera.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Right {
+    /// Watch live.
+    View,
+    /// Hear the camera's microphone.
+    Listen,
+    /// Speak through the camera.
+    Talk,
+    /// Move and zoom.
+    Ptz,
+    /// Search and watch recordings.
+    Playback,
+    /// Change settings, share, release.
+    Manage,
+}
+
+/// What a user may do with a camera.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Rights(pub BTreeSet<Right>);
+
+impl Rights {
+    /// Everything: the rights of an owner.
+    #[must_use]
+    pub fn owner() -> Self {
+        use Right::{Listen, Manage, Playback, Ptz, Talk, View};
+        Self([View, Listen, Talk, Ptz, Playback, Manage].into())
+    }
+
+    /// Whether `right` is among them.
+    #[must_use]
+    pub fn allows(&self, right: Right) -> bool {
+        self.0.contains(&right)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn camera_id_has_one_spelling() {
+        let pu = "a".repeat(26);
+        let id: CameraId = format!("{pu}.3").parse().expect("valid");
+        assert_eq!(id.to_string(), format!("{pu}.3"));
+        for bad in [
+            format!("{pu}"),
+            format!("{pu}."),
+            format!("{pu}.+3"),
+            format!("{pu}.65536"),
+            ".1".into(),
+        ] {
+            assert!(bad.parse::<CameraId>().is_err(), "{bad:?} was taken");
+        }
+    }
+}

@@ -1,0 +1,336 @@
+//! Interface Cm, between CMU and CU (H.626.4 clause 9.10): bodies of the REST API under
+//! [`PREFIX`], and of its event stream. Paths and status codes are in the OpenAPI document that
+//! the CMU serves.
+
+use std::net::SocketAddr;
+
+use serde::{Deserialize, Serialize};
+use sightline_model::{
+    AudioCodec, CameraId, Capabilities, ClientId, DeviceId, MediaSessionId, PhoneNumber, Presence,
+    PuId, PublicKey, Rights, SessionToken, StreamInfo, UnixMicros, UserId,
+};
+
+/// Where the API lives.
+pub const PREFIX: &str = "/api/v1";
+
+/// `GET /info`: what a CU must know before anybody signs in.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Info {
+    /// The operator's name, for people.
+    pub operator: String,
+    /// The home domain.
+    pub domain: sightline_model::DomainName,
+    /// Version of the centre.
+    pub version: String,
+    /// Whether a new account waits for the operator.
+    pub approval: Approval,
+}
+
+/// How new subscriptions are approved (A6.1.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Approval {
+    /// At once.
+    Automatic,
+    /// By a person at the operator.
+    Operator,
+}
+
+/// `POST /sms-codes`: send a one-time code.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SmsCodeRequest {
+    /// Where to.
+    pub phone: PhoneNumber,
+}
+
+/// The code is on its way.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SmsCodeSent {
+    /// How long the code works.
+    pub expires_in_s: u32,
+    /// When another may be asked for.
+    pub retry_after_s: u32,
+}
+
+/// `POST /sessions`: sign in; the first time makes the account.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SignInRequest {
+    /// Whose account.
+    pub phone: PhoneNumber,
+    /// The code from the SMS.
+    pub code: String,
+    /// The client's own key; play tokens will be bound to it.
+    pub client_key: PublicKey,
+    /// What the person calls this client, such as "Chrome on Windows".
+    #[serde(default)]
+    pub client_name: String,
+    /// Where the refresh token goes: a cookie that scripts cannot read, or the body.
+    #[serde(default)]
+    pub refresh_in: RefreshIn,
+}
+
+/// Where a refresh token travels.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RefreshIn {
+    /// `HttpOnly`, `SameSite=Strict` cookie.
+    #[default]
+    Cookie,
+    /// JSON body, for programs.
+    Body,
+}
+
+/// `POST /sessions/refresh`; the body may be empty when a cookie is sent.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct RefreshRequest {
+    /// The refresh token, when it did not come in a cookie.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refresh_token: Option<SessionToken>,
+}
+
+/// Signed in.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SignedIn {
+    /// Bearer token for the API.
+    pub access_token: SessionToken,
+    /// How long it works.
+    pub expires_in_s: u32,
+    /// Only with [`RefreshIn::Body`]. Each use gives a new one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refresh_token: Option<SessionToken>,
+    /// Who.
+    pub user: User,
+    /// Which client.
+    pub client: ClientId,
+}
+
+/// `GET /me`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct User {
+    /// The account.
+    pub id: UserId,
+    /// The number with its middle hidden.
+    pub phone_masked: String,
+    /// Whether the operator has approved the subscription.
+    pub subscription: Subscription,
+    /// Whether the person works for the operator.
+    pub is_operator: bool,
+}
+
+/// State of an account (A6.1.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Subscription {
+    /// Waits for the operator.
+    Pending,
+    /// In use.
+    Active,
+    /// Refused or suspended by the operator.
+    Suspended,
+}
+
+/// `POST /bindings` (A8.2 step 1).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct BindRequest {
+    /// As typed or scanned.
+    pub claim_code: SessionToken,
+}
+
+/// A8.2 step 3.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Bound {
+    /// The device.
+    pub device: DeviceId,
+    /// Its cameras, now in the list.
+    pub cameras: Vec<Camera>,
+}
+
+/// `GET /cameras`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CameraList {
+    /// The caller's cameras, by name.
+    pub cameras: Vec<Camera>,
+}
+
+/// A camera as its user sees it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Camera {
+    /// Its id.
+    pub id: CameraId,
+    /// Its device.
+    pub device: DeviceId,
+    /// What the user calls it.
+    pub name: String,
+    /// Whether it can be watched.
+    pub presence: Presence,
+    /// Why not, in words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fault: Option<String>,
+    /// Its encodings.
+    pub streams: Vec<StreamInfo>,
+    /// Its microphone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub audio: Option<AudioCodec>,
+    /// The device's key, whose hash is the device id.
+    pub device_key: PublicKey,
+    /// What the caller may do with it.
+    pub rights: Rights,
+}
+
+/// `PATCH /cameras/{id}`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CameraChange {
+    /// New name, 1 to 64 characters.
+    pub name: String,
+}
+
+/// `POST /cameras/{id}/play` (A8.4 step 1).
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct PlayRequest {
+    /// What the CU can take.
+    #[serde(default)]
+    pub capabilities: Capabilities,
+    /// For which kind of player.
+    #[serde(default)]
+    pub player: Player,
+}
+
+/// Who will show the play token.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Player {
+    /// The CU itself, which proves its key (WebRTC, QUIC).
+    #[default]
+    Client,
+    /// Any RTSP player; the token is bound to the first address that shows it.
+    Rtsp,
+}
+
+/// A8.4 step 3.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PlayAnswer {
+    /// The session.
+    pub session: MediaSessionId,
+    /// The device.
+    pub device: DeviceId,
+    /// The camera.
+    pub camera: CameraId,
+    /// The play token.
+    pub token: SessionToken,
+    /// No new use after this.
+    pub expires_at: UnixMicros,
+    /// The device's key; compare it with what the QR code said.
+    pub device_key: PublicKey,
+    /// RTSP URLs with the token in them, best first.
+    pub rtsp_urls: Vec<SessionToken>,
+    /// Where the device answers RTSP inside QUIC, best first.
+    pub quic: Vec<SocketAddr>,
+    /// WebSocket of the SCU, for WebRTC.
+    pub signal_url: String,
+    /// STUN and TURN servers.
+    pub ice_servers: Vec<IceServer>,
+}
+
+/// As in the W3C's `RTCIceServer`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IceServer {
+    /// RFC 7064 and RFC 7065 URLs.
+    pub urls: Vec<String>,
+    /// Time-limited user name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub username: Option<String>,
+    /// Its password.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credential: Option<SessionToken>,
+}
+
+/// `GET /events`: server-sent events, each the JSON of one of these.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Event {
+    /// A camera's state has changed.
+    Camera {
+        /// As it is now.
+        camera: Box<Camera>,
+    },
+    /// A camera is no longer in the list.
+    CameraGone {
+        /// Which.
+        id: CameraId,
+    },
+    /// The subscription has changed.
+    Subscription {
+        /// To what.
+        subscription: Subscription,
+    },
+    /// Events may have been missed: fetch the list again.
+    Resync,
+}
+
+/// What a CMU tells the other CMUs so that each can tell its own CUs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Notice {
+    /// Something about a device has changed.
+    Device {
+        /// Which.
+        device: PuId,
+        /// Users who lost it with this change.
+        #[serde(default)]
+        lost_by: Vec<UserId>,
+    },
+    /// Something about a user has changed.
+    User {
+        /// Who.
+        user: UserId,
+    },
+}
+
+/// `GET /operator/subscriptions`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SubscriptionList {
+    /// Oldest first.
+    pub subscriptions: Vec<SubscriptionRow>,
+}
+
+/// One subscription as the operator sees it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SubscriptionRow {
+    /// The account.
+    pub user: UserId,
+    /// The number with its middle hidden.
+    pub phone_masked: String,
+    /// Its state.
+    pub subscription: Subscription,
+    /// When the person signed up.
+    pub since: UnixMicros,
+}
+
+/// `PUT /operator/subscriptions/{user}`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SubscriptionChange {
+    /// The new state.
+    pub subscription: Subscription,
+}
+
+/// `GET /operator/audit`: newest first.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AuditList {
+    /// At most 200.
+    pub entries: Vec<AuditEntry>,
+}
+
+/// One thing that somebody did or was refused.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AuditEntry {
+    /// When.
+    pub at: UnixMicros,
+    /// Who, if known.
+    pub user: Option<UserId>,
+    /// What, such as `binding.create`.
+    pub action: String,
+    /// To what.
+    pub target: String,
+    /// `ok`, or the problem's type.
+    pub outcome: String,
+}
