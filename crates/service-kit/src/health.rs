@@ -1,0 +1,71 @@
+//! `/healthz`, `/readyz` and `/metrics`.
+
+use std::sync::{Arc, OnceLock};
+
+use axum::{Router, extract::State, http::StatusCode, routing::get};
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use tokio::sync::watch;
+
+/// Whether the service can do its work.
+#[derive(Clone, Debug)]
+pub struct Health {
+    ready: Arc<watch::Sender<Result<(), String>>>,
+}
+
+impl Default for Health {
+    fn default() -> Self {
+        Self { ready: Arc::new(watch::Sender::new(Err("starting".to_owned()))) }
+    }
+}
+
+impl Health {
+    /// The service can do its work.
+    pub fn ready(&self) {
+        let _ = self.ready.send_replace(Ok(()));
+    }
+
+    /// It cannot, and why.
+    pub fn not_ready(&self, reason: impl Into<String>) {
+        let _ = self.ready.send_replace(Err(reason.into()));
+    }
+
+    /// Changes of the state.
+    #[must_use]
+    pub fn watch(&self) -> watch::Receiver<Result<(), String>> {
+        self.ready.subscribe()
+    }
+}
+
+/// The recorder of this process, installed at the first call. Metric names have the prefix
+/// `sightline_` and base units.
+fn recorder() -> Option<&'static PrometheusHandle> {
+    static RECORDER: OnceLock<Option<PrometheusHandle>> = OnceLock::new();
+    RECORDER.get_or_init(|| PrometheusBuilder::new().install_recorder().ok()).as_ref()
+}
+
+/// Routes for whoever watches the service; keep them off public addresses.
+pub fn router(health: Health) -> Router {
+    recorder();
+    Router::new()
+        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(metrics))
+        .with_state(health)
+}
+
+async fn readyz(State(health): State<Health>) -> (StatusCode, String) {
+    match &*health.ready.borrow() {
+        Ok(()) => (StatusCode::OK, "ready\n".to_owned()),
+        Err(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {reason}\n")),
+    }
+}
+
+async fn metrics() -> (StatusCode, String) {
+    match recorder() {
+        Some(handle) => {
+            handle.run_upkeep();
+            (StatusCode::OK, handle.render())
+        }
+        None => (StatusCode::NOT_FOUND, "another recorder is installed\n".to_owned()),
+    }
+}
