@@ -15,6 +15,7 @@ pub const PREFIX: &str = "/api/v1";
 
 /// `GET /info`: what a CU must know before anybody signs in.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Info {
     /// The operator's name, for people.
     pub operator: String,
@@ -29,6 +30,7 @@ pub struct Info {
 /// How new subscriptions are approved (A6.1.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum Approval {
     /// At once.
     Automatic,
@@ -38,6 +40,7 @@ pub enum Approval {
 
 /// `POST /sms-codes`: send a one-time code.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct SmsCodeRequest {
     /// Where to.
     pub phone: PhoneNumber,
@@ -45,6 +48,7 @@ pub struct SmsCodeRequest {
 
 /// The code is on its way.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct SmsCodeSent {
     /// How long the code works.
     pub expires_in_s: u32,
@@ -54,6 +58,7 @@ pub struct SmsCodeSent {
 
 /// `POST /sessions`: sign in; the first time makes the account.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct SignInRequest {
     /// Whose account.
     pub phone: PhoneNumber,
@@ -72,6 +77,7 @@ pub struct SignInRequest {
 /// Where a refresh token travels.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum RefreshIn {
     /// `HttpOnly`, `SameSite=Strict` cookie.
     #[default]
@@ -82,21 +88,26 @@ pub enum RefreshIn {
 
 /// `POST /sessions/refresh`; the body may be empty when a cookie is sent.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct RefreshRequest {
     /// The refresh token, when it did not come in a cookie.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
     pub refresh_token: Option<SessionToken>,
 }
 
 /// Signed in.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct SignedIn {
     /// Bearer token for the API.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
     pub access_token: SessionToken,
     /// How long it works.
     pub expires_in_s: u32,
     /// Only with [`RefreshIn::Body`]. Each use gives a new one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
     pub refresh_token: Option<SessionToken>,
     /// Who.
     pub user: User,
@@ -106,6 +117,7 @@ pub struct SignedIn {
 
 /// `GET /me`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct User {
     /// The account.
     pub id: UserId,
@@ -120,6 +132,7 @@ pub struct User {
 /// State of an account (A6.1.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum Subscription {
     /// Waits for the operator.
     Pending,
@@ -131,13 +144,16 @@ pub enum Subscription {
 
 /// `POST /bindings` (A8.2 step 1).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct BindRequest {
     /// As typed or scanned.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
     pub claim_code: SessionToken,
 }
 
 /// A8.2 step 3.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Bound {
     /// The device.
     pub device: DeviceId,
@@ -147,6 +163,7 @@ pub struct Bound {
 
 /// `GET /cameras`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct CameraList {
     /// The caller's cameras, by name.
     pub cameras: Vec<Camera>,
@@ -154,6 +171,7 @@ pub struct CameraList {
 
 /// A camera as its user sees it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Camera {
     /// Its id.
     pub id: CameraId,
@@ -179,6 +197,7 @@ pub struct Camera {
 
 /// `PATCH /cameras/{id}`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct CameraChange {
     /// New name, 1 to 64 characters.
     pub name: String,
@@ -186,6 +205,7 @@ pub struct CameraChange {
 
 /// `POST /cameras/{id}/play` (A8.4 step 1).
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct PlayRequest {
     /// What the CU can take.
     #[serde(default)]
@@ -198,6 +218,7 @@ pub struct PlayRequest {
 /// Who will show the play token.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum Player {
     /// The CU itself, which proves its key (WebRTC, QUIC).
     #[default]
@@ -208,6 +229,7 @@ pub enum Player {
 
 /// A8.4 step 3.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct PlayAnswer {
     /// The session.
     pub session: MediaSessionId,
@@ -216,14 +238,17 @@ pub struct PlayAnswer {
     /// The camera.
     pub camera: CameraId,
     /// The play token.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
     pub token: SessionToken,
     /// No new use after this.
     pub expires_at: UnixMicros,
     /// The device's key; compare it with what the QR code said.
     pub device_key: PublicKey,
     /// RTSP URLs with the token in them, best first.
+    #[cfg_attr(feature = "openapi", schema(value_type = Vec<String>))]
     pub rtsp_urls: Vec<SessionToken>,
     /// Where the device answers RTSP inside QUIC, best first.
+    #[cfg_attr(feature = "openapi", schema(value_type = Vec<String>))]
     pub quic: Vec<SocketAddr>,
     /// WebSocket of the SCU, for WebRTC.
     pub signal_url: String,
@@ -233,6 +258,7 @@ pub struct PlayAnswer {
 
 /// As in the W3C's `RTCIceServer`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct IceServer {
     /// RFC 7064 and RFC 7065 URLs.
     pub urls: Vec<String>,
@@ -241,12 +267,14 @@ pub struct IceServer {
     pub username: Option<String>,
     /// Its password.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
     pub credential: Option<SessionToken>,
 }
 
 /// `GET /events`: server-sent events, each the JSON of one of these.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum Event {
     /// A camera's state has changed.
     Camera {
@@ -288,6 +316,7 @@ pub enum Notice {
 
 /// `GET /operator/subscriptions`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct SubscriptionList {
     /// Oldest first.
     pub subscriptions: Vec<SubscriptionRow>,
@@ -295,6 +324,7 @@ pub struct SubscriptionList {
 
 /// One subscription as the operator sees it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct SubscriptionRow {
     /// The account.
     pub user: UserId,
@@ -308,6 +338,7 @@ pub struct SubscriptionRow {
 
 /// `PUT /operator/subscriptions/{user}`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct SubscriptionChange {
     /// The new state.
     pub subscription: Subscription,
@@ -315,6 +346,7 @@ pub struct SubscriptionChange {
 
 /// `GET /operator/audit`: newest first.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct AuditList {
     /// At most 200.
     pub entries: Vec<AuditEntry>,
@@ -322,6 +354,7 @@ pub struct AuditList {
 
 /// One thing that somebody did or was refused.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct AuditEntry {
     /// When.
     pub at: UnixMicros,

@@ -21,6 +21,7 @@ impl Problem {
 /// The problems that exist.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum ProblemKind {
     /// The request is malformed or breaks a limit of its form.
     InvalidRequest,

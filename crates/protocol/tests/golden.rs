@@ -1,0 +1,451 @@
+//! Every message of every interface has its JSON in `golden/`. A change of it is a change of the
+//! protocol: set `UPDATE_GOLDEN=1` to accept one on purpose.
+
+use std::{fs, path::PathBuf};
+
+use serde::{Serialize, de::DeserializeOwned};
+use sightline_model::*;
+use sightline_protocol::{pc::*, *};
+
+fn golden_dir() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("golden")
+}
+
+/// Compares with the golden file, reads it back, and reads it with unknown fields added.
+fn check<T: Serialize + DeserializeOwned + PartialEq + std::fmt::Debug>(name: &str, message: T) {
+    let path = golden_dir().join(format!("{name}.json"));
+    let envelope = Envelope { v: VERSION, traceparent: None, body: &message };
+    let json = serde_json::to_string_pretty(&envelope).expect("serializes") + "\n";
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        fs::create_dir_all(golden_dir()).expect("folder");
+        fs::write(&path, &json).expect("written");
+    }
+    let golden = fs::read_to_string(&path)
+        .unwrap_or_else(|_| panic!("{name} has no golden file; run with UPDATE_GOLDEN=1"));
+    assert_eq!(json, golden, "the JSON of {name} has changed");
+
+    let read: Envelope<T> = decode(golden.as_bytes()).expect("a golden file is a message");
+    assert_eq!(read.body, message, "{name} does not survive the way there and back");
+
+    let mut value: serde_json::Value = serde_json::from_str(&golden).expect("JSON");
+    value["from_the_future"] = 1.into();
+    if let Some(body) = value["body"].as_object_mut() {
+        body.insert("from_the_future".into(), serde_json::json!({"x": [1]}));
+    }
+    let read = decode::<T>(value.to_string().as_bytes()).expect("unknown fields are tolerated");
+    assert_eq!(read.body, message);
+
+    value["v"] = (VERSION + 1).into();
+    let refused = decode::<T>(value.to_string().as_bytes()).expect_err("a future version");
+    assert!(matches!(refused, DecodeError::Version(v) if v == VERSION + 1), "{refused}");
+}
+
+fn key(byte: u8) -> PublicKey {
+    PublicKey::from_bytes([byte; 32])
+}
+fn pu() -> PuId {
+    PuId::from_public_key(&key(1))
+}
+fn device() -> DeviceId {
+    DeviceId { domain: id("home.example"), pu: pu() }
+}
+fn id<T: std::str::FromStr>(text: &str) -> T
+where
+    T::Err: std::fmt::Debug,
+{
+    text.parse().expect("a valid id")
+}
+fn signature() -> Signature {
+    Signature::from_bytes([7; 64])
+}
+fn token() -> SessionToken {
+    SessionToken::new("header.claims.signature".into())
+}
+fn problem() -> Problem {
+    Problem::new(ProblemKind::TokenExpired, "the play token is too old; ask for a new one")
+}
+fn claim() -> ClaimHash {
+    ClaimCode::new(pu(), ClaimSecret::from_bytes([3; 10])).hash()
+}
+fn ice() -> Vec<cm::IceServer> {
+    vec![cm::IceServer {
+        urls: vec!["turn:192.0.2.1:3478?transport=udp".into()],
+        username: Some("1700000600:s1".into()),
+        credential: Some(SessionToken::new("secret".into())),
+    }]
+}
+fn stream() -> StreamInfo {
+    StreamInfo {
+        tier: StreamTier::Main,
+        codec: VideoCodec::H264,
+        width: 1280,
+        height: 720,
+        fps: 25.0,
+    }
+}
+fn channels() -> Vec<ps::ChannelStatus> {
+    vec![ps::ChannelStatus {
+        channel: ChannelId(0),
+        name: "Yard".into(),
+        online: true,
+        fault: None,
+        streams: vec![stream()],
+        audio: Some(AudioCodec::Pcmu),
+    }]
+}
+fn addresses() -> ps::Addresses {
+    ps::Addresses {
+        rtsp: vec![id("192.0.2.9:8554")],
+        quic: vec![id("192.0.2.9:8555")],
+        nat_rtsp: vec![],
+        nat_quic: vec![id("203.0.113.4:40001")],
+    }
+}
+fn capabilities() -> Capabilities {
+    Capabilities { max_width: Some(1920), max_bitrate_bps: Some(4_000_000), ..Default::default() }
+}
+fn registration() -> Box<ps::Registration> {
+    Box::new(ps::Registration {
+        pu: pu(),
+        public_key: key(1),
+        signature: signature(),
+        claim: claim(),
+        claim_unlocked: false,
+        addresses: addresses(),
+        channels: channels(),
+        agent: "Sightline pu-agent 0.1.0".into(),
+    })
+}
+fn token_keys() -> Vec<ps::TokenKey> {
+    vec![ps::TokenKey { kid: id("k1"), public_key: key(2) }]
+}
+fn grant() -> sc::TokenGrant {
+    sc::TokenGrant {
+        domain: id("home.example"),
+        user: id("u1"),
+        session: id("s1"),
+        channel: ChannelId(0),
+        rights: Rights::owner(),
+        capabilities: capabilities(),
+        expires_at: UnixMicros(1_700_000_600_000_000),
+    }
+}
+fn path() -> PathReport {
+    PathReport { transport: MediaTransport::Webrtc, relayed: false, reason: "same network".into() }
+}
+fn offer() -> Box<cs::MediaOffer> {
+    Box::new(cs::MediaOffer {
+        sdp: "v=0\r\n".into(),
+        token: token(),
+        client_key: key(4),
+        signature: signature(),
+        ice_servers: ice(),
+    })
+}
+fn answer() -> ps::MediaAnswer {
+    ps::MediaAnswer { sdp: "v=0\r\n".into(), public_key: key(1), signature: signature() }
+}
+const NOW: UnixMicros = UnixMicros(1_700_000_000_000_000);
+
+#[test]
+fn ps_messages() {
+    use ps::{PuToScu, ScuToPu};
+    check("ps-challenge", ScuToPu::Challenge { scu: id("scu1"), nonce: "bm9uY2U".into() });
+    check(
+        "ps-registered",
+        ScuToPu::Registered {
+            domain: id("home.example"),
+            epoch: 3,
+            keep_alive_ms: 5_000,
+            server_time: NOW,
+            observed: id("203.0.113.4:40000"),
+            token_keys: token_keys(),
+            ice_servers: ice(),
+            owner: Some(id("u1")),
+        },
+    );
+    check("ps-refused", ScuToPu::Refused { problem: problem() });
+    check("ps-keep-alive-ack", ScuToPu::KeepAliveAck { pu_time: NOW, server_time: NOW });
+    check(
+        "ps-prepare-media",
+        ScuToPu::PrepareMedia {
+            session: id("s1"),
+            channel: ChannelId(0),
+            capabilities: capabilities(),
+        },
+    );
+    check("ps-media-offer", ScuToPu::MediaOffer { session: id("s1"), offer: offer() });
+    check("ps-candidate-to-pu", ScuToPu::Candidate { session: id("s1"), candidate: "c".into() });
+    check("ps-token-result-ok", ScuToPu::TokenResult { request: 9, result: Ok(grant()) });
+    check("ps-token-result-err", ScuToPu::TokenResult { request: 9, result: Err(problem()) });
+    check("ps-end-session", ScuToPu::EndSession { session: id("s1"), problem: Some(problem()) });
+    check("ps-revoke-user", ScuToPu::RevokeUser { user: Some(id("u1")) });
+    check("ps-owner-changed", ScuToPu::OwnerChanged { owner: None });
+    check("ps-goodbye", ScuToPu::Goodbye);
+
+    check("ps-register", PuToScu::Register(registration()));
+    check("ps-keep-alive", PuToScu::KeepAlive { pu_time: NOW });
+    check("ps-addresses", PuToScu::Addresses(addresses()));
+    check("ps-channels", PuToScu::Channels { channels: channels() });
+    let presented_by = ps::TokenBearer::Key { client: key(4) };
+    let check_token = PuToScu::TokenCheck { request: 9, token: token().hash(), presented_by };
+    check("ps-token-check", check_token);
+    check("ps-media-answer-ok", PuToScu::MediaAnswer { session: id("s1"), result: Ok(answer()) });
+    check(
+        "ps-media-answer-err",
+        PuToScu::MediaAnswer { session: id("s1"), result: Err(problem()) },
+    );
+    check("ps-candidate-to-scu", PuToScu::Candidate { session: id("s1"), candidate: "c".into() });
+    check("ps-session-report", PuToScu::SessionReport { session: id("s1"), path: Some(path()) });
+}
+
+#[test]
+fn sc_messages() {
+    use sc::{ScReply, ScRequest};
+    check(
+        "sc-register",
+        ScRequest::Register {
+            scu: id("scu1"),
+            scu_url: "wss://scu1.example".into(),
+            nonce: "bm9uY2U".into(),
+            observed: id("203.0.113.4"),
+            registration: registration(),
+        },
+    );
+    check("sc-renew-leases", ScRequest::RenewLeases { scu: id("scu1"), leases: vec![(pu(), 3)] });
+    check("sc-release", ScRequest::Release { device: pu(), epoch: 3 });
+    check("sc-addresses", ScRequest::Addresses { device: pu(), epoch: 3, addresses: addresses() });
+    check("sc-channels", ScRequest::Channels { device: pu(), epoch: 3, channels: channels() });
+    let presented_by = ps::TokenBearer::Address { ip: id("198.51.100.7") };
+    check(
+        "sc-token-check",
+        ScRequest::TokenCheck { device: pu(), token: token().hash(), presented_by },
+    );
+    check(
+        "sc-session-report",
+        ScRequest::SessionReport { device: pu(), epoch: 3, session: id("s1"), path: None },
+    );
+    let lease = sc::Lease {
+        device: device(),
+        epoch: 3,
+        ttl_ms: 15_000,
+        owner: None,
+        token_keys: token_keys(),
+        server_time: NOW,
+    };
+    check("sc-registered", ScReply::Registered(Box::new(lease)));
+    check("sc-leases-renewed", ScReply::LeasesRenewed { lost: vec![pu()] });
+    check("sc-done", ScReply::Done);
+    check("sc-token-granted", ScReply::TokenGranted(Box::new(grant())));
+    check("sc-refused", ScReply::Refused { problem: problem() });
+}
+
+#[test]
+fn sm_and_sd_messages() {
+    use sm::{SmReply, SmRequest};
+    check(
+        "sm-prepare-media",
+        SmRequest::PrepareMedia {
+            device: pu(),
+            session: id("s1"),
+            user: id("u1"),
+            channel: ChannelId(0),
+            capabilities: capabilities(),
+        },
+    );
+    check(
+        "sm-end-session",
+        SmRequest::EndSession { device: pu(), session: id("s1"), problem: problem() },
+    );
+    check("sm-revoke-user", SmRequest::RevokeUser { device: pu(), user: None });
+    check("sm-owner-changed", SmRequest::OwnerChanged { device: pu(), owner: Some(id("u1")) });
+    check("sm-prepared", SmReply::Prepared { ice_servers: ice() });
+    check("sm-done", SmReply::Done);
+    check("sm-refused", SmReply::Refused { problem: problem() });
+    check("sm-lease-granted", sm::LeaseGranted { device: pu(), epoch: 4, scu: id("scu2") });
+    check(
+        "sd-mtu-status",
+        sd::MtuStatus {
+            mtu: id("mtu1"),
+            urls: vec!["stun:192.0.2.1:3478".into()],
+            load: 0.25,
+            accepting: true,
+            at: NOW,
+        },
+    );
+}
+
+#[test]
+fn cs_messages() {
+    use cs::{CsRequest, CuToScu, ScuToCu};
+    check("cs-offer", CuToScu::Offer { session: id("s1"), device: device(), offer: offer() });
+    check("cs-candidate-to-scu", CuToScu::Candidate { session: id("s1"), candidate: "c".into() });
+    check("cs-end", CuToScu::End { session: id("s1") });
+    check("cs-keep-alive", CuToScu::KeepAlive { cu_time: NOW });
+    check("cs-answer", ScuToCu::Answer { session: id("s1"), answer: answer() });
+    check("cs-refused", ScuToCu::Refused { session: id("s1"), problem: problem() });
+    check("cs-candidate-to-cu", ScuToCu::Candidate { session: id("s1"), candidate: "c".into() });
+    check("cs-ended", ScuToCu::Ended { session: id("s1"), problem: None });
+    check("cs-keep-alive-ack", ScuToCu::KeepAliveAck { cu_time: NOW, server_time: NOW });
+    check("cs-malformed", ScuToCu::Malformed { problem: problem() });
+    check("cs-forward-offer", CsRequest::Offer { session: id("s1"), offer: offer() });
+    check(
+        "cs-forward-candidate",
+        CsRequest::Candidate { session: id("s1"), candidate: "c".into() },
+    );
+    check("cs-forward-end", CsRequest::End { session: id("s1") });
+}
+
+#[test]
+fn pc_messages() {
+    check("pc-set-quality-auto", CuToPu::SetQuality { quality: QualityChoice::Auto });
+    let exact = QualityChoice::Exact { width: 352, height: 288, fps: 5 };
+    check("pc-set-quality-exact", CuToPu::SetQuality { quality: exact });
+    let tier = QualityChoice::Tier { tier: StreamTier::Sub };
+    check("pc-set-quality-tier", CuToPu::SetQuality { quality: tier });
+    check("pc-ping", CuToPu::Ping { cu_time: NOW });
+    let served = ServedStream {
+        tier: StreamTier::Sub,
+        keyframes_only: false,
+        transcoded: false,
+        codec: VideoCodec::H264,
+        width: 640,
+        height: 360,
+        reason: "the path carries about 0.9 Mbit/s".into(),
+    };
+    check("pc-serving", PuToCu::Serving { stream: served });
+    check("pc-camera", PuToCu::Camera { online: false, fault: Some("unreachable".into()) });
+    check("pc-pong", PuToCu::Pong { cu_time: NOW, pu_time: NOW });
+    check("pc-frame-time", PuToCu::FrameTime { rtp_timestamp_90k: 90_000, captured_at: NOW });
+    check(
+        "pc-path",
+        PuToCu::Path { estimate_bps: Some(2_000_000), sent_bps: 1_900_000, loss_permille: 3 },
+    );
+    check("pc-ended", PuToCu::Ended { problem: problem() });
+}
+
+#[test]
+fn cm_messages() {
+    use cm::*;
+    check(
+        "cm-info",
+        Info {
+            operator: "Example Telecom".into(),
+            domain: id("home.example"),
+            version: "0.1.0".into(),
+            approval: Approval::Automatic,
+        },
+    );
+    let phone: PhoneNumber = id("+8613800138000");
+    check("cm-sms-code-request", SmsCodeRequest { phone: phone.clone() });
+    check("cm-sms-code-sent", SmsCodeSent { expires_in_s: 300, retry_after_s: 60 });
+    check(
+        "cm-sign-in-request",
+        SignInRequest {
+            phone,
+            code: "123456".into(),
+            client_key: key(4),
+            client_name: "Chrome on Linux".into(),
+            refresh_in: RefreshIn::Body,
+        },
+    );
+    check("cm-refresh-request", RefreshRequest { refresh_token: Some(token()) });
+    let user = User {
+        id: id("u1"),
+        phone_masked: "+•••••••••••00".into(),
+        subscription: Subscription::Active,
+        is_operator: false,
+    };
+    check(
+        "cm-signed-in",
+        SignedIn {
+            access_token: token(),
+            expires_in_s: 600,
+            refresh_token: Some(token()),
+            user,
+            client: id("c1"),
+        },
+    );
+    check("cm-bind-request", BindRequest { claim_code: SessionToken::new("abcd-efgh".into()) });
+    let camera = Camera {
+        id: CameraId { pu: pu(), channel: ChannelId(0) },
+        device: device(),
+        name: "Yard".into(),
+        presence: Presence::Online,
+        fault: None,
+        streams: vec![stream()],
+        audio: Some(AudioCodec::Pcmu),
+        device_key: key(1),
+        rights: Rights::owner(),
+    };
+    check("cm-bound", Bound { device: device(), cameras: vec![camera.clone()] });
+    check("cm-camera-list", CameraList { cameras: vec![camera.clone()] });
+    check("cm-camera-change", CameraChange { name: "Door".into() });
+    check("cm-play-request", PlayRequest { capabilities: capabilities(), player: Player::Rtsp });
+    check(
+        "cm-play-answer",
+        PlayAnswer {
+            session: id("s1"),
+            device: device(),
+            camera: camera.id.clone(),
+            token: token(),
+            expires_at: NOW,
+            device_key: key(1),
+            rtsp_urls: vec![SessionToken::new("rtsp://192.0.2.9:8554/0?token=t".into())],
+            quic: vec![id("192.0.2.9:8555")],
+            signal_url: "wss://scu1.example/cs/v1".into(),
+            ice_servers: ice(),
+        },
+    );
+    check("cm-event-camera", Event::Camera { camera: Box::new(camera.clone()) });
+    check("cm-event-camera-gone", Event::CameraGone { id: camera.id });
+    check("cm-event-subscription", Event::Subscription { subscription: Subscription::Active });
+    check("cm-event-resync", Event::Resync);
+    check("cm-notice-device", Notice::Device { device: pu(), lost_by: vec![id("u1")] });
+    check("cm-notice-user", Notice::User { user: id("u1") });
+    let row = SubscriptionRow {
+        user: id("u1"),
+        phone_masked: "+•••••••••••00".into(),
+        subscription: Subscription::Pending,
+        since: NOW,
+    };
+    check("cm-subscription-list", SubscriptionList { subscriptions: vec![row] });
+    check("cm-subscription-change", SubscriptionChange { subscription: Subscription::Active });
+    let entry = AuditEntry {
+        at: NOW,
+        user: Some(id("u1")),
+        action: "binding.create".into(),
+        target: "pu".into(),
+        outcome: "ok".into(),
+    };
+    check("cm-audit-list", AuditList { entries: vec![entry] });
+    check("cm-problem", problem());
+}
+
+#[test]
+fn hostile_bytes_are_refused_without_panic() {
+    let long = vec![b' '; MAX_MESSAGE_BYTES + 1];
+    assert!(matches!(decode::<ps::PuToScu>(&long), Err(DecodeError::TooLong(_))));
+    for bad in [
+        "",
+        "{",
+        "[]",
+        "{\"v\":1}",
+        "{\"v\":-1,\"body\":{}}",
+        "{\"v\":1,\"body\":{\"type\":\"x\"}}",
+    ] {
+        assert!(decode::<ps::PuToScu>(bad.as_bytes()).is_err(), "{bad:?} was taken");
+    }
+    let deep = format!("{{\"v\":1,\"body\":{}{}}}", "[".repeat(50_000), "]".repeat(50_000));
+    assert!(decode::<ps::PuToScu>(deep.as_bytes()).is_err());
+}
+
+#[test]
+fn two_different_fingerprints_are_none() {
+    let line = |v: &str| format!("a=fingerprint:sha-256 {v}\r\n");
+    assert_eq!(ps::dtls_fingerprint(&line("aa:bb")).as_deref(), Some("AA:BB"));
+    assert_eq!(ps::dtls_fingerprint(&(line("aa") + &line("AA"))).as_deref(), Some("AA"));
+    assert_eq!(ps::dtls_fingerprint(&(line("aa") + &line("bb"))), None);
+    assert_eq!(ps::dtls_fingerprint(&(line("aa") + "a=fingerprint:sha-1 cc\r\n")), None);
+    assert_eq!(ps::dtls_fingerprint("v=0\r\n"), None);
+}
