@@ -1,0 +1,656 @@
+//! Puts presence, calls, viewers and MTUs together: every message between a PU and a CU, or
+//! between them and the centre, passes here.
+
+use std::{collections::VecDeque, time::Instant};
+
+use sightline_model::{MediaSessionId, Presence, PuId};
+use sightline_protocol::{
+    Problem, ProblemKind,
+    cs::{CsRequest, MediaOffer, ScuToCu},
+    pc::PathReport,
+    ps::{ChannelStatus, MediaAnswer, ScuToPu},
+    sd::MtuStatus,
+    sm::SmRequest,
+};
+
+use crate::{
+    ConnId,
+    calls::{CallOutput, Calls},
+    mtus::Mtus,
+    presence::{Admission, Devices, Present},
+    viewers::{Offered, Viewers},
+};
+
+/// What a PU says within a call.
+#[derive(Debug)]
+pub enum PuMedia {
+    /// A8.4 step 10.
+    Answer {
+        /// The call.
+        session: MediaSessionId,
+        /// The answer, or the refusal.
+        result: Result<MediaAnswer, Problem>,
+    },
+    /// A candidate.
+    Candidate {
+        /// The call.
+        session: MediaSessionId,
+        /// The line.
+        candidate: String,
+    },
+    /// Where media runs; `None` when the call is over.
+    Report {
+        /// The call.
+        session: MediaSessionId,
+        /// The path.
+        path: Option<PathReport>,
+    },
+}
+
+/// What comes on a device's subject of the bus.
+#[derive(Debug)]
+pub enum Request {
+    /// From the CMU.
+    Sm(SmRequest),
+    /// From another SCU, for a CU there.
+    Cs(CsRequest),
+}
+
+/// What happens. `R` is the caller's handle of whoever waits for an answer.
+#[derive(Debug)]
+pub enum Input<R> {
+    /// A connection was given a lease.
+    PuAdmitted {
+        /// Which.
+        conn: ConnId,
+        /// For which device.
+        pu: PuId,
+        /// The lease.
+        epoch: u64,
+        /// The device's cameras.
+        channels: Vec<ChannelStatus>,
+    },
+    /// New state of the cameras.
+    PuChannels {
+        /// From whom.
+        conn: ConnId,
+        /// All of them.
+        channels: Vec<ChannelStatus>,
+    },
+    /// Part of a call.
+    PuMedia {
+        /// From whom.
+        conn: ConnId,
+        /// What.
+        media: PuMedia,
+    },
+    /// The connection no longer speaks for its device.
+    PuGone {
+        /// Which.
+        conn: ConnId,
+    },
+    /// A request for the device of this connection.
+    Device {
+        /// The connection that listens on the device's subject.
+        conn: ConnId,
+        /// The request.
+        request: Request,
+        /// Who waits for the answer.
+        from: R,
+    },
+    /// A lease was granted, here or elsewhere.
+    LeaseGranted {
+        /// The device.
+        device: PuId,
+        /// The lease.
+        epoch: u64,
+    },
+    /// The CMU no longer knows these leases.
+    LeasesLost(Vec<PuId>),
+    /// A CU's offer.
+    CuOffer {
+        /// From whom.
+        conn: ConnId,
+        /// The call.
+        session: MediaSessionId,
+        /// With which device.
+        device: PuId,
+        /// The offer.
+        offer: Box<MediaOffer>,
+    },
+    /// A CU's candidate.
+    CuCandidate {
+        /// From whom.
+        conn: ConnId,
+        /// The call.
+        session: MediaSessionId,
+        /// The line.
+        candidate: String,
+    },
+    /// A CU has finished.
+    CuEnd {
+        /// From whom.
+        conn: ConnId,
+        /// The call.
+        session: MediaSessionId,
+    },
+    /// A CU's connection is gone.
+    CuGone {
+        /// Which.
+        conn: ConnId,
+        /// Until when its sessions wait for it.
+        until: Instant,
+    },
+    /// What became of an [`Output::OfferElsewhere`].
+    Delivered {
+        /// The call.
+        session: MediaSessionId,
+        /// The other SCU's answer.
+        result: Result<(), Problem>,
+    },
+    /// A message for a CU that is connected here, from the SCU of its device.
+    ForCu {
+        /// The call.
+        session: MediaSessionId,
+        /// The message.
+        message: ScuToCu,
+    },
+    /// An MTU has announced itself.
+    Mtu(MtuStatus),
+}
+
+/// What to do, in this order.
+#[derive(Debug)]
+pub enum Output<R> {
+    /// Send to a PU.
+    ToPu {
+        /// Over which connection.
+        conn: ConnId,
+        /// What.
+        message: Box<ScuToPu>,
+    },
+    /// Send an offer to a PU, with credentials for this MTU.
+    OfferToPu {
+        /// Over which connection.
+        conn: ConnId,
+        /// The call.
+        session: MediaSessionId,
+        /// The offer.
+        offer: Box<MediaOffer>,
+        /// The relay that the PU may use.
+        mtu: Option<MtuStatus>,
+    },
+    /// The connection has lost its lease to another.
+    FencePu {
+        /// Which.
+        conn: ConnId,
+    },
+    /// Answer a request.
+    Reply {
+        /// To whom.
+        to: R,
+        /// What.
+        answer: Answer,
+    },
+    /// Send to a CU.
+    ToCu {
+        /// Over which connection.
+        conn: ConnId,
+        /// What.
+        message: ScuToCu,
+    },
+    /// Send an offer to whichever SCU holds the device's lease, and say what became of it with
+    /// [`Input::Delivered`].
+    OfferElsewhere {
+        /// The call.
+        session: MediaSessionId,
+        /// The device.
+        device: PuId,
+        /// The offer.
+        offer: Box<MediaOffer>,
+    },
+    /// Send to whichever SCU holds the device's lease.
+    Elsewhere {
+        /// The device.
+        device: PuId,
+        /// What.
+        request: CsRequest,
+    },
+    /// Send to whichever SCU the CU of this call is connected to.
+    ToCuElsewhere {
+        /// The call.
+        session: MediaSessionId,
+        /// What.
+        message: ScuToCu,
+    },
+    /// Listen for messages to this call's CU.
+    Listen {
+        /// The call.
+        session: MediaSessionId,
+    },
+    /// Listen no more.
+    Unlisten {
+        /// The call.
+        session: MediaSessionId,
+    },
+}
+
+/// Answer to a [`Request`].
+#[derive(Debug)]
+pub enum Answer {
+    /// The call may come; this relay was chosen.
+    Prepared {
+        /// The call.
+        session: MediaSessionId,
+        /// The relay.
+        mtu: Option<MtuStatus>,
+    },
+    /// Passed on.
+    Done,
+    /// Not done.
+    Refused(Problem),
+}
+
+/// The machine.
+#[derive(Debug)]
+pub struct Switchboard<R> {
+    devices: Devices,
+    calls: Calls,
+    viewers: Viewers,
+    mtus: Mtus,
+    outputs: VecDeque<Output<R>>,
+}
+
+impl<R> Default for Switchboard<R> {
+    fn default() -> Self {
+        Self {
+            devices: Devices::default(),
+            calls: Calls::default(),
+            viewers: Viewers::default(),
+            mtus: Mtus::default(),
+            outputs: VecDeque::new(),
+        }
+    }
+}
+
+fn offline() -> Problem {
+    Problem::new(ProblemKind::DeviceOffline, "the camera's device is offline")
+}
+
+fn revoked() -> Problem {
+    Problem::new(ProblemKind::TokenRevoked, "the right to watch has been taken away")
+}
+
+impl<R> Switchboard<R> {
+    /// Takes one input.
+    pub fn handle_input(&mut self, now: Instant, input: Input<R>) {
+        match input {
+            Input::PuAdmitted { conn, pu, epoch, channels } => {
+                self.admit(conn, pu, epoch, &channels);
+            }
+            Input::PuChannels { conn, channels } => self.devices.channels(conn, &channels),
+            Input::PuMedia { conn, media } => self.pu_media(conn, media),
+            Input::PuGone { conn } => {
+                if let Some(pu) = self.devices.of(conn).cloned() {
+                    self.devices.remove(&pu);
+                    self.calls.device_lost(now, &pu);
+                }
+            }
+            Input::Device { conn, request, from } => self.request(now, conn, request, from),
+            Input::LeaseGranted { device, epoch } => {
+                let fenced = self.devices.granted(now, &device, epoch);
+                self.fence(now, &device, fenced);
+            }
+            Input::LeasesLost(devices) => {
+                for device in devices {
+                    let fenced = self.devices.remove(&device);
+                    self.fence(now, &device, fenced);
+                }
+            }
+            Input::CuOffer { conn, session, device, offer } => {
+                self.cu_offer(now, conn, session, device, offer);
+            }
+            Input::CuCandidate { conn, session, candidate } => {
+                if let Some(device) = self.viewers.candidate(conn, &session, &candidate) {
+                    self.candidate(device, session, candidate);
+                }
+            }
+            Input::CuEnd { conn, session } => {
+                if self.viewers.owns(conn, &session) {
+                    self.viewer_left(&session);
+                }
+            }
+            Input::CuGone { conn, until } => {
+                self.viewers.gone(conn, until);
+                self.end_overdue(now);
+            }
+            Input::Delivered { session, result } => self.delivered(session, result),
+            Input::ForCu { session, message } => self.for_cu(session, message),
+            Input::Mtu(status) => self.mtus.heard(now, status),
+        }
+        self.drain_calls();
+    }
+
+    fn admit(&mut self, conn: ConnId, pu: PuId, epoch: u64, channels: &[ChannelStatus]) {
+        let picture = channels.iter().any(|c| c.online);
+        match self.devices.admit(pu.clone(), Present { conn, epoch, picture }) {
+            Admission::Stale => self.outputs.push_back(Output::FencePu { conn }),
+            Admission::Admitted(fenced) => {
+                self.outputs.extend(fenced.map(|conn| Output::FencePu { conn }));
+                self.calls.device_back(&pu);
+            }
+        }
+    }
+
+    fn fence(&mut self, now: Instant, device: &PuId, conn: Option<ConnId>) {
+        if let Some(conn) = conn {
+            self.outputs.push_back(Output::FencePu { conn });
+            self.calls.device_lost(now, device);
+        }
+    }
+
+    fn pu_media(&mut self, conn: ConnId, media: PuMedia) {
+        let Some(device) = self.devices.of(conn).cloned() else { return };
+        match media {
+            PuMedia::Answer { session, result } => {
+                if self.calls.answered(&device, &session, result.is_ok()) {
+                    let message = match result {
+                        Ok(answer) => ScuToCu::Answer { session: session.clone(), answer },
+                        Err(problem) => ScuToCu::Refused { session: session.clone(), problem },
+                    };
+                    self.send_cu(session, message);
+                }
+            }
+            PuMedia::Candidate { session, candidate } => {
+                if self.calls.has_cu(&device, &session) {
+                    let message = ScuToCu::Candidate { session: session.clone(), candidate };
+                    self.send_cu(session, message);
+                }
+            }
+            PuMedia::Report { session, path } => {
+                self.calls.reported(&device, &session, path.as_ref());
+            }
+        }
+    }
+
+    fn request(&mut self, now: Instant, conn: ConnId, request: Request, from: R) {
+        // A connection that was fenced may still hear its device's subject for a moment; the one
+        // that took over answers.
+        let Some(device) = self.devices.of(conn).cloned() else { return };
+        let answer = match request {
+            Request::Sm(request) => self.sm_request(now, conn, &device, request),
+            Request::Cs(CsRequest::Offer { session, offer }) => {
+                match self.offer_here(now, &device, session, offer) {
+                    Ok(()) => Answer::Done,
+                    Err(problem) => Answer::Refused(problem),
+                }
+            }
+            Request::Cs(CsRequest::Candidate { session, candidate }) => {
+                self.candidate(device, session, candidate);
+                Answer::Done
+            }
+            Request::Cs(CsRequest::End { session }) => {
+                if self.calls.has_cu(&device, &session) {
+                    self.calls.end(&session, None, (true, false));
+                }
+                Answer::Done
+            }
+        };
+        self.outputs.push_back(Output::Reply { to: from, answer });
+    }
+
+    fn sm_request(
+        &mut self,
+        now: Instant,
+        conn: ConnId,
+        here: &PuId,
+        request: SmRequest,
+    ) -> Answer {
+        let (SmRequest::PrepareMedia { device, .. }
+        | SmRequest::EndSession { device, .. }
+        | SmRequest::RevokeUser { device, .. }
+        | SmRequest::OwnerChanged { device, .. }) = &request;
+        if device != here {
+            let why = "the request names another device than its subject";
+            return Answer::Refused(Problem::new(ProblemKind::InvalidRequest, why));
+        }
+        let message = match request {
+            SmRequest::PrepareMedia { session, user, channel, capabilities, .. } => {
+                let mtu = self.mtus.choose(now).cloned();
+                let chosen = mtu.as_ref().map(|m| m.mtu.clone());
+                let prepared = self.calls.prepare(now, &session, here, (user, channel), chosen);
+                if let Err(problem) = prepared {
+                    return Answer::Refused(problem);
+                }
+                let message =
+                    ScuToPu::PrepareMedia { session: session.clone(), channel, capabilities };
+                self.send_pu(conn, message);
+                return Answer::Prepared { session, mtu };
+            }
+            SmRequest::EndSession { session, problem, .. } => {
+                if self.calls.get(&session).is_some_and(|call| call.device == *here) {
+                    self.calls.end(&session, Some(problem), (true, true));
+                    return Answer::Done;
+                }
+                // A call from before this SCU's time: the PU knows it.
+                ScuToPu::EndSession { session, problem: Some(problem) }
+            }
+            SmRequest::RevokeUser { user, .. } => {
+                self.calls.revoke(here, user.as_ref(), &revoked());
+                ScuToPu::RevokeUser { user }
+            }
+            SmRequest::OwnerChanged { owner, .. } => {
+                self.calls.revoke(here, None, &revoked());
+                ScuToPu::OwnerChanged { owner }
+            }
+        };
+        self.send_pu(conn, message);
+        Answer::Done
+    }
+
+    fn cu_offer(
+        &mut self,
+        now: Instant,
+        conn: ConnId,
+        session: MediaSessionId,
+        device: PuId,
+        offer: Box<MediaOffer>,
+    ) {
+        match self.viewers.offer(conn, &session, &device) {
+            Offered::Refused(why) => {
+                let problem = Problem::new(ProblemKind::InvalidRequest, why);
+                let message = ScuToCu::Refused { session, problem };
+                self.outputs.push_back(Output::ToCu { conn, message });
+                return;
+            }
+            Offered::New => {
+                self.outputs.push_back(Output::Listen { session: session.clone() });
+            }
+            Offered::Again => {}
+        }
+        if self.devices.get(&device).is_some() {
+            let result = self.offer_here(now, &device, session.clone(), offer);
+            self.delivered(session, result);
+        } else {
+            self.outputs.push_back(Output::OfferElsewhere { session, device, offer });
+        }
+    }
+
+    fn offer_here(
+        &mut self,
+        now: Instant,
+        device: &PuId,
+        session: MediaSessionId,
+        offer: Box<MediaOffer>,
+    ) -> Result<(), Problem> {
+        let conn = self.devices.get(device).ok_or_else(offline)?.conn;
+        let chosen = self.calls.offer(now, &session, device)?;
+        let mtu = chosen
+            .and_then(|mtu| self.mtus.get(now, &mtu))
+            .or_else(|| self.mtus.choose(now))
+            .cloned();
+        self.outputs.push_back(Output::OfferToPu { conn, session, offer, mtu });
+        Ok(())
+    }
+
+    fn delivered(&mut self, session: MediaSessionId, result: Result<(), Problem>) {
+        match result {
+            Ok(()) => {
+                let Some((device, held)) = self.viewers.delivered(&session) else { return };
+                for candidate in held {
+                    self.candidate(device.clone(), session.clone(), candidate);
+                }
+            }
+            Err(problem) => {
+                let Some(viewer) = self.viewers.remove(&session) else { return };
+                self.outputs.push_back(Output::Unlisten { session: session.clone() });
+                if let Some(conn) = viewer.conn {
+                    let message = ScuToCu::Refused { session, problem };
+                    self.outputs.push_back(Output::ToCu { conn, message });
+                }
+            }
+        }
+    }
+
+    /// To a device here or elsewhere; here only within a call with it.
+    fn candidate(&mut self, device: PuId, session: MediaSessionId, candidate: String) {
+        match self.devices.get(&device).map(|p| p.conn) {
+            Some(conn) => {
+                if self.calls.has_cu(&device, &session) {
+                    self.send_pu(conn, ScuToPu::Candidate { session, candidate });
+                }
+            }
+            None => {
+                let request = CsRequest::Candidate { session, candidate };
+                self.outputs.push_back(Output::Elsewhere { device, request });
+            }
+        }
+    }
+
+    /// The CU has finished or has gone: end its leg, wherever the call is kept.
+    fn viewer_left(&mut self, session: &MediaSessionId) {
+        let Some(viewer) = self.viewers.remove(session) else { return };
+        let session = session.clone();
+        self.outputs.push_back(Output::Unlisten { session: session.clone() });
+        if self.calls.has_cu(&viewer.device, &session) {
+            self.calls.end(&session, None, (true, false));
+        } else {
+            let request = CsRequest::End { session };
+            self.outputs.push_back(Output::Elsewhere { device: viewer.device, request });
+        }
+    }
+
+    /// From a PU here to a CU here or elsewhere.
+    fn send_cu(&mut self, session: MediaSessionId, message: ScuToCu) {
+        if self.viewers.get(&session).is_some() {
+            self.for_cu(session, message);
+        } else {
+            self.outputs.push_back(Output::ToCuElsewhere { session, message });
+        }
+    }
+
+    fn for_cu(&mut self, session: MediaSessionId, message: ScuToCu) {
+        let Some(viewer) = self.viewers.get(&session) else { return };
+        let conn = viewer.conn;
+        let over = match &message {
+            ScuToCu::Refused { .. } | ScuToCu::Ended { .. } => true,
+            // An answer to an offer that did not pass here: the CU has moved to another SCU.
+            ScuToCu::Answer { .. } => conn.is_none(),
+            ScuToCu::Candidate { .. }
+            | ScuToCu::KeepAliveAck { .. }
+            | ScuToCu::Malformed { .. } => false,
+        };
+        if over {
+            self.viewers.remove(&session);
+            self.outputs.push_back(Output::Unlisten { session });
+        }
+        self.outputs.extend(conn.map(|conn| Output::ToCu { conn, message }));
+    }
+
+    fn send_pu(&mut self, conn: ConnId, message: ScuToPu) {
+        self.outputs.push_back(Output::ToPu { conn, message: Box::new(message) });
+    }
+
+    fn drain_calls(&mut self) {
+        while let Some(output) = self.calls.poll_output() {
+            match output {
+                CallOutput::Ended { session, pu, cu, unanswered, problem } => {
+                    if let Some(conn) = pu.and_then(|pu| self.devices.get(&pu)).map(|p| p.conn) {
+                        let (session, problem) = (session.clone(), problem.clone());
+                        self.send_pu(conn, ScuToPu::EndSession { session, problem });
+                    }
+                    if cu {
+                        let message = match problem {
+                            Some(problem) if unanswered => {
+                                ScuToCu::Refused { session: session.clone(), problem }
+                            }
+                            problem => ScuToCu::Ended { session: session.clone(), problem },
+                        };
+                        self.send_cu(session, message);
+                    }
+                }
+                // The message that moves a leg to an MTU comes with the MTU's fan-out; until then
+                // nobody calls `Calls::modify` but tests.
+                CallOutput::Move { .. } => {}
+            }
+        }
+    }
+
+    fn end_overdue(&mut self, now: Instant) {
+        while let Some(session) = self.viewers.pop_overdue(now) {
+            self.viewer_left(&session);
+        }
+    }
+
+    /// Time has passed.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.devices.handle_timeout(now);
+        self.calls.handle_timeout(now);
+        self.end_overdue(now);
+        self.drain_calls();
+    }
+
+    /// When [`Self::handle_timeout`] is due.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        [self.devices.poll_timeout(), self.calls.poll_timeout(), self.viewers.poll_timeout()]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// What to do next.
+    pub fn poll_output(&mut self) -> Option<Output<R>> {
+        self.outputs.pop_front()
+    }
+
+    /// The state that A7.2 calls presence.
+    #[must_use]
+    pub fn presence(&self, pu: &PuId) -> Presence {
+        self.devices.presence(pu, self.calls.watched(pu))
+    }
+
+    /// The devices here.
+    #[must_use]
+    pub fn devices(&self) -> &Devices {
+        &self.devices
+    }
+
+    /// The calls of those devices.
+    #[must_use]
+    pub fn calls(&self) -> &Calls {
+        &self.calls
+    }
+
+    /// The sessions of the CUs here.
+    #[must_use]
+    pub fn viewers(&self) -> &Viewers {
+        &self.viewers
+    }
+
+    /// The MTUs that were heard of.
+    #[must_use]
+    pub fn mtus(&self) -> &Mtus {
+        &self.mtus
+    }
+}

@@ -1,0 +1,181 @@
+//! The sessions of the CUs that are connected here, wherever their devices are registered.
+
+use std::{
+    collections::{HashMap, HashSet, VecDeque},
+    time::Instant,
+};
+
+use sightline_model::{MediaSessionId, PuId};
+
+use crate::{ConnId, timers::Timers};
+
+/// Sessions of one connection.
+pub const MAX_SESSIONS: usize = 64;
+/// Candidates that wait while an offer is on its way; more are dropped, for ICE needs few.
+pub const MAX_HELD: usize = 64;
+
+/// One session of a CU.
+#[derive(Debug)]
+pub struct Viewer {
+    /// Its connection; `None` while the CU is away.
+    pub conn: Option<ConnId>,
+    /// The device that it watches.
+    pub device: PuId,
+    /// What may be sent to the device.
+    pub state: ViewerState,
+}
+
+/// What may be sent to the device.
+#[derive(Debug)]
+pub enum ViewerState {
+    /// The offer is on its way over the bus: what comes after it waits, so as not to overtake it.
+    Offering {
+        /// Candidates in their order.
+        held: VecDeque<String>,
+    },
+    /// The offer has arrived.
+    Open,
+}
+
+/// What became of an offer.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Offered {
+    /// The session is new here.
+    New,
+    /// The session goes on, perhaps over another connection.
+    Again,
+    /// The connection has too many sessions, or an offer is still on its way.
+    Refused(&'static str),
+}
+
+/// The table.
+#[derive(Debug, Default)]
+pub struct Viewers {
+    viewers: HashMap<MediaSessionId, Viewer>,
+    by_conn: HashMap<ConnId, HashSet<MediaSessionId>>,
+    away: Timers<MediaSessionId>,
+}
+
+impl Viewers {
+    /// A CU makes an offer.
+    pub fn offer(&mut self, conn: ConnId, session: &MediaSessionId, device: &PuId) -> Offered {
+        let known = self.viewers.get(session);
+        if known.is_some_and(|v| v.device != *device) {
+            return Offered::Refused("the session is for another device");
+        }
+        if known.is_some_and(|v| matches!(v.state, ViewerState::Offering { .. })) {
+            return Offered::Refused("an offer of this session is still on its way");
+        }
+        let of_conn = self.by_conn.entry(conn).or_default();
+        if !of_conn.contains(session) && of_conn.len() >= MAX_SESSIONS {
+            return Offered::Refused("this connection has too many sessions");
+        }
+        of_conn.insert(session.clone());
+        self.away.clear(session);
+        let viewer = Viewer {
+            conn: Some(conn),
+            device: device.clone(),
+            state: ViewerState::Offering { held: VecDeque::new() },
+        };
+        match self.viewers.insert(session.clone(), viewer) {
+            None => Offered::New,
+            Some(before) => {
+                if let Some(old) = before.conn.filter(|old| *old != conn) {
+                    self.forget(old, session);
+                }
+                Offered::Again
+            }
+        }
+    }
+
+    /// A candidate of this connection's session: where it goes now, or `None` when it waits, is
+    /// one too many, or the session is not this connection's.
+    pub fn candidate(
+        &mut self,
+        conn: ConnId,
+        session: &MediaSessionId,
+        candidate: &str,
+    ) -> Option<PuId> {
+        let viewer = self.viewers.get_mut(session).filter(|v| v.conn == Some(conn))?;
+        match &mut viewer.state {
+            ViewerState::Open => Some(viewer.device.clone()),
+            ViewerState::Offering { held } => {
+                if held.len() < MAX_HELD {
+                    held.push_back(candidate.to_owned());
+                }
+                None
+            }
+        }
+    }
+
+    /// The offer has arrived: what has waited, and where it goes.
+    pub fn delivered(&mut self, session: &MediaSessionId) -> Option<(PuId, VecDeque<String>)> {
+        let viewer = self.viewers.get_mut(session)?;
+        match std::mem::replace(&mut viewer.state, ViewerState::Open) {
+            ViewerState::Offering { held } => Some((viewer.device.clone(), held)),
+            ViewerState::Open => None,
+        }
+    }
+
+    /// Whether the session is this connection's.
+    #[must_use]
+    pub fn owns(&self, conn: ConnId, session: &MediaSessionId) -> bool {
+        self.viewers.get(session).is_some_and(|v| v.conn == Some(conn))
+    }
+
+    /// The session, if its CU is connected here or was just now.
+    #[must_use]
+    pub fn get(&self, session: &MediaSessionId) -> Option<&Viewer> {
+        self.viewers.get(session)
+    }
+
+    /// Forgets a session.
+    pub fn remove(&mut self, session: &MediaSessionId) -> Option<Viewer> {
+        let viewer = self.viewers.remove(session)?;
+        self.away.clear(session);
+        if let Some(conn) = viewer.conn {
+            self.forget(conn, session);
+        }
+        Some(viewer)
+    }
+
+    /// A connection is gone; its sessions wait until then for another one to take them up.
+    pub fn gone(&mut self, conn: ConnId, until: Instant) {
+        for session in self.by_conn.remove(&conn).unwrap_or_default() {
+            if let Some(viewer) = self.viewers.get_mut(&session) {
+                viewer.conn = None;
+                self.away.set(&session, until);
+            }
+        }
+    }
+
+    /// How many sessions there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.viewers.len()
+    }
+
+    /// Whether there is no session.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.viewers.is_empty()
+    }
+
+    fn forget(&mut self, conn: ConnId, session: &MediaSessionId) {
+        if let Some(of_conn) = self.by_conn.get_mut(&conn) {
+            of_conn.remove(session);
+            if of_conn.is_empty() {
+                self.by_conn.remove(&conn);
+            }
+        }
+    }
+
+    /// A session whose CU did not come back in time.
+    pub(crate) fn pop_overdue(&mut self, now: Instant) -> Option<MediaSessionId> {
+        self.away.pop(now)
+    }
+
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+        self.away.next()
+    }
+}
