@@ -9,6 +9,7 @@ use crate::{DomainName, InvalidValue, PuId};
 /// One camera behind a premises unit, counted from 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ChannelId(pub u16);
 
 impl fmt::Display for ChannelId {
@@ -19,6 +20,7 @@ impl fmt::Display for ChannelId {
 
 /// A premises unit within its home domain.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct DeviceId {
     /// The domain where the device is registered.
     pub domain: DomainName,
@@ -69,9 +71,34 @@ impl From<CameraId> for String {
     }
 }
 
+/// In text it is one string, which the derive cannot say of a type with named fields.
+#[cfg(feature = "openapi")]
+mod schema {
+    use utoipa::{
+        PartialSchema, ToSchema,
+        openapi::{
+            RefOr,
+            schema::{ObjectBuilder, Schema, Type},
+        },
+    };
+
+    impl PartialSchema for super::CameraId {
+        fn schema() -> RefOr<Schema> {
+            ObjectBuilder::new()
+                .schema_type(Type::String)
+                .description(Some("A camera: device id, a dot, channel number."))
+                .pattern(Some("^[a-z2-7]{26}[.][0-9]{1,5}$"))
+                .into()
+        }
+    }
+
+    impl ToSchema for super::CameraId {}
+}
+
 /// Whether a unit can be reached (A7.2, "presence").
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum Presence {
     /// No SCU holds a lease for the unit.
     Offline,
@@ -86,6 +113,7 @@ pub enum Presence {
 /// One thing that a user may do with a camera.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum Right {
     /// Watch live.
     View,
@@ -104,6 +132,7 @@ pub enum Right {
 /// What a user may do with a camera.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Rights(pub BTreeSet<Right>);
 
 impl Rights {

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 /// Video coding of a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum VideoCodec {
     /// ITU-T H.264.
     H264,
@@ -15,6 +16,7 @@ pub enum VideoCodec {
 /// Audio coding of a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum AudioCodec {
     /// ITU-T G.711 with µ-law.
     Pcmu,
@@ -31,6 +33,7 @@ pub enum AudioCodec {
 /// Which of a camera's encodings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum StreamTier {
     /// The camera's best encoding.
     Main,
@@ -40,6 +43,7 @@ pub enum StreamTier {
 
 /// One encoding that a camera offers.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct StreamInfo {
     /// Main or sub.
     pub tier: StreamTier,
@@ -55,6 +59,7 @@ pub struct StreamInfo {
 
 /// What a customer unit states about itself when it asks for media. Absent means no limit.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Capabilities {
     /// Widest picture in pixels.
     #[serde(default, skip_serializing_if = "Option::is_none")]

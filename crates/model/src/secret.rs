@@ -71,6 +71,8 @@ impl fmt::Debug for TokenHash {
 /// Whether the number exists in its country's plan is the CMU's check, not this type's.
 #[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(value_type = String, pattern = "^[+][1-9][0-9]{6,14}$"))]
 pub struct PhoneNumber(Box<str>);
 
 impl PhoneNumber {
