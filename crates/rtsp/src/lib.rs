@@ -15,6 +15,7 @@ pub mod client;
 pub mod depacketize;
 pub mod rtp;
 pub mod sdp;
+pub mod server;
 pub mod transport;
 pub mod wire;
 
