@@ -5,3 +5,4 @@
 pub mod camera;
 pub mod gate;
 pub mod hub;
+pub mod source;

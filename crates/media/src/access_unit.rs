@@ -1,6 +1,8 @@
 use bytes::Bytes;
 use sightline_model::UnixMicros;
 
+use crate::packetize::{self, nal_units};
+
 /// One coded picture, or one packet's worth of coded sound.
 #[derive(Debug, Clone)]
 pub enum AccessUnit {
@@ -34,6 +36,30 @@ pub enum AccessUnit {
 }
 
 impl AccessUnit {
+    /// A picture of H.264 from its NAL units, each behind its length in four bytes; a keyframe must
+    /// have its parameter sets in front.
+    #[must_use]
+    pub fn h264(timestamp: i64, captured_at: UnixMicros, data: Bytes) -> Self {
+        const IDR: u8 = 5;
+        let keyframe = nal_units(&data).any(|nal| nal[0] & 0x1f == IDR);
+        let disposable = nal_units(&data)
+            .filter(|nal| (1..=5).contains(&(nal[0] & 0x1f)))
+            .all(|nal| nal[0] & 0x60 == 0);
+        let payloads = packetize::h264(&data);
+        Self::Video { timestamp, captured_at, keyframe, disposable, data, payloads }
+    }
+
+    /// The same for H.265. Every intra random access picture counts as a keyframe (ITU-T H.265,
+    /// Table 7-1); sub-layer non-reference pictures as disposable.
+    #[must_use]
+    pub fn h265(timestamp: i64, captured_at: UnixMicros, data: Bytes) -> Self {
+        let slices = || nal_units(&data).map(|nal| nal[0] >> 1 & 0x3f).filter(|kind| *kind < 32);
+        let keyframe = slices().any(|kind| (16..=21).contains(&kind));
+        let disposable = slices().all(|kind| kind < 16 && kind % 2 == 0);
+        let payloads = packetize::h265(&data);
+        Self::Video { timestamp, captured_at, keyframe, disposable, data, payloads }
+    }
+
     /// Whether a viewer may start with this unit.
     #[must_use]
     pub const fn is_keyframe(&self) -> bool {
