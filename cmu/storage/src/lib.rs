@@ -1,1 +1,202 @@
-//! cmu-storage
+//! What the CMU remembers: repositories over SQLite (the default) or PostgreSQL.
+//!
+//! One SQL text serves both engines (`$n` placeholders, `RETURNING`, `ON CONFLICT`); a conformance
+//! suite in `tests/` runs every repository on both. A decision that two CMUs could take at once is
+//! one statement, so that it is atomic on either engine without explicit transactions.
+//!
+//! Not found is `Ok(None)`; an `Err` is always our own fault or the database's. Every row carries
+//! the domain that the [`Database`] was opened for, and no statement reaches beyond it.
+//!
+//! SQLite runs in WAL mode with one writing connection and several reading ones, and a busy
+//! timeout, so that writers queue instead of failing.
+
+mod account;
+mod audit;
+mod binding;
+mod device;
+mod play_token;
+mod query;
+mod rate_limit;
+mod sign_in;
+mod signing_key;
+mod sms_code;
+
+use std::{str::FromStr, time::Duration};
+
+use sightline_model::DomainName;
+use sqlx::{
+    PgPool, SqlitePool,
+    migrate::Migrator,
+    postgres::PgPoolOptions,
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
+};
+
+pub use account::{Account, Accounts};
+pub use audit::{Audit, NewEntry};
+pub use binding::{Bindings, NewBinding};
+pub use device::{DeviceRow, Devices, NewRegistration};
+pub use play_token::{NewPlayToken, PlayTokens, Session, TokenRow};
+pub use rate_limit::RateLimits;
+pub use sign_in::{NewSignIn, SignIn, SignIns};
+pub use signing_key::{SigningKeyRow, SigningKeys};
+pub use sms_code::SmsCodes;
+
+static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
+
+/// How long a connection waits for SQLite's write lock, and a caller for a connection.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The database cannot do its work. Never the caller's fault.
+#[derive(Debug, thiserror::Error)]
+pub enum StorageError {
+    /// The URL is neither `sqlite:…` nor `postgres:…`.
+    #[error("database.url must begin with sqlite: or postgres:")]
+    Url,
+    /// The engine failed or cannot be reached.
+    #[error("the database fails: {0}")]
+    Engine(#[from] sqlx::Error),
+    /// The tables cannot be brought up to date.
+    #[error("the database cannot be brought up to date: {0}")]
+    Migrate(#[from] sqlx::migrate::MigrateError),
+    /// A stored value does not have its form.
+    #[error("the database holds a malformed {0}")]
+    Corrupt(&'static str),
+}
+
+/// Handle to the database; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Database {
+    backend: Backend,
+    domain: DomainName,
+}
+
+#[derive(Debug, Clone)]
+enum Backend {
+    Sqlite { writer: SqlitePool, reader: SqlitePool },
+    Postgres(PgPool),
+}
+
+impl Database {
+    /// Opens `url` (`sqlite:PATH` or `postgres://…`), makes the file when it is missing, and brings
+    /// the tables up to date.
+    ///
+    /// # Errors
+    /// [`StorageError`].
+    pub async fn connect(url: &str, domain: DomainName) -> Result<Self, StorageError> {
+        let backend = match url.split_once(':') {
+            Some(("sqlite", _)) => open_sqlite(url).await?,
+            Some(("postgres" | "postgresql", _)) => {
+                let options = PgPoolOptions::new().max_connections(16);
+                let pool = options.acquire_timeout(BUSY_TIMEOUT).connect(url).await?;
+                MIGRATIONS.run(&pool).await?;
+                Backend::Postgres(pool)
+            }
+            _ => return Err(StorageError::Url),
+        };
+        Ok(Self { backend, domain })
+    }
+
+    /// The domain whose rows this handle sees.
+    #[must_use]
+    pub const fn domain(&self) -> &DomainName {
+        &self.domain
+    }
+
+    /// Whether the engine answers.
+    ///
+    /// # Errors
+    /// [`StorageError::Engine`].
+    pub async fn ping(&self) -> Result<(), StorageError> {
+        query::rows!(read, all, self, (i64,), "SELECT CAST(1 AS BIGINT)").map(|_| ())
+    }
+
+    /// Closes every connection; SQLite then merges its log into the file.
+    pub async fn close(&self) {
+        match &self.backend {
+            Backend::Sqlite { writer, reader } => {
+                reader.close().await;
+                writer.close().await;
+            }
+            Backend::Postgres(pool) => pool.close().await,
+        }
+    }
+
+    /// Accounts of users.
+    #[must_use]
+    pub const fn accounts(&self) -> Accounts<'_> {
+        Accounts(self)
+    }
+    /// One-time codes.
+    #[must_use]
+    pub const fn sms_codes(&self) -> SmsCodes<'_> {
+        SmsCodes(self)
+    }
+    /// Rate limits.
+    #[must_use]
+    pub const fn rate_limits(&self) -> RateLimits<'_> {
+        RateLimits(self)
+    }
+    /// Sign-ins.
+    #[must_use]
+    pub const fn sign_ins(&self) -> SignIns<'_> {
+        SignIns(self)
+    }
+    /// Devices and their leases.
+    #[must_use]
+    pub const fn devices(&self) -> Devices<'_> {
+        Devices(self)
+    }
+    /// Who owns which device.
+    #[must_use]
+    pub const fn bindings(&self) -> Bindings<'_> {
+        Bindings(self)
+    }
+    /// Play tokens and the sessions that they opened.
+    #[must_use]
+    pub const fn play_tokens(&self) -> PlayTokens<'_> {
+        PlayTokens(self)
+    }
+    /// The audit log.
+    #[must_use]
+    pub const fn audit(&self) -> Audit<'_> {
+        Audit(self)
+    }
+    /// Public signing keys.
+    #[must_use]
+    pub const fn signing_keys(&self) -> SigningKeys<'_> {
+        SigningKeys(self)
+    }
+}
+
+async fn open_sqlite(url: &str) -> Result<Backend, StorageError> {
+    let options = SqliteConnectOptions::from_str(url)?
+        .create_if_missing(true)
+        .journal_mode(SqliteJournalMode::Wal)
+        // An acknowledged binding must survive a power cut; WAL with NORMAL may lose the last one.
+        .synchronous(SqliteSynchronous::Full)
+        .busy_timeout(BUSY_TIMEOUT)
+        .foreign_keys(true);
+    let pool = |size| SqlitePoolOptions::new().max_connections(size).acquire_timeout(BUSY_TIMEOUT);
+    let writer = pool(1).connect_with(options.clone()).await?;
+    MIGRATIONS.run(&writer).await?;
+    let reader = pool(4).connect_with(options.read_only(true)).await?;
+    Ok(Backend::Sqlite { writer, reader })
+}
+
+/// Reads a stored text as its type.
+fn typed<T: FromStr>(text: &str, what: &'static str) -> Result<T, StorageError> {
+    text.parse().map_err(|_| StorageError::Corrupt(what))
+}
+
+/// Reads stored JSON.
+fn from_json<T: serde::de::DeserializeOwned>(
+    text: &str,
+    what: &'static str,
+) -> Result<T, StorageError> {
+    serde_json::from_str(text).map_err(|_| StorageError::Corrupt(what))
+}
+
+/// Writes JSON to store.
+fn to_json<T: serde::Serialize>(value: &T) -> String {
+    serde_json::to_string(value).expect("stored types have string keys and no failing serializer")
+}
