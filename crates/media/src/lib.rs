@@ -6,6 +6,8 @@
 //! own RTP header and encryption, never its own copy of the payload.
 
 mod access_unit;
+pub mod adapt;
+pub mod mp4;
 pub mod packetize;
 pub mod ring;
 mod track;
