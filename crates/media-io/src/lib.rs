@@ -6,3 +6,4 @@ pub mod camera;
 pub mod gate;
 pub mod hub;
 pub mod source;
+pub mod webrtc;

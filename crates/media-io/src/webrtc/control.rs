@@ -1,0 +1,84 @@
+//! The data channel [`CONTROL_CHANNEL`](sightline_protocol::pc::CONTROL_CHANNEL): what viewer and
+//! unit tell each other. Bad messages are counted and ignored; there is nobody to answer.
+
+use std::time::{Duration, Instant};
+
+use sightline_model::QualityChoice;
+use sightline_protocol::pc::{CuToPu, PuToCu};
+use str0m::{Rtc, channel::ChannelId};
+
+/// Longest message that is read.
+const MAX_BYTES: usize = 4_096;
+/// Messages read per second; a viewer that sends more is ignored for the rest of it.
+const PER_SECOND: u32 = 20;
+
+#[derive(Debug)]
+pub(super) struct Control {
+    channel: Option<ChannelId>,
+    window: (Instant, u32),
+    /// Messages that were malformed, too long or too many.
+    pub(super) ignored: u64,
+}
+
+impl Control {
+    pub(super) const fn new(now: Instant) -> Self {
+        Self { channel: None, window: (now, 0), ignored: 0 }
+    }
+
+    pub(super) const fn open(&mut self, channel: ChannelId) {
+        self.channel = Some(channel);
+    }
+
+    pub(super) fn close(&mut self, channel: ChannelId) {
+        if self.channel == Some(channel) {
+            self.channel = None;
+        }
+    }
+
+    pub(super) const fn is_open(&self) -> bool {
+        self.channel.is_some()
+    }
+
+    /// Sends, unless the viewer does not read: then the message is lost.
+    pub(super) fn send(&self, rtc: &mut Rtc, message: &PuToCu) {
+        let Some(mut channel) = self.channel.and_then(|id| rtc.channel(id)) else { return };
+        let Ok(text) = serde_json::to_vec(message) else { return };
+        if !matches!(channel.write(false, &text), Ok(true)) {
+            tracing::debug!("control message not sent: the viewer does not read");
+        }
+    }
+
+    /// Reads a message of the viewer.
+    pub(super) fn read(&mut self, from: ChannelId, data: &[u8], now: Instant) -> Option<CuToPu> {
+        let message = self.try_read(from, data, now);
+        self.ignored += u64::from(message.is_none());
+        message
+    }
+
+    fn try_read(&mut self, from: ChannelId, data: &[u8], now: Instant) -> Option<CuToPu> {
+        if self.channel != Some(from) || data.len() > MAX_BYTES {
+            return None;
+        }
+        if now.saturating_duration_since(self.window.0) >= Duration::from_secs(1) {
+            self.window = (now, 0);
+        }
+        self.window.1 += 1;
+        if self.window.1 > PER_SECOND {
+            return None;
+        }
+        serde_json::from_slice(data).ok().filter(is_sound)
+    }
+}
+
+fn is_sound(message: &CuToPu) -> bool {
+    match message {
+        CuToPu::SetQuality { quality: QualityChoice::Exact { width, height, fps } } => {
+            (16..=3_840).contains(width)
+                && (16..=2_160).contains(height)
+                && width.is_multiple_of(2)
+                && height.is_multiple_of(2)
+                && (1..=60).contains(fps)
+        }
+        CuToPu::SetQuality { .. } | CuToPu::Ping { .. } => true,
+    }
+}

@@ -1,0 +1,567 @@
+//! The one task that owns sockets and sessions.
+
+use std::{
+    collections::HashMap,
+    future::poll_fn,
+    net::{IpAddr, SocketAddr},
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+    task::Poll,
+    time::{Duration, Instant},
+};
+
+use sightline_model::MediaSessionId;
+use sightline_protocol::{Problem, ProblemKind};
+use str0m::{
+    Candidate, Input,
+    config::DtlsCert,
+    net::{Protocol, Receive},
+};
+use tokio::sync::{Notify, mpsc};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::{
+    Answer, Command, LocalCandidates, OfferRequest, QualitySource, StartError, WebrtcConfig,
+    feed::Feeds,
+    session::{Now, Origin, Session},
+    sockets::{Counts, Datagram, Socket},
+    stun,
+};
+use crate::camera::Cameras;
+
+/// Batches read before sessions get their turn.
+const RECEIVE_TURNS: usize = 8;
+/// Commands handled before sessions get their turn.
+const COMMAND_TURNS: usize = 32;
+/// How often the address seen from outside is asked for: it also keeps the router's mapping.
+const STUN_INTERVAL: Duration = Duration::from_secs(15);
+/// Asked again soon while nothing is known.
+const STUN_RETRY: Duration = Duration::from_secs(1);
+/// Addresses of viewers that are remembered per session.
+const ADDRESSES_PER_SESSION: usize = 32;
+
+/// Figures of the engine.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Sessions now.
+    pub sessions: usize,
+    /// Of these, with media.
+    pub connected: usize,
+    /// Sessions begun since the start.
+    pub started: u64,
+    /// Datagrams sent.
+    pub datagrams_sent: u64,
+    /// System calls that sent them.
+    pub sends: u64,
+    /// Sends given up because the kernel's queue was full.
+    pub dropped: u64,
+    /// Datagrams that belong to no session.
+    pub strangers: u64,
+    /// Control messages of viewers that were ignored.
+    pub control_ignored: u64,
+    /// Pictures left out for viewers that were too slow.
+    pub skipped: u64,
+    /// Sessions ended by a fault of our own.
+    pub panics: u64,
+}
+
+pub(super) struct Parts {
+    pub(super) config: WebrtcConfig,
+    pub(super) local: LocalCandidates,
+    pub(super) cameras: Cameras,
+    pub(super) quality: Arc<dyn QualitySource>,
+    pub(super) token: CancellationToken,
+    pub(super) tasks: TaskTracker,
+}
+
+struct Seat {
+    session: Session,
+    addresses: Vec<SocketAddr>,
+    /// Cancels the watcher of the admission.
+    watch: CancellationToken,
+}
+
+pub(super) struct Task {
+    config: WebrtcConfig,
+    sockets: Vec<Socket>,
+    cert: DtlsCert,
+    local: LocalCandidates,
+    candidates: Vec<Candidate>,
+    /// Which transaction was sent on which socket, until answered.
+    stun_asked: Vec<([u8; 12], usize)>,
+    next_stun: Instant,
+    feeds: Feeds,
+    seats: HashMap<MediaSessionId, Seat>,
+    /// Learned only from STUN that a session has authenticated.
+    addresses: HashMap<SocketAddr, MediaSessionId>,
+    inbox: mpsc::Receiver<Command>,
+    commands: mpsc::WeakSender<Command>,
+    wake: Arc<Notify>,
+    token: CancellationToken,
+    tasks: TaskTracker,
+    counts: Counts,
+    stats: Stats,
+}
+
+enum Wake {
+    Command(Option<Command>),
+    Sockets,
+    Hubs,
+    Time,
+    Shutdown,
+}
+
+impl Task {
+    pub(super) fn new(
+        parts: Parts,
+        inbox: mpsc::Receiver<Command>,
+        commands: mpsc::WeakSender<Command>,
+    ) -> Result<Self, StartError> {
+        let Parts { config, local, cameras, quality, token, tasks } = parts;
+        let provider = str0m::crypto::from_feature_flags();
+        let cert = provider.dtls_provider.generate_certificate().ok_or(StartError::Certificate)?;
+        // Fails when another engine of this process has done it: the same provider.
+        provider.install_process_default();
+        let sockets: Vec<Socket> =
+            config.bind.iter().map(|address| Socket::open(*address)).collect::<Result<_, _>>()?;
+        if sockets.is_empty() {
+            return Err(StartError::NoAddress);
+        }
+        let wake = Arc::new(Notify::new());
+        let feeds = Feeds::new(cameras, quality, Arc::clone(&wake), tasks.clone());
+        let mut task = Self {
+            config,
+            sockets,
+            cert,
+            local: LocalCandidates::default(),
+            candidates: Vec::new(),
+            stun_asked: Vec::new(),
+            next_stun: Instant::now(),
+            feeds,
+            seats: HashMap::new(),
+            addresses: HashMap::new(),
+            inbox,
+            commands,
+            wake,
+            token,
+            tasks,
+            counts: Counts::default(),
+            stats: Stats::default(),
+        };
+        task.set_local(local, Now::read());
+        Ok(task)
+    }
+
+    pub(super) fn bound(&self) -> Vec<SocketAddr> {
+        self.sockets.iter().map(|socket| socket.local).collect()
+    }
+
+    pub(super) async fn run(mut self) {
+        loop {
+            let wake = self.wait().await;
+            let now = Now::read();
+            match wake {
+                Wake::Shutdown | Wake::Command(None) => break,
+                Wake::Command(Some(command)) => {
+                    self.command(command, now);
+                    for _ in 0..COMMAND_TURNS {
+                        let Ok(command) = self.inbox.try_recv() else { break };
+                        self.command(command, now);
+                    }
+                }
+                Wake::Sockets => self.receive(now),
+                Wake::Hubs | Wake::Time => {}
+            }
+            self.ask_stun(now);
+            self.turn(Now::read());
+        }
+        self.shut_down();
+    }
+
+    async fn wait(&mut self) -> Wake {
+        let next = self.seats.values().map(|seat| seat.session.next_wake()).min();
+        let next = next.map_or(self.next_stun, |at| at.min(self.next_stun));
+        let sockets = &self.sockets;
+        let ready = poll_fn(|cx| {
+            // All are asked, so that each registers the wake-up.
+            let mut any = false;
+            for socket in sockets {
+                any |= socket.poll_readable(cx).is_ready();
+                any |= socket.is_blocked() && socket.poll_writable(cx).is_ready();
+            }
+            if any { Poll::Ready(()) } else { Poll::Pending }
+        });
+        tokio::select! {
+            biased;
+            () = self.token.cancelled() => Wake::Shutdown,
+            command = self.inbox.recv() => Wake::Command(command),
+            () = ready => Wake::Sockets,
+            () = self.wake.notified() => Wake::Hubs,
+            () = tokio::time::sleep_until(next.into()) => Wake::Time,
+        }
+    }
+
+    /// Gives every session whose time or hub has come its turn, and sends what they say.
+    fn turn(&mut self, now: Now) {
+        let fresh = self.feeds.take_dirty();
+        let mut over = Vec::new();
+        for (id, seat) in &mut self.seats {
+            let due =
+                fresh.contains(&seat.session.channel()) || seat.session.next_wake() <= now.instant;
+            if due && !guarded(seat, &mut self.stats, |s| s.step(now, &mut self.feeds)) {
+                over.push(id.clone());
+                continue;
+            }
+            transmit(&mut seat.session, &mut self.sockets, &mut self.counts);
+            if seat.session.is_closed() {
+                over.push(id.clone());
+            }
+        }
+        for socket in &mut self.sockets {
+            socket.flush(&mut self.counts);
+        }
+        for id in over {
+            self.remove(&id);
+        }
+    }
+
+    fn remove(&mut self, id: &MediaSessionId) {
+        let Some(seat) = self.seats.remove(id) else { return };
+        seat.watch.cancel();
+        for address in &seat.addresses {
+            if self.addresses.get(address) == Some(id) {
+                self.addresses.remove(address);
+            }
+        }
+        self.stats.control_ignored += seat.session.control.ignored;
+        self.stats.skipped += seat.session.video.as_ref().map_or(0, |video| video.skipped);
+        // A session that has panicked may do so again when it is dropped.
+        if catch_unwind(AssertUnwindSafe(|| drop(seat))).is_err() {
+            self.stats.panics += 1;
+        }
+        tracing::debug!(session = %id, "viewer gone");
+    }
+
+    fn receive(&mut self, now: Now) {
+        let mut sockets = std::mem::take(&mut self.sockets);
+        for (index, socket) in sockets.iter_mut().enumerate() {
+            socket.retry(&mut self.counts);
+            for _ in 0..RECEIVE_TURNS {
+                if !socket.receive(|datagram| self.datagram(index, &datagram, now)) {
+                    break;
+                }
+            }
+        }
+        self.sockets = sockets;
+    }
+
+    fn datagram(&mut self, socket: usize, datagram: &Datagram<'_>, now: Now) {
+        let &Datagram { source, destination, bytes } = datagram;
+        let is_stun = bytes.first().is_some_and(|first| *first < 4);
+        if is_stun && self.stun_answer(socket, bytes, now) {
+            return;
+        }
+        let destination = self.known_local(destination);
+        let Ok(receive) = Receive::new(Protocol::Udp, source, destination, bytes) else {
+            self.stats.strangers += 1;
+            return;
+        };
+        let input = Input::Receive(now.instant, receive);
+        let known = self.addresses.get(&source).cloned();
+        let id = match known {
+            Some(id) if !is_stun => Some(id),
+            // A viewer may have come back under an address of another: STUN says whose it is.
+            Some(id) if self.seats.get(&id).is_some_and(|s| s.session.accepts(&input)) => Some(id),
+            Some(_) | None if is_stun => {
+                let taken = self.seats.iter().find(|(_, seat)| seat.session.accepts(&input));
+                taken.map(|(id, _)| id.clone())
+            }
+            // Neither DTLS nor RTP from where nobody has shown the ICE password.
+            Some(_) | None => None,
+        };
+        let (Some(id), Input::Receive(_, receive)) = (id, input) else {
+            self.stats.strangers += 1;
+            return;
+        };
+        if is_stun {
+            self.learn(source, &id);
+        }
+        let Some(seat) = self.seats.get_mut(&id) else { return };
+        if !guarded(seat, &mut self.stats, |s| s.receive(receive, now, &mut self.feeds)) {
+            self.remove(&id);
+        }
+    }
+
+    fn learn(&mut self, source: SocketAddr, id: &MediaSessionId) {
+        if self.addresses.get(&source) == Some(id) {
+            return;
+        }
+        let Some(seat) = self.seats.get_mut(id) else { return };
+        if seat.addresses.len() == ADDRESSES_PER_SESSION {
+            let oldest = seat.addresses.remove(0);
+            self.addresses.remove(&oldest);
+        }
+        seat.addresses.push(source);
+        self.addresses.insert(source, id.clone());
+    }
+
+    /// The library knows our addresses by the candidates we gave it.
+    fn known_local(&self, destination: SocketAddr) -> SocketAddr {
+        let bases = || self.candidates.iter().map(Candidate::local);
+        if bases().any(|base| base == destination) {
+            return destination;
+        }
+        bases().find(|base| base.is_ipv4() == destination.is_ipv4()).unwrap_or(destination)
+    }
+
+    fn command(&mut self, command: Command, now: Now) {
+        match command {
+            Command::Offer(request, reply) => {
+                let answer = self.offer(*request, now);
+                // The asker may have given up; the session then times out.
+                let _ = reply.send(answer);
+            }
+            Command::Candidate(id, line) => {
+                if let Some(seat) = self.seats.get_mut(&id)
+                    && !guarded(seat, &mut self.stats, |s| {
+                        s.remote_candidate(&line, now, &mut self.feeds);
+                    })
+                {
+                    self.remove(&id);
+                }
+            }
+            Command::End(id, problem) => self.end(&id, problem, now),
+            Command::Revoked(id, generation, problem) => {
+                if self.seats.get(&id).is_some_and(|s| s.session.generation == generation) {
+                    self.end(&id, Some(problem), now);
+                }
+            }
+            Command::Candidates(local) => self.set_local(local, now),
+            Command::Stats(reply) => {
+                let _ = reply.send(self.stats());
+            }
+        }
+    }
+
+    fn end(&mut self, id: &MediaSessionId, problem: Option<Problem>, now: Now) {
+        if let Some(seat) = self.seats.get_mut(id)
+            && !guarded(seat, &mut self.stats, |s| s.end(problem, now, &mut self.feeds))
+        {
+            self.remove(id);
+        }
+    }
+
+    fn stats(&self) -> Stats {
+        let sessions = || self.seats.values().map(|seat| &seat.session);
+        let ignored: u64 = sessions().map(|s| s.control.ignored).sum();
+        let skipped: u64 = sessions().filter_map(|s| s.video.as_ref()).map(|v| v.skipped).sum();
+        Stats {
+            sessions: self.seats.len(),
+            connected: sessions().filter(|s| s.is_connected()).count(),
+            datagrams_sent: self.counts.datagrams_sent,
+            sends: self.counts.sends,
+            dropped: self.counts.dropped,
+            control_ignored: self.stats.control_ignored + ignored,
+            skipped: self.stats.skipped + skipped,
+            ..self.stats
+        }
+    }
+
+    fn offer(&mut self, request: OfferRequest, now: Now) -> Result<Answer, Problem> {
+        let OfferRequest { session: id, sdp, admission, candidate_tx } = request;
+        let fault = || Problem::new(ProblemKind::Internal, "the offer could not be handled");
+        if let Some(seat) = self.seats.get_mut(&id) {
+            let mut answer = Err(fault());
+            let whole = guarded(seat, &mut self.stats, |session| {
+                answer = session.renew(&sdp, admission, candidate_tx, now, &mut self.feeds);
+            });
+            if !whole {
+                self.remove(&id);
+            } else if answer.is_ok() {
+                self.watch_admission(&id);
+            }
+            return answer;
+        }
+        if self.seats.len() >= self.config.max_sessions {
+            let text = "this camera unit already serves as many viewers as it can";
+            return Err(Problem::new(ProblemKind::Busy, text));
+        }
+        self.stats.started += 1;
+        let origin = Origin {
+            id: id.clone(),
+            generation: self.stats.started << 16,
+            admission,
+            candidate_tx,
+            config: &self.config,
+            cert: &self.cert,
+            candidates: &self.candidates,
+        };
+        let feeds = &mut self.feeds;
+        let made = catch_unwind(AssertUnwindSafe(|| Session::new(origin, &sdp, now, feeds)));
+        let (session, answer) = made.unwrap_or_else(|_| {
+            self.stats.panics += 1;
+            Err(fault())
+        })?;
+        let seat = Seat { session, addresses: Vec::new(), watch: CancellationToken::new() };
+        self.seats.insert(id.clone(), seat);
+        self.watch_admission(&id);
+        Ok(answer)
+    }
+
+    /// A task per admission, owned by the session's seat, tells when the right to watch ends.
+    fn watch_admission(&mut self, id: &MediaSessionId) {
+        let Some(seat) = self.seats.get_mut(id) else { return };
+        seat.watch.cancel();
+        seat.watch = self.token.child_token();
+        let (mut ended, generation) = (seat.session.ended(), seat.session.generation);
+        let (watch, commands, id) = (seat.watch.clone(), self.commands.clone(), id.clone());
+        self.tasks.spawn(watch.run_until_cancelled_owned(async move {
+            let problem = match ended.wait_for(Option::is_some).await {
+                Ok(problem) => problem.clone(),
+                Err(_) => None,
+            };
+            let problem = problem.unwrap_or_else(|| {
+                Problem::new(ProblemKind::DeviceOffline, "the camera is shutting down")
+            });
+            if let Some(commands) = commands.upgrade() {
+                let _ = commands.send(Command::Revoked(id, generation, problem)).await;
+            }
+        }));
+    }
+
+    fn set_local(&mut self, local: LocalCandidates, now: Now) {
+        self.next_stun = now.instant;
+        self.stun_asked.clear();
+        self.local = local;
+        let mut addresses = self.local.host.clone();
+        for address in &mut addresses {
+            let bound = self.sockets.iter().map(|s| s.local);
+            let port = bound.clone().find(|b| b.is_ipv4() == address.is_ipv4()).map(|b| b.port());
+            if address.port() == 0 {
+                address.set_port(port.unwrap_or(0));
+            }
+        }
+        if addresses.is_empty() {
+            addresses.extend(
+                self.sockets.iter().map(|s| s.local).filter(|local| !local.ip().is_unspecified()),
+            );
+        }
+        // A socket can serve only addresses of its own family.
+        addresses.retain(|a| self.sockets.iter().any(|s| s.local.is_ipv4() == a.is_ipv4()));
+        for address in addresses {
+            self.add_candidate(Candidate::host(address, Protocol::Udp), now);
+        }
+        for mapped in self.local.mapped.clone() {
+            self.add_reflexive(mapped, now);
+        }
+    }
+
+    fn add_reflexive(&mut self, mapped: SocketAddr, now: Now) {
+        let base = self
+            .candidates
+            .iter()
+            .find(|c| {
+                c.kind() == str0m::CandidateKind::Host && c.addr().is_ipv4() == mapped.is_ipv4()
+            })
+            .map(Candidate::addr);
+        if let Some(base) = base {
+            self.add_candidate(Candidate::server_reflexive(mapped, base, Protocol::Udp), now);
+        }
+    }
+
+    fn add_candidate<E: std::fmt::Display>(&mut self, made: Result<Candidate, E>, now: Now) {
+        let candidate = match made {
+            Ok(candidate) => candidate,
+            Err(error) => return tracing::warn!(%error, "own address not usable"),
+        };
+        if self.candidates.contains(&candidate) {
+            return;
+        }
+        for seat in self.seats.values_mut() {
+            guarded(seat, &mut self.stats, |session| {
+                session.local_candidate(&candidate, now, &mut self.feeds);
+            });
+        }
+        self.candidates.push(candidate);
+    }
+
+    fn ask_stun(&mut self, now: Now) {
+        if now.instant < self.next_stun {
+            return;
+        }
+        let wait = if self.stun_asked.is_empty() { STUN_INTERVAL } else { STUN_RETRY };
+        self.stun_asked.clear();
+        self.next_stun = now.instant + wait;
+        for server in self.local.stun_servers.clone() {
+            let family = |socket: &Socket| socket.local.is_ipv4() == server.is_ipv4();
+            let Some(index) = self.sockets.iter().position(family) else { continue };
+            let mut transaction = [0; 12];
+            if getrandom::fill(&mut transaction).is_err() {
+                return;
+            }
+            self.stun_asked.push((transaction, index));
+            let request = stun::request(transaction);
+            self.sockets[index].push(None, server, &request, &mut self.counts);
+            self.next_stun = now.instant + STUN_RETRY;
+        }
+    }
+
+    /// Whether the datagram answers a question of ours.
+    fn stun_answer(&mut self, socket: usize, bytes: &[u8], now: Now) -> bool {
+        if self.stun_asked.is_empty() {
+            return false;
+        }
+        let Some((transaction, mapped)) = stun::response(bytes) else { return false };
+        let asked = self.stun_asked.iter().position(|asked| *asked == (transaction, socket));
+        let Some(asked) = asked else { return false };
+        self.stun_asked.swap_remove(asked);
+        if self.stun_asked.is_empty() {
+            self.next_stun = now.instant + STUN_INTERVAL;
+        }
+        self.add_reflexive(mapped, now);
+        true
+    }
+
+    /// Tells the viewers, once; nobody waits for their answer.
+    fn shut_down(mut self) {
+        let now = Now::read();
+        let problem = Problem::new(ProblemKind::DeviceOffline, "the camera is shutting down");
+        for seat in self.seats.values_mut() {
+            guarded(seat, &mut self.stats, |session| {
+                session.end(Some(problem.clone()), now, &mut self.feeds);
+                session.end_now(now, &mut self.feeds);
+            });
+            transmit(&mut seat.session, &mut self.sockets, &mut self.counts);
+            seat.watch.cancel();
+        }
+        for socket in &mut self.sockets {
+            socket.flush(&mut self.counts);
+        }
+    }
+}
+
+/// Runs `work` so that a panic costs this session alone; false when it did.
+fn guarded(seat: &mut Seat, stats: &mut Stats, work: impl FnOnce(&mut Session)) -> bool {
+    let whole = catch_unwind(AssertUnwindSafe(|| work(&mut seat.session))).is_ok();
+    if !whole {
+        stats.panics += 1;
+        tracing::error!(session = %seat.session.id, "session ended by a fault of our own");
+    }
+    whole
+}
+
+fn transmit(session: &mut Session, sockets: &mut [Socket], counts: &mut Counts) {
+    for transmit in session.out.drain(..) {
+        let source: IpAddr = transmit.source.ip();
+        let family = |socket: &&mut Socket| socket.local.is_ipv4() == source.is_ipv4();
+        let exact = sockets.iter().position(|socket| socket.local == transmit.source);
+        let socket = match exact {
+            Some(index) => sockets.get_mut(index),
+            None => sockets.iter_mut().find(family),
+        };
+        let Some(socket) = socket else { continue };
+        // Only a socket on all addresses needs to be told which one to send from.
+        let from = socket.local.ip().is_unspecified().then_some(source);
+        socket.push(from, transmit.destination, &transmit.contents, counts);
+    }
+}

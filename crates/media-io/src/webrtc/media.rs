@@ -1,0 +1,436 @@
+//! The outgoing tracks of one session: which units are written, when, and under which timestamp.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use sightline_media::{AccessUnit, VIDEO_CLOCK_HZ};
+use sightline_model::{AudioCodec, UnixMicros, VideoCodec};
+use str0m::{
+    Rtc,
+    media::{MediaTime, Mid, Pt},
+    rtp::{ExtensionValues, RtpWrite},
+};
+
+use super::{
+    clock::OutClock,
+    feed::{Feed, Payloads},
+    negotiate::VideoPts,
+    session::Now,
+};
+use crate::hub::{Next, Reader, SourceState};
+
+/// Sending rate while nothing speaks against it: a keyframe leaves in a few milliseconds.
+const FREE_RATE_BPS: u64 = 40_000_000;
+/// What may leave at once.
+const BURST_BYTES: i64 = 96 * 1024;
+/// A live picture older than this is not worth sending: the viewer goes on at a keyframe.
+const TOO_OLD: Duration = Duration::from_millis(1_000);
+/// A catch-up that takes longer is given up.
+const CATCH_UP_LIMIT: Duration = Duration::from_secs(3);
+/// Sound older than this is left out.
+const SOUND_TOO_OLD: Duration = Duration::from_millis(400);
+/// How long a switch upwards waits for a new keyframe before it takes the one in the ring.
+const SWITCH_PATIENCE: Duration = Duration::from_secs(6);
+/// Packets that carry the wish for no play-out delay at the start of a stream.
+const DELAY_WISHES: u32 = 64;
+
+/// A place in a hub.
+pub(super) struct Source {
+    pub(super) feed: Arc<Feed>,
+    reader: Reader,
+    pub(super) codec: Option<VideoCodec>,
+    since: Now,
+}
+
+impl Source {
+    fn new(feed: &Arc<Feed>, now: Now) -> Self {
+        let codec = feed.tier().map(|tier| tier.codec);
+        Self { feed: Arc::clone(feed), reader: feed.hub.subscribe(), codec, since: now }
+    }
+}
+
+/// Lets only so many bytes pass in a time.
+#[derive(Debug)]
+struct Budget {
+    rate_bps: u64,
+    bytes: i64,
+    at: Instant,
+}
+
+impl Budget {
+    /// When the next unit may be written; `None` means now.
+    fn wait(&mut self, now: Instant) -> Option<Instant> {
+        let passed = now.saturating_duration_since(self.at);
+        let earned = self.rate_bps as f64 / 8.0 * passed.as_secs_f64();
+        let most = BURST_BYTES.min((self.rate_bps / 8 / 12) as i64).max(12 * 1024);
+        self.bytes = (self.bytes + earned as i64).min(most);
+        self.at = now;
+        (self.bytes <= 0).then(|| {
+            let missing = (1 - self.bytes) as f64 * 8.0 / self.rate_bps.max(1) as f64;
+            now + Duration::from_secs_f64(missing.clamp(0.001, 0.5))
+        })
+    }
+}
+
+/// The picture track.
+pub(super) struct VideoOut {
+    mid: Mid,
+    pub(super) pts: VideoPts,
+    seq: u64,
+    clock: OutClock,
+    budget: Budget,
+    pub(super) current: Option<Source>,
+    pending: Option<Source>,
+    pub(super) keyframes_only: bool,
+    waiting_for_keyframe: bool,
+    catching_up: Option<Instant>,
+    restarted_at: Option<Instant>,
+    delay_wishes: u32,
+    /// Set while the budget is spent.
+    pub(super) blocked_until: Option<Instant>,
+    /// Age of the picture that waits.
+    pub(super) backlog: Duration,
+    /// Timestamp and capture time of the newest live picture.
+    pub(super) newest: Option<(u32, UnixMicros)>,
+    /// The source went, came or changed, or another one took over.
+    pub(super) changed: bool,
+    pub(super) bytes_sent: u64,
+    pub(super) skipped: u64,
+    /// Why this stream, in words for the viewer.
+    pub(super) reason: String,
+}
+
+impl VideoOut {
+    pub(super) fn new(mid: Mid, pts: VideoPts, now: Now) -> Self {
+        Self {
+            mid,
+            pts,
+            seq: 1,
+            clock: OutClock::new(VIDEO_CLOCK_HZ, now.unix),
+            budget: Budget { rate_bps: FREE_RATE_BPS, bytes: BURST_BYTES, at: now.instant },
+            current: None,
+            pending: None,
+            keyframes_only: false,
+            waiting_for_keyframe: true,
+            catching_up: None,
+            restarted_at: None,
+            delay_wishes: DELAY_WISHES,
+            blocked_until: None,
+            backlog: Duration::ZERO,
+            newest: None,
+            changed: true,
+            bytes_sent: 0,
+            skipped: 0,
+            reason: String::new(),
+        }
+    }
+
+    pub(super) const fn mid(&self) -> Mid {
+        self.mid
+    }
+
+    /// Paces by what the path is thought to carry, when that is little.
+    pub(super) const fn set_narrow(&mut self, estimate_bps: Option<u64>) {
+        self.budget.rate_bps = match estimate_bps {
+            Some(bps) => {
+                let rate = bps / 2 * 3;
+                if rate < 200_000 { 200_000 } else { rate }
+            }
+            None => FREE_RATE_BPS,
+        };
+    }
+
+    /// Goes over to `feed`: at once, from the newest keyframe that is there, or at its next one.
+    pub(super) fn switch_to(&mut self, feed: &Arc<Feed>, at_once: bool, now: Now) {
+        let is =
+            |source: &Option<Source>| source.as_ref().is_some_and(|s| Arc::ptr_eq(&s.feed, feed));
+        if is(&self.current) {
+            self.pending = None;
+        } else if at_once || self.current.is_none() {
+            self.pending = None;
+            self.current = Some(Source::new(feed, now));
+            self.begin(now);
+            feed.request_keyframe(now.instant);
+        } else if !is(&self.pending) {
+            self.pending = Some(Source::new(feed, now));
+            feed.request_keyframe(now.instant);
+        }
+    }
+
+    /// Whether another source is about to take over.
+    pub(super) const fn is_switching(&self) -> bool {
+        self.pending.is_some()
+    }
+
+    /// Every picture again: what lies between has been left out, so begin at a keyframe.
+    pub(super) fn leave_keyframes(&mut self, now: Now) {
+        let Some(feed) = self.current.as_ref().map(|source| Arc::clone(&source.feed)) else {
+            return;
+        };
+        self.current = Some(Source::new(&feed, now));
+        self.begin(now);
+    }
+
+    fn begin(&mut self, now: Now) {
+        self.clock.forget_source();
+        self.waiting_for_keyframe = true;
+        self.catching_up = Some(now.instant);
+        self.changed = true;
+    }
+
+    /// The viewer cannot decode on. Asks for a keyframe; meanwhile repeats the newest picture
+    /// group, for sources that make keyframes in their own time only.
+    pub(super) fn keyframe_requested(&mut self, now: Now) {
+        let Some(current) = &self.current else { return };
+        current.feed.request_keyframe(now.instant);
+        let recent = |at: Option<Instant>| {
+            at.is_some_and(|at| now.instant.saturating_duration_since(at) < Duration::from_secs(1))
+        };
+        if self.catching_up.is_some() || self.keyframes_only || recent(self.restarted_at) {
+            return;
+        }
+        self.restarted_at = Some(now.instant);
+        let feed = Arc::clone(&current.feed);
+        self.current = Some(Source::new(&feed, now));
+        self.begin(now);
+    }
+
+    /// Writes what may be written; returns false when nothing is left to do. The caller drains
+    /// the connection after each call that returns true.
+    pub(super) fn pump(&mut self, rtc: &mut Rtc, now: Now) -> bool {
+        self.blocked_until = None;
+        if let Some(unit) = self.try_pending(now) {
+            self.write(rtc, &unit, now);
+            return true;
+        }
+        if self.current.is_none() {
+            return false;
+        }
+        if let Some(until) = self.budget.wait(now.instant) {
+            self.blocked_until = Some(until);
+            self.measure_backlog();
+            return false;
+        }
+        let Some(next) = self.current.as_mut().and_then(|source| source.reader.try_next()) else {
+            self.catching_up = None;
+            self.backlog = Duration::ZERO;
+            return false;
+        };
+        match next {
+            Next::Unit(unit) => self.take(rtc, &unit, now),
+            Next::Skipped(count) => {
+                self.skipped += count;
+                self.begin(now);
+            }
+            Next::State(state) => {
+                if let (SourceState::Online(description), Some(source)) =
+                    (state, self.current.as_mut())
+                {
+                    source.codec = description.video.as_ref().map(|v| v.codec());
+                }
+                self.begin(now);
+            }
+        }
+        true
+    }
+
+    fn measure_backlog(&mut self) {
+        let behind = self.current.as_ref().map_or(0, |source| source.reader.behind());
+        // While catching up the distance is wanted, and shrinks.
+        if self.catching_up.is_some() || behind < 2 {
+            self.backlog = Duration::ZERO;
+        }
+    }
+
+    fn take(&mut self, rtc: &mut Rtc, unit: &Arc<AccessUnit>, now: Now) {
+        let AccessUnit::Video { keyframe, captured_at, .. } = &**unit else { return };
+        if !keyframe && (self.waiting_for_keyframe || self.keyframes_only) {
+            return;
+        }
+        let age = now.unix.since(*captured_at);
+        match self.catching_up {
+            Some(since) => {
+                let long = now.instant.saturating_duration_since(since) > CATCH_UP_LIMIT;
+                if long && !keyframe && age > TOO_OLD {
+                    return self.give_up(now);
+                }
+            }
+            None => {
+                self.backlog = age;
+                if age > TOO_OLD && !keyframe {
+                    return self.give_up(now);
+                }
+            }
+        }
+        self.write(rtc, unit, now);
+    }
+
+    /// Leaves out everything up to the next keyframe.
+    fn give_up(&mut self, now: Now) {
+        let Some(source) = &mut self.current else { return };
+        let before = source.reader.behind();
+        source.reader.skip_to_newest_keyframe();
+        self.skipped += before - source.reader.behind().min(before);
+        source.feed.request_keyframe(now.instant);
+        self.waiting_for_keyframe = true;
+        self.catching_up = None;
+        self.clock.forget_source();
+    }
+
+    /// The unit with which a waiting source takes over.
+    fn try_pending(&mut self, now: Now) -> Option<Arc<AccessUnit>> {
+        let pending = self.pending.as_mut()?;
+        while let Some(next) = pending.reader.try_next() {
+            if let Next::Unit(unit) = next
+                && unit.is_keyframe()
+                && unit.captured_at() >= pending.since.unix
+            {
+                self.current = self.pending.take();
+                self.begin(now);
+                self.catching_up = None;
+                return Some(unit);
+            }
+        }
+        let waited = now.instant.saturating_duration_since(pending.since.instant);
+        if waited > SWITCH_PATIENCE {
+            let feed = Arc::clone(&pending.feed);
+            self.switch_to(&feed, true, now);
+        }
+        None
+    }
+
+    fn write(&mut self, rtc: &mut Rtc, unit: &Arc<AccessUnit>, now: Now) {
+        let AccessUnit::Video { timestamp, captured_at, keyframe, .. } = &**unit else { return };
+        let Some(source) = &self.current else { return };
+        let Some(pt) = source.codec.and_then(|codec| self.pts.of(codec)) else { return };
+        let behind = source.reader.behind();
+        let payloads = source.feed.payloads(unit);
+        let age = now.unix.since(*captured_at);
+        let old = self.catching_up.is_some() && (behind > 0 || age > TOO_OLD);
+        let (time, taken_at) = if old {
+            (self.clock.catch_up(now.unix, behind), now.unix)
+        } else {
+            (self.clock.live(*timestamp, *captured_at), *captured_at)
+        };
+        if !old {
+            self.newest = Some((time, *captured_at));
+        }
+        if self.waiting_for_keyframe {
+            self.waiting_for_keyframe = false;
+            self.delay_wishes = DELAY_WISHES;
+            self.changed = true;
+        }
+        let wish = *keyframe || self.delay_wishes > 0;
+        self.delay_wishes = self.delay_wishes.saturating_sub(1);
+        let wallclock = now.instant_of(taken_at);
+        let packet = Packet { pt, time, wallclock, no_delay: wish, marks_end: true };
+        let sent = write_packets(rtc, self.mid, &mut self.seq, &packet, &payloads);
+        self.budget.bytes -= sent as i64;
+        self.bytes_sent += sent as u64;
+    }
+}
+
+/// The sound track.
+pub(super) struct AudioOut {
+    mid: Mid,
+    seq: u64,
+    clock: OutClock,
+    pt: Pt,
+    feed: Arc<Feed>,
+    reader: Reader,
+    /// The source went, came or changed.
+    pub(super) changed: bool,
+}
+
+impl AudioOut {
+    pub(super) fn new(
+        (mid, seq): (Mid, u64),
+        (pt, codec): (Pt, AudioCodec),
+        feed: Arc<Feed>,
+        origin: UnixMicros,
+    ) -> Self {
+        let hz = if codec == AudioCodec::Opus { 48_000 } else { 8_000 };
+        let reader = feed.hub.subscribe();
+        Self { mid, seq, clock: OutClock::new(hz, origin), pt, feed, reader, changed: false }
+    }
+
+    pub(super) const fn seq(&self) -> u64 {
+        self.seq
+    }
+
+    pub(super) fn is_from(&self, feed: &Arc<Feed>, pt: Pt) -> bool {
+        Arc::ptr_eq(&self.feed, feed) && self.pt == pt
+    }
+
+    /// Writes one unit; false when there is none.
+    pub(super) fn pump(&mut self, rtc: &mut Rtc, now: Now) -> bool {
+        while let Some(next) = self.reader.try_next() {
+            match next {
+                Next::Unit(unit) => {
+                    let AccessUnit::Audio { timestamp, captured_at, .. } = &*unit else { continue };
+                    if now.unix.since(*captured_at) > SOUND_TOO_OLD {
+                        continue;
+                    }
+                    let time = self.clock.live(*timestamp, *captured_at);
+                    let wallclock = now.instant_of(*captured_at);
+                    let packet =
+                        Packet { pt: self.pt, time, wallclock, no_delay: false, marks_end: false };
+                    let payloads = self.feed.payloads(&unit);
+                    write_packets(rtc, self.mid, &mut self.seq, &packet, &payloads);
+                    return true;
+                }
+                Next::Skipped(_) => self.clock.forget_source(),
+                Next::State(_) => {
+                    self.clock.forget_source();
+                    self.changed = true;
+                }
+            }
+        }
+        false
+    }
+}
+
+struct Packet {
+    pt: Pt,
+    time: u32,
+    wallclock: Instant,
+    no_delay: bool,
+    /// The marker bit: last packet of a picture (RFC 6184 section 5.1); not for sound.
+    marks_end: bool,
+}
+
+/// Writes the packets of one unit; gives their bytes.
+fn write_packets(
+    rtc: &mut Rtc,
+    mid: Mid,
+    seq: &mut u64,
+    packet: &Packet,
+    payloads: &Payloads,
+) -> usize {
+    let mut api = rtc.direct_api();
+    let Some(stream) = api.stream_tx_by_mid(mid, None) else { return 0 };
+    let mut sent = 0;
+    for (i, payload) in payloads.iter().enumerate() {
+        let mut extensions = ExtensionValues::default();
+        if packet.no_delay && i == 0 {
+            extensions.play_delay_min = Some(MediaTime::ZERO);
+            extensions.play_delay_max = Some(MediaTime::ZERO);
+        }
+        sent += payload.len();
+        let write = RtpWrite::new(
+            packet.pt,
+            (*seq).into(),
+            packet.time,
+            packet.wallclock,
+            Arc::clone(payload),
+        )
+        .marker(packet.marks_end && i + 1 == payloads.len())
+        .nackable(true)
+        .ext_vals(extensions);
+        stream.write_rtp(write);
+        *seq += 1;
+    }
+    sent
+}

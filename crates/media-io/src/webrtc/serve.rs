@@ -1,0 +1,293 @@
+//! Which hub a session is served from, and what the viewer is told about it.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use sightline_media::adapt::{Decision, Level, Measured, Offered, Policy};
+use sightline_model::{
+    AudioCodec, Capabilities, ChannelId, QualityChoice, ServedStream, StreamTier, VideoCodec,
+};
+use sightline_protocol::pc::PuToCu;
+use str0m::media::Pt;
+
+use super::{
+    feed::{Feed, FeedKey, Feeds},
+    media::{AudioOut, VideoOut},
+    negotiate,
+    session::{Now, PathState, Session},
+};
+use crate::hub::SourceState;
+
+/// How long a re-encoder may take to give its first picture.
+const ENCODER_PATIENCE: Duration = Duration::from_secs(8);
+
+/// A re-encoded stream that the viewer asked for.
+struct Exact {
+    feed: Arc<Feed>,
+    asked_at: Option<Instant>,
+}
+
+/// See the module.
+pub(super) struct Serve {
+    channel: ChannelId,
+    capabilities: Capabilities,
+    policy: Policy,
+    started: Instant,
+    main: Option<Arc<Feed>>,
+    sub: Option<Arc<Feed>>,
+    exact: Option<Exact>,
+    /// Why the viewer's wish was not met, in words.
+    refused: Option<String>,
+    step: bool,
+    told_camera: Option<(bool, Option<String>)>,
+    told_stream: Option<ServedStream>,
+    undecodable: Option<String>,
+}
+
+impl Serve {
+    pub(super) fn new(
+        channel: ChannelId,
+        capabilities: Capabilities,
+        now: Now,
+        feeds: &mut Feeds,
+    ) -> Self {
+        Self {
+            channel,
+            policy: Policy::new(capabilities.clone(), vec![VideoCodec::H264]),
+            capabilities,
+            started: now.instant,
+            main: feeds.tier(channel, StreamTier::Main),
+            sub: feeds.tier(channel, StreamTier::Sub),
+            exact: None,
+            refused: None,
+            step: true,
+            told_camera: None,
+            told_stream: None,
+            undecodable: None,
+        }
+    }
+
+    /// Whether the choice should be looked at before its time.
+    pub(super) const fn wants_step(&self) -> bool {
+        self.step
+    }
+
+    pub(super) const fn ask_step(&mut self) {
+        self.step = true;
+    }
+
+    /// A channel has opened: the viewer has been told nothing yet.
+    pub(super) fn announce_again(&mut self) {
+        self.told_camera = None;
+        self.told_stream = None;
+        self.step = true;
+    }
+
+    /// What the viewer's offer can take.
+    pub(super) fn set_decodable(&mut self, codecs: Vec<VideoCodec>) {
+        self.policy = Policy::new(self.capabilities.clone(), codecs);
+        self.step = true;
+    }
+
+    pub(super) const fn not_decodable(&self) -> Option<&String> {
+        self.undecodable.as_ref()
+    }
+
+    /// The viewer's wish.
+    pub(super) fn set_choice(&mut self, choice: QualityChoice, feeds: &mut Feeds) {
+        self.exact = None;
+        self.refused = None;
+        self.step = true;
+        let choice = match choice {
+            QualityChoice::Exact { width, height, fps } => self.exact(width, height, fps, feeds),
+            QualityChoice::Auto | QualityChoice::Tier { .. } | QualityChoice::Keyframes => choice,
+        };
+        self.policy.set_choice(choice);
+    }
+
+    /// Takes an encoding of the camera that fits, else asks for a re-encoded one.
+    fn exact(&mut self, width: u32, height: u32, fps: u32, feeds: &mut Feeds) -> QualityChoice {
+        let fits = |feed: &Option<Arc<Feed>>| {
+            feed.as_ref().and_then(|f| f.tier()).is_some_and(|tier| {
+                let rate = (tier.fps - fps as f32).abs() < 0.5;
+                tier.width == width && tier.height == height && rate
+            })
+        };
+        if fits(&self.main) {
+            return QualityChoice::Tier { tier: StreamTier::Main };
+        }
+        if fits(&self.sub) {
+            return QualityChoice::Tier { tier: StreamTier::Sub };
+        }
+        match feeds.exact(self.channel, (width, height, fps)) {
+            Ok(feed) => {
+                self.exact = Some(Exact { feed, asked_at: None });
+                QualityChoice::Exact { width, height, fps }
+            }
+            Err(problem) => {
+                self.refused = Some(problem.detail);
+                QualityChoice::Auto
+            }
+        }
+    }
+
+    fn offered(&self) -> Offered {
+        let tier = |feed: &Option<Arc<Feed>>| feed.as_ref().and_then(|f| f.tier());
+        Offered { main: tier(&self.main), sub: tier(&self.sub) }
+    }
+
+    /// The capacity worth looking for.
+    pub(super) fn desired_bps(&self) -> u64 {
+        let exact = self.exact.as_ref().and_then(|e| e.feed.tier()).and_then(|t| t.rate_bps);
+        exact.map_or_else(|| self.policy.desired_bps(&self.offered()), |bps| bps / 2 * 3)
+    }
+
+    /// The feed for a decision, and why.
+    fn target(&mut self, decision: Decision, now: Now) -> Option<(Arc<Feed>, String)> {
+        if let Some(exact) = &mut self.exact {
+            let since = *exact.asked_at.get_or_insert(now.instant);
+            let waited = now.instant.saturating_duration_since(since);
+            if exact.feed.tier().is_some() || waited < ENCODER_PATIENCE {
+                return Some((Arc::clone(&exact.feed), "re-encoded to the size you chose".into()));
+            }
+            self.refused = Some("the picture could not be re-encoded".into());
+            self.exact = None;
+            self.policy.set_choice(QualityChoice::Auto);
+        }
+        let tier = decision.level.tier(self.sub.is_some());
+        let feed = match tier {
+            StreamTier::Main => self.main.as_ref(),
+            StreamTier::Sub => self.sub.as_ref().or(self.main.as_ref()),
+        };
+        let reason = match &self.refused {
+            Some(refused) => format!("{refused}; {}", decision.reason),
+            None => decision.reason,
+        };
+        feed.map(|feed| (Arc::clone(feed), reason))
+    }
+
+    /// Whether there is a picture, else why not.
+    fn camera_state(&self) -> (bool, Option<String>) {
+        if let Some(text) = &self.undecodable {
+            return (false, Some(text.clone()));
+        }
+        let offered = self.offered();
+        if offered.main.is_some() || offered.sub.is_some() {
+            return (true, None);
+        }
+        let fault = match self.main.as_ref().map(|feed| feed.hub.state()) {
+            Some(SourceState::Offline(reason)) => reason,
+            Some(SourceState::Online(_)) => "the camera sends no picture".into(),
+            None => "this unit has no such camera".into(),
+        };
+        (false, Some(fault))
+    }
+}
+
+/// Looks at the path and the hubs, switches, and tells the viewer what has changed.
+pub(super) fn choose(session: &mut Session, now: Now, feeds: &mut Feeds) {
+    session.serve.step = false;
+    choose_audio(session, now, feeds);
+    let Session { serve, video, path, control, rtc, .. } = session;
+    let Some(video) = video.as_mut() else { return };
+    let offered = serve.offered();
+    let measured = Measured {
+        estimate_bps: path.estimate_bps,
+        loss: path.loss,
+        rtt: path.rtt,
+        backlog: video.backlog,
+    };
+    let since = now.instant.saturating_duration_since(serve.started);
+    match serve.policy.decide(since, &offered, &measured) {
+        Ok(decision) => {
+            serve.undecodable = None;
+            apply(serve, video, *path, decision, now);
+        }
+        Err(problem) => serve.undecodable = Some(problem.0),
+    }
+    if !control.is_open() {
+        return;
+    }
+    let camera = serve.camera_state();
+    if serve.told_camera.as_ref() != Some(&camera) {
+        let (online, fault) = camera.clone();
+        control.send(rtc, &PuToCu::Camera { online, fault });
+        serve.told_camera = Some(camera);
+    }
+    if let Some(stream) = served(serve, video)
+        && serve.told_stream.as_ref() != Some(&stream)
+    {
+        control.send(rtc, &PuToCu::Serving { stream: stream.clone() });
+        serve.told_stream = Some(stream);
+    }
+}
+
+fn apply(serve: &mut Serve, video: &mut VideoOut, path: PathState, decision: Decision, now: Now) {
+    let auto = serve.policy.choice() == QualityChoice::Auto;
+    let level = decision.level;
+    let Some((feed, reason)) = serve.target(decision, now) else { return };
+    let exact = serve.exact.is_some();
+    let up = auto && level == Level::Main && !video.keyframes_only;
+    let waits = (up || exact) && video.current.as_ref().is_some_and(|s| s.feed.tier().is_some());
+    let keyframes_only = level == Level::KeyframesOnly && !exact;
+    if video.keyframes_only && !keyframes_only {
+        video.leave_keyframes(now);
+    }
+    video.keyframes_only = keyframes_only;
+    video.switch_to(&feed, !waits, now);
+    let need = feed.tier().and_then(|tier| tier.rate_bps).unwrap_or(0);
+    let narrow = path.loss > 0.03 || path.estimate_bps.is_some_and(|bps| bps < need / 10 * 13);
+    video.set_narrow(path.estimate_bps.filter(|_| narrow));
+    video.reason = reason;
+}
+
+/// What is being sent now; `None` while a switch is under way.
+fn served(serve: &Serve, video: &VideoOut) -> Option<ServedStream> {
+    let source = video.current.as_ref()?;
+    if video.is_switching() {
+        return None;
+    }
+    let tier = source.feed.tier()?;
+    let (from, transcoded) = match source.feed.key {
+        FeedKey::Tier(_, tier) => (tier, false),
+        FeedKey::Exact { .. } | FeedKey::Opus(_) => (StreamTier::Main, true),
+    };
+    serve.main.as_ref()?;
+    Some(ServedStream {
+        tier: from,
+        keyframes_only: video.keyframes_only,
+        transcoded,
+        codec: tier.codec,
+        width: tier.width,
+        height: tier.height,
+        reason: video.reason.clone(),
+    })
+}
+
+/// The camera's sound as it comes, where the viewer takes it; as Opus otherwise.
+fn choose_audio(session: &mut Session, now: Now, feeds: &mut Feeds) {
+    let Some(mid) = session.audio_mid else { return };
+    let Some((feed, pt, codec)) = audio_source(session, feeds) else { return };
+    if session.audio.as_ref().is_some_and(|audio| audio.is_from(&feed, pt)) {
+        return;
+    }
+    let seq = session.audio.as_ref().map_or(1, AudioOut::seq);
+    session.audio = Some(AudioOut::new((mid, seq), (pt, codec), feed, now.unix));
+}
+
+fn audio_source(session: &Session, feeds: &mut Feeds) -> Option<(Arc<Feed>, Pt, AudioCodec)> {
+    let mid = session.audio_mid?;
+    let serve = &session.serve;
+    let heard = [&serve.main, &serve.sub].into_iter().flatten().find_map(|feed| {
+        let state = feed.hub.state();
+        Some((Arc::clone(feed), state.description()?.audio.as_ref()?.codec))
+    });
+    let (feed, codec) = heard?;
+    if let Some(pt) = negotiate::audio_pt(&session.rtc, mid, codec) {
+        return Some((feed, pt, codec));
+    }
+    let pt = negotiate::audio_pt(&session.rtc, mid, AudioCodec::Opus)?;
+    Some((feeds.opus(session.channel())?, pt, AudioCodec::Opus))
+}

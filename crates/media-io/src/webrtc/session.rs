@@ -1,0 +1,566 @@
+//! One viewer, sans-IO: datagrams, time and hubs in, datagrams out.
+//!
+//! Contract: every public call leaves the connection fully drained; what is to be sent lies in
+//! `out`, and `next_wake` says when to call [`Session::step`] again.
+
+use std::{
+    collections::HashMap,
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+
+use sightline_model::{ChannelId, MediaSessionId, UnixMicros};
+use sightline_protocol::{
+    Problem, ProblemKind,
+    pc::{self, CuToPu, MediaTransport, PathReport, PuToCu},
+    ps,
+};
+use str0m::{
+    Candidate, CandidateKind, Event, IceConnectionState, Input, Output, Rtc,
+    bwe::{Bitrate, BweKind},
+    change::SdpOffer,
+    media::MediaKind,
+    net::{Receive, Transmit},
+};
+use tokio::sync::mpsc;
+
+use super::{
+    Answer, WebrtcConfig,
+    control::Control,
+    feed::Feeds,
+    media::{AudioOut, VideoOut},
+    negotiate::{self, VideoPts, invalid},
+    serve::Serve,
+};
+use crate::gate::Admission;
+
+/// How often the choice of stream is looked at.
+const POLICY_INTERVAL: Duration = Duration::from_millis(200);
+/// How long the last word has to reach the viewer.
+const FAREWELL: Duration = Duration::from_millis(250);
+/// Outputs of one drain; more means that the connection is stuck.
+const DRAIN_LIMIT: usize = 20_000;
+/// Faults in a row after which a connection is given up.
+const FAULT_LIMIT: u32 = 32;
+/// Candidates of the viewer that are taken.
+const REMOTE_CANDIDATES: usize = 64;
+
+/// One moment on both clocks.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Now {
+    pub(super) instant: Instant,
+    pub(super) unix: UnixMicros,
+}
+
+impl Now {
+    pub(super) fn read() -> Self {
+        Self { instant: Instant::now(), unix: std::time::SystemTime::now().into() }
+    }
+
+    /// The same moment as `unix` on the other clock.
+    pub(super) fn instant_of(&self, unix: UnixMicros) -> Instant {
+        let ago = self.unix.since(unix);
+        self.instant.checked_sub(ago).unwrap_or(self.instant)
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Connecting { until: Instant },
+    Connected,
+    Disconnected { until: Instant },
+    Ending { until: Instant },
+    Closed,
+}
+
+/// What was measured of the path.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct PathState {
+    /// Estimated capacity, once the viewer's feedback has moved it.
+    pub(super) estimate_bps: Option<u64>,
+    pub(super) loss: f32,
+    pub(super) rtt: Option<Duration>,
+}
+
+pub(super) struct Session {
+    pub(super) id: MediaSessionId,
+    /// Rises with every admission, so that an old one's end does not end a newer one.
+    pub(super) generation: u64,
+    pub(super) rtc: Rtc,
+    admission: Admission,
+    candidate_tx: mpsc::Sender<String>,
+    offered_fingerprint: String,
+    phase: Phase,
+    disconnect_grace: Duration,
+    initial_estimate_bps: u64,
+    remote_kinds: HashMap<SocketAddr, CandidateKind>,
+    sending_to: Option<SocketAddr>,
+    pub(super) video: Option<VideoOut>,
+    pub(super) audio: Option<AudioOut>,
+    pub(super) audio_mid: Option<str0m::media::Mid>,
+    pub(super) control: Control,
+    pub(super) serve: Serve,
+    pub(super) path: PathState,
+    next_policy: Instant,
+    next_second: Instant,
+    sent_before: u64,
+    next_rtc: Instant,
+    faults: u32,
+    pub(super) out: Vec<Transmit>,
+}
+
+/// What a session is made from.
+pub(super) struct Origin<'a> {
+    pub(super) id: MediaSessionId,
+    pub(super) generation: u64,
+    pub(super) admission: Admission,
+    pub(super) candidate_tx: mpsc::Sender<String>,
+    pub(super) config: &'a WebrtcConfig,
+    pub(super) cert: &'a str0m::config::DtlsCert,
+    pub(super) candidates: &'a [Candidate],
+}
+
+impl Session {
+    /// A session from its first offer, and the answer.
+    pub(super) fn new(
+        origin: Origin<'_>,
+        sdp: &str,
+        now: Now,
+        feeds: &mut Feeds,
+    ) -> Result<(Self, Answer), Problem> {
+        let channel = origin.admission.grant.channel;
+        if !feeds.cameras.contains_key(&channel) {
+            return Err(Problem::new(ProblemKind::NotFound, "this unit has no such camera"));
+        }
+        let mut rtc = negotiate::peer(origin.cert, origin.config.initial_estimate_bps, now.instant);
+        for candidate in origin.candidates {
+            rtc.add_local_candidate(candidate.clone());
+        }
+        let capabilities = origin.admission.grant.capabilities.clone();
+        let mut session = Self {
+            id: origin.id,
+            generation: origin.generation,
+            rtc,
+            admission: origin.admission,
+            candidate_tx: origin.candidate_tx,
+            offered_fingerprint: String::new(),
+            phase: Phase::Connecting { until: now.instant + origin.config.connect_timeout },
+            disconnect_grace: origin.config.disconnect_grace,
+            initial_estimate_bps: origin.config.initial_estimate_bps,
+            remote_kinds: HashMap::new(),
+            sending_to: None,
+            video: None,
+            audio: None,
+            audio_mid: None,
+            control: Control::new(now.instant),
+            serve: Serve::new(channel, capabilities, now, feeds),
+            path: PathState::default(),
+            next_policy: now.instant,
+            next_second: now.instant + Duration::from_secs(1),
+            sent_before: 0,
+            next_rtc: now.instant,
+            faults: 0,
+            out: Vec::new(),
+        };
+        let answer = session.accept(sdp, now, feeds)?;
+        session.require_decodable()?;
+        Ok((session, answer))
+    }
+
+    /// A further offer of the same viewer: ICE restart or renegotiation.
+    pub(super) fn renew(
+        &mut self,
+        sdp: &str,
+        admission: Admission,
+        candidate_tx: mpsc::Sender<String>,
+        now: Now,
+        feeds: &mut Feeds,
+    ) -> Result<Answer, Problem> {
+        if matches!(self.phase, Phase::Ending { .. } | Phase::Closed) {
+            return Err(Problem::new(ProblemKind::NotFound, "the session is over"));
+        }
+        let answer = self.accept(sdp, now, feeds)?;
+        self.generation += 1;
+        self.candidate_tx = candidate_tx;
+        let path = self.admission.path.borrow().clone();
+        self.admission = admission;
+        self.admission.path.send_replace(path);
+        Ok(answer)
+    }
+
+    fn accept(&mut self, sdp: &str, now: Now, feeds: &mut Feeds) -> Result<Answer, Problem> {
+        let offered_fingerprint = ps::dtls_fingerprint(sdp)
+            .ok_or_else(|| invalid("the SDP offer has no single SHA-256 DTLS fingerprint"))?;
+        // DTLS runs once; another certificate would never be checked against it.
+        if !self.offered_fingerprint.is_empty() && self.offered_fingerprint != offered_fingerprint {
+            return Err(invalid("the DTLS certificate must stay the same within a session"));
+        }
+        let clean = negotiate::clean(sdp);
+        let offer = SdpOffer::from_sdp_string(&clean)
+            .map_err(|error| invalid(format!("the SDP offer cannot be read: {error}")))?;
+        for line in clean.lines().filter_map(|line| line.strip_prefix("a=")) {
+            self.note_candidate(line);
+        }
+        let answer = self
+            .rtc
+            .sdp_api()
+            .accept_offer(offer)
+            .map_err(|error| invalid(format!("the SDP offer cannot be answered: {error}")))?
+            .to_sdp_string();
+        self.offered_fingerprint.clone_from(&offered_fingerprint);
+        let answered_fingerprint = ps::dtls_fingerprint(&answer)
+            .ok_or_else(|| Problem::new(ProblemKind::Internal, "the answer has no fingerprint"))?;
+        self.step(now, feeds);
+        Ok(Answer { sdp: answer, offered_fingerprint, answered_fingerprint })
+    }
+
+    fn require_decodable(&self) -> Result<(), Problem> {
+        let Some(video) = &self.video else {
+            return Err(invalid("the offer asks for no picture"));
+        };
+        if video.pts.codecs().is_empty() {
+            return Err(Problem::new(
+                ProblemKind::NotDecodable,
+                "this viewer takes neither H.264 nor H.265, and the camera sends nothing else",
+            ));
+        }
+        match self.serve.not_decodable() {
+            Some(text) => Err(Problem::new(ProblemKind::NotDecodable, text)),
+            None => Ok(()),
+        }
+    }
+
+    fn note_candidate(&mut self, line: &str) -> Option<Candidate> {
+        let candidate = Candidate::from_sdp_string(line).ok()?;
+        if self.remote_kinds.len() < REMOTE_CANDIDATES {
+            self.remote_kinds.insert(candidate.addr(), candidate.kind());
+        }
+        Some(candidate)
+    }
+
+    /// A candidate that the viewer found later.
+    pub(super) fn remote_candidate(&mut self, line: &str, now: Now, feeds: &mut Feeds) {
+        let line = line.trim().trim_start_matches("a=");
+        if self.remote_kinds.len() < REMOTE_CANDIDATES
+            && let Some(candidate) = self.note_candidate(line)
+        {
+            self.rtc.add_remote_candidate(candidate);
+            self.step(now, feeds);
+        }
+    }
+
+    /// A further address of ours.
+    pub(super) fn local_candidate(&mut self, candidate: &Candidate, now: Now, feeds: &mut Feeds) {
+        if let Some(candidate) = self.rtc.add_local_candidate(candidate.clone()) {
+            let _ = self.candidate_tx.try_send(candidate.to_sdp_string());
+        }
+        self.step(now, feeds);
+    }
+
+    /// Whether the datagram is for this session.
+    pub(super) fn accepts(&self, input: &Input<'_>) -> bool {
+        self.rtc.accepts(input)
+    }
+
+    /// A datagram for this session. What cannot be read changes nothing.
+    pub(super) fn receive(&mut self, receive: Receive<'_>, now: Now, feeds: &mut Feeds) {
+        if let Err(error) = self.rtc.handle_input(Input::Receive(now.instant, receive)) {
+            tracing::debug!(session = %self.id, %error, "datagram refused");
+        }
+        self.drain(now, feeds);
+        if self.serve.wants_step() {
+            self.step(now, feeds);
+        }
+    }
+
+    /// Ends the session: the viewer is told, then the connection is closed.
+    pub(super) fn end(&mut self, problem: Option<Problem>, now: Now, feeds: &mut Feeds) {
+        if matches!(self.phase, Phase::Ending { .. } | Phase::Closed) {
+            return;
+        }
+        let told = problem.filter(|_| self.control.is_open());
+        let Some(problem) = told else { return self.close(now, feeds) };
+        self.control.send(&mut self.rtc, &PuToCu::Ended { problem });
+        self.phase = Phase::Ending { until: now.instant + FAREWELL };
+        self.drain(now, feeds);
+    }
+
+    /// Closes without waiting for the last word to arrive.
+    pub(super) fn end_now(&mut self, now: Now, feeds: &mut Feeds) {
+        if self.phase != Phase::Closed {
+            self.close(now, feeds);
+        }
+    }
+
+    fn close(&mut self, now: Now, feeds: &mut Feeds) {
+        if self.rtc.close().is_ok() {
+            self.drain(now, feeds);
+        }
+        self.phase = Phase::Closed;
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.phase == Phase::Closed || !self.rtc.is_alive()
+    }
+
+    pub(super) const fn is_connected(&self) -> bool {
+        matches!(self.phase, Phase::Connected)
+    }
+
+    /// When to call [`Self::step`] next.
+    pub(super) fn next_wake(&self) -> Instant {
+        let until = match self.phase {
+            Phase::Connecting { until }
+            | Phase::Disconnected { until }
+            | Phase::Ending { until } => until,
+            Phase::Connected | Phase::Closed => self.next_second,
+        };
+        let blocked = self.video.as_ref().and_then(|v| v.blocked_until);
+        let next = self.next_rtc.min(self.next_policy).min(until);
+        blocked.map_or(next, |at| at.min(next))
+    }
+
+    /// Time has passed, or a hub has something new.
+    pub(super) fn step(&mut self, now: Now, feeds: &mut Feeds) {
+        if let Err(error) = self.rtc.handle_input(Input::Timeout(now.instant)) {
+            self.fault(&error);
+        }
+        self.drain(now, feeds);
+        match self.phase {
+            Phase::Connecting { until } | Phase::Disconnected { until } if now.instant >= until => {
+                tracing::debug!(session = %self.id, "no path to the viewer");
+                return self.close(now, feeds);
+            }
+            Phase::Ending { until } if now.instant >= until => return self.close(now, feeds),
+            Phase::Ending { .. } | Phase::Closed => return,
+            Phase::Connecting { .. } | Phase::Connected | Phase::Disconnected { .. } => {}
+        }
+        if now.instant >= self.next_policy || self.serve.wants_step() {
+            self.next_policy = now.instant + POLICY_INTERVAL;
+            self.choose(now, feeds);
+        }
+        if matches!(self.phase, Phase::Connected) {
+            self.pump(now, feeds);
+            if now.instant >= self.next_second {
+                self.next_second = now.instant + Duration::from_secs(1);
+                self.tell_figures();
+                self.drain(now, feeds);
+            }
+        }
+    }
+
+    fn choose(&mut self, now: Now, feeds: &mut Feeds) {
+        super::serve::choose(self, now, feeds);
+        let desired = self.serve.desired_bps();
+        self.rtc.bwe().set_bitrate(Bitrate::ZERO, Bitrate::bps(desired));
+        self.drain(now, feeds);
+    }
+
+    /// Writes what the hubs have. Draining after every unit keeps the library's queue short.
+    fn pump(&mut self, now: Now, feeds: &mut Feeds) {
+        loop {
+            let sound = self.audio.as_mut().is_some_and(|audio| audio.pump(&mut self.rtc, now));
+            let picture = self.video.as_mut().is_some_and(|video| video.pump(&mut self.rtc, now));
+            if !sound && !picture {
+                break;
+            }
+            if let Err(error) = self.rtc.handle_input(Input::Timeout(now.instant)) {
+                self.fault(&error);
+            }
+            self.drain(now, feeds);
+            if self.is_closed() {
+                return;
+            }
+        }
+        let changed = self.video.as_mut().is_some_and(|v| std::mem::take(&mut v.changed))
+            | self.audio.as_mut().is_some_and(|a| std::mem::take(&mut a.changed));
+        if changed {
+            self.choose(now, feeds);
+        }
+    }
+
+    fn tell_figures(&mut self) {
+        let Some(video) = &self.video else { return };
+        let sent = video.bytes_sent.saturating_sub(self.sent_before);
+        self.sent_before = video.bytes_sent;
+        let path = PuToCu::Path {
+            estimate_bps: self.path.estimate_bps,
+            sent_bps: sent * 8,
+            loss_permille: (self.path.loss.clamp(0.0, 1.0) * 1_000.0) as u16,
+        };
+        let frame = video.newest.map(|(rtp_timestamp_90k, captured_at)| PuToCu::FrameTime {
+            rtp_timestamp_90k,
+            captured_at,
+        });
+        for message in frame.iter().chain([&path]) {
+            self.control.send(&mut self.rtc, message);
+        }
+    }
+
+    fn drain(&mut self, now: Now, feeds: &mut Feeds) {
+        for _ in 0..DRAIN_LIMIT {
+            match self.rtc.poll_output() {
+                Ok(Output::Timeout(at)) if at > now.instant => {
+                    self.next_rtc = at;
+                    self.faults = 0;
+                    return;
+                }
+                Ok(Output::Timeout(_)) => {
+                    if let Err(error) = self.rtc.handle_input(Input::Timeout(now.instant)) {
+                        self.fault(&error);
+                    }
+                }
+                Ok(Output::Transmit(transmit)) => {
+                    self.note_path(&transmit);
+                    self.out.push(transmit);
+                }
+                Ok(Output::Event(event)) => self.event(event, now, feeds),
+                Err(error) => self.fault(&error),
+            }
+            if self.is_closed() {
+                return;
+            }
+        }
+        tracing::warn!(session = %self.id, "the connection never comes to rest");
+        self.next_rtc = now.instant + Duration::from_millis(5);
+    }
+
+    fn fault(&mut self, error: &str0m::RtcError) {
+        self.faults += 1;
+        tracing::debug!(session = %self.id, %error, "connection fault");
+        if self.faults > FAULT_LIMIT {
+            self.rtc.disconnect();
+            self.phase = Phase::Closed;
+        }
+    }
+
+    fn event(&mut self, event: Event, now: Now, feeds: &mut Feeds) {
+        match event {
+            Event::Connected => {
+                self.phase = Phase::Connected;
+                self.serve.ask_step();
+                self.next_rtc = now.instant;
+            }
+            Event::IceConnectionStateChange(state) => self.ice_state(state, now),
+            Event::MediaAdded(added) => self.media_added(added.mid, added.kind, now),
+            Event::ChannelOpen(id, label) if label == pc::CONTROL_CHANNEL => {
+                self.control.open(id);
+                self.serve.announce_again();
+            }
+            Event::ChannelClose(id) => self.control.close(id),
+            Event::ChannelData(data) => match self.control.read(data.id, &data.data, now.instant) {
+                Some(CuToPu::Ping { cu_time }) => {
+                    let pong = PuToCu::Pong { cu_time, pu_time: now.unix };
+                    self.control.send(&mut self.rtc, &pong);
+                }
+                Some(CuToPu::SetQuality { quality }) => self.serve.set_choice(quality, feeds),
+                None => {}
+            },
+            Event::KeyframeRequest(request) => {
+                if let Some(video) = self.video.as_mut().filter(|v| v.mid() == request.mid) {
+                    video.keyframe_requested(now);
+                }
+            }
+            Event::EgressBitrateEstimate(BweKind::Twcc { estimate, can_probe }) => {
+                let bps = estimate.as_u64();
+                let moved = bps != self.initial_estimate_bps || self.path.estimate_bps.is_some();
+                self.path.estimate_bps = (can_probe && moved).then_some(bps);
+            }
+            Event::PeerStats(stats) => {
+                self.path.loss = stats.egress_loss_fraction.unwrap_or(self.path.loss);
+                self.path.rtt = stats.rtt.or(self.path.rtt);
+            }
+            Event::MediaEgressStats(stats) => {
+                if self.path.estimate_bps.is_none() {
+                    self.path.loss = stats.loss.unwrap_or(self.path.loss);
+                }
+            }
+            Event::Closed => self.phase = Phase::Closed,
+            // Nothing is received, and no other channel is known.
+            _ => {}
+        }
+    }
+
+    fn ice_state(&mut self, state: IceConnectionState, now: Now) {
+        match (state, self.phase) {
+            (IceConnectionState::Disconnected, Phase::Connected) => {
+                self.phase = Phase::Disconnected { until: now.instant + self.disconnect_grace };
+            }
+            (
+                IceConnectionState::Connected | IceConnectionState::Completed,
+                Phase::Disconnected { .. },
+            ) => {
+                self.phase = Phase::Connected;
+                self.serve.ask_step();
+                // The viewer has missed pictures.
+                if let Some(video) = &mut self.video {
+                    video.keyframe_requested(now);
+                }
+            }
+            (_, _) => {}
+        }
+    }
+
+    fn media_added(&mut self, mid: str0m::media::Mid, kind: MediaKind, now: Now) {
+        // Congestion is our own affair: pictures are paced before they are written, so that what
+        // is too old can still be left out.
+        if let Some(stream) = self.rtc.direct_api().stream_tx_by_mid(mid, None) {
+            stream.set_unpaced(true);
+        } else {
+            return;
+        }
+        match kind {
+            MediaKind::Video if self.video.is_none() => {
+                let pts = VideoPts::read(&self.rtc, mid);
+                self.serve.set_decodable(pts.codecs());
+                self.video = Some(VideoOut::new(mid, pts, now));
+            }
+            MediaKind::Audio if self.audio_mid.is_none() => self.audio_mid = Some(mid),
+            MediaKind::Video | MediaKind::Audio => {}
+        }
+    }
+
+    /// Learns from what is sent which path the media takes.
+    fn note_path(&mut self, transmit: &Transmit) {
+        // RFC 9443: below 20 is STUN, which goes everywhere.
+        let media = transmit.contents.first().is_some_and(|first| *first >= 20);
+        if !media || self.sending_to == Some(transmit.destination) {
+            return;
+        }
+        self.sending_to = Some(transmit.destination);
+        let kind = self.remote_kinds.get(&transmit.destination).copied();
+        let report = path_report(transmit.destination, kind);
+        self.admission.path.send_replace(Some(report));
+    }
+
+    /// Resolves when the viewer's right ends; to be watched by the engine.
+    pub(super) fn ended(&self) -> tokio::sync::watch::Receiver<Option<Problem>> {
+        self.admission.ended.clone()
+    }
+
+    pub(super) const fn channel(&self) -> ChannelId {
+        self.admission.grant.channel
+    }
+}
+
+fn path_report(to: SocketAddr, kind: Option<CandidateKind>) -> PathReport {
+    let local = match to.ip() {
+        std::net::IpAddr::V4(ip) => ip.is_private() || ip.is_loopback() || ip.is_link_local(),
+        std::net::IpAddr::V6(ip) => {
+            ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local()
+        }
+    };
+    let (relayed, reason) = match kind {
+        Some(CandidateKind::Relayed) => {
+            (true, "through a relay: no direct way between the two networks was found in time")
+        }
+        Some(CandidateKind::Host) if local => (false, "direct, within the same network"),
+        Some(CandidateKind::Host) => (false, "direct, to the viewer's own address"),
+        Some(CandidateKind::ServerReflexive | CandidateKind::PeerReflexive) => {
+            (false, "direct, through the routers of both networks")
+        }
+        None if local => (false, "direct, within the same network"),
+        None => (false, "direct, through the viewer's router"),
+    };
+    PathReport { transport: MediaTransport::Webrtc, relayed, reason: reason.into() }
+}
