@@ -1,0 +1,444 @@
+//! One connection of a player: moves bytes between its socket, the protocol core and the hub.
+
+use std::{
+    collections::BTreeMap,
+    future::poll_fn,
+    net::SocketAddr,
+    sync::Arc,
+    task::Poll,
+    time::{Instant, SystemTime},
+};
+
+use bytes::{Buf, Bytes, BytesMut};
+use sightline_media::{AccessUnit, StreamDescription};
+use sightline_model::{Right, SessionToken, UnixMicros};
+use sightline_protocol::{
+    Problem,
+    pc::{MediaTransport, PathReport},
+};
+use sightline_rtsp::{
+    TrackKind, depacketize, rtp,
+    server::{Carriage, Config, Grant, Output, PlayTrack, Resource, Server},
+};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info};
+
+use super::{CameraDirectory, Peer, Shared, udp::Pair};
+use crate::{
+    gate::{Admission, BoxFuture},
+    hub::{Next, Reader, SourceState},
+};
+
+/// Unsent bytes above which no more is taken, neither media nor requests.
+const MAX_UNSENT: usize = 128 << 10;
+/// Most bytes read from the player at once.
+const READ_SIZE: usize = 8 << 10;
+/// How long the last words of a connection may take.
+const LAST_WORDS: std::time::Duration = std::time::Duration::from_millis(500);
+/// Pace of RTP over UDP: a whole group of pictures at once would overflow the player's socket.
+const UDP_BYTES_PER_MS: usize = 8_000;
+
+/// See the module.
+pub(super) struct Connection<S> {
+    shared: Arc<Shared>,
+    peer: Peer,
+    server: Server,
+    reader: ReadHalf<S>,
+    writer: WriteHalf<S>,
+    received: BytesMut,
+    unsent: BytesMut,
+    pending: Option<BoxFuture<'static, Result<Admission, Problem>>>,
+    admission: Option<Admission>,
+    playing: Option<Playing>,
+    pairs: BTreeMap<TrackKind, Pair>,
+    /// No progress in writing since.
+    stalled: Instant,
+    closing: Option<Instant>,
+}
+
+struct Playing {
+    reader: Reader,
+    described: Option<Arc<StreamDescription>>,
+    report_at: Instant,
+    paced_until: Instant,
+    begun: bool,
+}
+
+/// What woke the connection.
+enum Woken {
+    Cancelled,
+    Ended(Problem),
+    Checked(Result<Admission, Problem>),
+    Read(std::io::Result<usize>),
+    Written(std::io::Result<usize>),
+    Media(Next),
+    Heard(bool),
+    Time,
+}
+
+impl<S: AsyncRead + AsyncWrite + Send + 'static> Connection<S> {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        peer: Peer,
+        reader: ReadHalf<S>,
+        writer: WriteHalf<S>,
+    ) -> Self {
+        let now = Instant::now();
+        let mut config = Config::new(peer.remote.ip().to_canonical());
+        config.udp = shared.options.udp && peer.transport == MediaTransport::RtspTcp;
+        config.session_timeout = shared.options.session_timeout;
+        Self {
+            server: Server::new(config, Box::new(rand::random::<u64>), now),
+            shared,
+            peer,
+            reader,
+            writer,
+            received: BytesMut::new(),
+            unsent: BytesMut::new(),
+            pending: None,
+            admission: None,
+            playing: None,
+            pairs: BTreeMap::new(),
+            stalled: now,
+            closing: None,
+        }
+    }
+
+    pub(super) async fn run(mut self, token: CancellationToken) {
+        loop {
+            self.drain();
+            let now = Instant::now();
+            match self.closing {
+                Some(_) if self.unsent.is_empty() => break,
+                Some(until) if until <= now => break,
+                Some(_) | None => {}
+            }
+            let woken = self.wait(&token).await;
+            if !self.handle(woken) {
+                break;
+            }
+        }
+        // Best effort: the peer may be gone.
+        let _ = tokio::time::timeout(LAST_WORDS, self.writer.shutdown()).await;
+    }
+
+    async fn wait(&mut self, token: &CancellationToken) -> Woken {
+        let deadline = self.deadline();
+        let open = self.closing.is_none();
+        let wants_input =
+            open && self.server.wants_input() && self.unsent.len() < MAX_UNSENT;
+        let Self { reader, writer, received, unsent, pending, admission, playing, pairs, .. } =
+            self;
+        let room = unsent.len() < MAX_UNSENT;
+        let media = playing.as_mut().filter(|p| {
+            open && room && p.paced_until <= Instant::now()
+        });
+        received.clear();
+        received.reserve(READ_SIZE);
+        let mut limited = reader.take(READ_SIZE as u64);
+        tokio::select! {
+            () = token.cancelled(), if open => Woken::Cancelled,
+            problem = ended(admission), if open => Woken::Ended(problem),
+            result = checked(pending), if open => Woken::Checked(result),
+            written = writer.write(unsent), if !unsent.is_empty() => Woken::Written(written),
+            read = limited.read_buf(received), if wants_input => Woken::Read(read),
+            next = next_of(media), if open => Woken::Media(next),
+            valid = heard(pairs), if open => Woken::Heard(valid),
+            () = sleep_until(deadline) => Woken::Time,
+        }
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        if self.closing.is_some() {
+            return self.closing;
+        }
+        let stall = (!self.unsent.is_empty()).then(|| self.stalled + self.shared.options.write_stall);
+        let now = Instant::now();
+        let playing = self.playing.as_ref();
+        let report = playing.filter(|p| p.begun).map(|p| p.report_at);
+        let paced = playing.map(|p| p.paced_until).filter(|until| *until > now);
+        [self.server.poll_timeout(), stall, report, paced].into_iter().flatten().min()
+    }
+
+    /// Acts on what happened; `false` ends the connection at once.
+    fn handle(&mut self, woken: Woken) -> bool {
+        let now = Instant::now();
+        match woken {
+            Woken::Cancelled => self.end(),
+            Woken::Ended(problem) => {
+                info!(kind = ?problem.kind, "RTSP session ended");
+                self.admission = None;
+                self.end();
+            }
+            Woken::Checked(result) => self.checked(result, now),
+            Woken::Read(Ok(0) | Err(_)) => return false,
+            Woken::Read(Ok(_)) => {
+                let received = self.received.split();
+                let directory = CameraDirectory(&self.shared.cameras);
+                self.server.handle_input(&received, &directory, now);
+            }
+            Woken::Written(Ok(0) | Err(_)) => return false,
+            Woken::Written(Ok(count)) => {
+                self.unsent.advance(count);
+                self.stalled = now;
+            }
+            Woken::Media(next) => self.media(next, now),
+            Woken::Heard(valid) => {
+                if valid {
+                    self.server.heard(now);
+                }
+            }
+            Woken::Time => return self.time(now),
+        }
+        true
+    }
+
+    fn time(&mut self, now: Instant) -> bool {
+        if self.closing.is_none()
+            && !self.unsent.is_empty()
+            && self.stalled + self.shared.options.write_stall <= now
+        {
+            debug!("the player takes nothing more");
+            return false;
+        }
+        if self.playing.as_ref().is_some_and(|p| p.begun && p.report_at <= now) {
+            self.report(now);
+        }
+        self.server.handle_timeout(now);
+        true
+    }
+
+    fn end(&mut self) {
+        for track in self.server.tracks_mut() {
+            if let Some(pair) = self.pairs.get(&track.kind) {
+                let mut bye = BytesMut::new();
+                track.write_bye(&mut bye);
+                pair.send_control(&bye);
+            }
+        }
+        self.server.end();
+    }
+
+    fn drain(&mut self) {
+        while let Some(output) = self.server.poll_output() {
+            match output {
+                Output::Send(bytes) => self.queue(&bytes),
+                Output::Admit(token) => self.check(token),
+                Output::OpenUdp { kind, rtp, rtcp } => self.open_udp(kind, rtp, rtcp),
+                Output::Play(resource) => self.play(resource),
+                Output::Pause => self.playing = None,
+                Output::Teardown => {
+                    self.playing = None;
+                    self.pairs.clear();
+                    if let Some(admission) = &self.admission {
+                        admission.path.send_replace(None);
+                    }
+                }
+                Output::Close => {
+                    self.playing = None;
+                    self.closing.get_or_insert(Instant::now() + LAST_WORDS);
+                }
+            }
+        }
+    }
+
+    fn queue(&mut self, bytes: &Bytes) {
+        if self.unsent.is_empty() {
+            self.stalled = Instant::now();
+        }
+        self.unsent.extend_from_slice(bytes);
+    }
+
+    fn check(&mut self, token: SessionToken) {
+        self.admission = None;
+        let (gate, bearer) = (Arc::clone(&self.shared.gate), self.peer.bearer.clone());
+        self.pending = Some(Box::pin(async move { gate.admit(&token, bearer).await }));
+    }
+
+    fn checked(&mut self, result: Result<Admission, Problem>, now: Instant) {
+        self.pending = None;
+        let result = match result {
+            Ok(admission) => {
+                let rights = &admission.grant.rights;
+                let grant = Grant {
+                    channel: admission.grant.channel,
+                    view: rights.allows(Right::View),
+                    listen: rights.allows(Right::Listen),
+                };
+                self.admission = Some(admission);
+                Ok(grant)
+            }
+            Err(problem) => {
+                info!(kind = ?problem.kind, "play token refused");
+                Err((problem.kind.status(), problem.detail))
+            }
+        };
+        let directory = CameraDirectory(&self.shared.cameras);
+        self.server.admitted(result, &directory, now);
+    }
+
+    fn open_udp(&mut self, kind: TrackKind, rtp: SocketAddr, rtcp: SocketAddr) {
+        let local = self.peer.local.ip().to_canonical();
+        let opened = self.shared.udp.open(local, rtp, rtcp).and_then(|pair| {
+            let address = pair.local()?;
+            self.pairs.insert(kind, pair);
+            Ok(address)
+        });
+        if let Err(error) = &opened {
+            debug!(%error, "no UDP ports for RTP");
+        }
+        let directory = CameraDirectory(&self.shared.cameras);
+        self.server.udp_opened(opened.ok(), &directory, Instant::now());
+    }
+
+    fn play(&mut self, resource: Resource) {
+        let Some(camera) = self.shared.cameras.get(&resource.channel) else { return };
+        let hub = camera.hub(resource.tier);
+        let now = Instant::now();
+        let described = hub.state().description().cloned();
+        hub.request_keyframe();
+        self.playing = Some(Playing {
+            reader: hub.subscribe(),
+            described,
+            report_at: now,
+            paced_until: now,
+            begun: false,
+        });
+        let transport = if self.pairs.is_empty() {
+            self.peer.transport
+        } else {
+            MediaTransport::RtspUdp
+        };
+        if let Some(admission) = &self.admission {
+            let reason = "the viewer reaches the camera's own address".to_owned();
+            admission.path.send_replace(Some(PathReport { transport, relayed: false, reason }));
+        }
+    }
+
+    fn media(&mut self, next: Next, now: Instant) {
+        match next {
+            Next::Unit(unit) => self.unit(&unit, now),
+            Next::Skipped(count) => debug!(count, "the player was too slow"),
+            Next::State(SourceState::Offline(_)) => {}
+            Next::State(SourceState::Online(stream)) => self.source_is_back(&stream),
+        }
+    }
+
+    /// The session goes on, unless the player would get another coding than it was told.
+    fn source_is_back(&mut self, stream: &Arc<StreamDescription>) {
+        let Some(playing) = &mut self.playing else { return };
+        if playing.described.as_ref().is_some_and(|d| !depacketize::same_session(d, stream)) {
+            info!("the camera's coding has changed; RTSP players must ask anew");
+            return self.end();
+        }
+        playing.described = Some(Arc::clone(stream));
+        for track in self.server.tracks_mut() {
+            track.sender_mut().source_restarted();
+        }
+    }
+
+    fn unit(&mut self, unit: &AccessUnit, now: Instant) {
+        let Some(playing) = &mut self.playing else { return };
+        let tracks = self.server.tracks_mut();
+        if !playing.begun {
+            for track in &mut *tracks {
+                track.sender_mut().start(unit.captured_at());
+            }
+        }
+        let Some(track) = tracks.iter_mut().find(|t| t.takes(unit)) else { return };
+        if self.unsent.is_empty() {
+            self.stalled = now;
+        }
+        match (track.carriage, self.pairs.get(&track.kind)) {
+            (Carriage::Interleaved { .. }, _) => track.write(unit, &mut self.unsent, |_| {}),
+            (Carriage::Udp, Some(pair)) => {
+                let bytes = send_udp(track, unit, pair);
+                let pause = u64::try_from(bytes * 1_000 / UDP_BYTES_PER_MS).unwrap_or(0);
+                playing.paced_until =
+                    playing.paced_until.max(now) + std::time::Duration::from_micros(pause);
+            }
+            (Carriage::Udp, None) => {}
+        }
+        let lag = UnixMicros::from(SystemTime::now()).since(unit.captured_at());
+        if lag > self.shared.options.max_lag {
+            // Moves only when a newer keyframe is there.
+            playing.reader.skip_to_newest_keyframe();
+        }
+        if !playing.begun {
+            playing.begun = true;
+            self.report(now);
+        }
+    }
+
+    fn report(&mut self, now: Instant) {
+        for track in self.server.tracks_mut() {
+            match (track.carriage, self.pairs.get(&track.kind)) {
+                (Carriage::Interleaved { .. }, _) => track.write_report(&mut self.unsent),
+                (Carriage::Udp, Some(pair)) => {
+                    let mut report = BytesMut::new();
+                    track.write_report(&mut report);
+                    if !report.is_empty() {
+                        pair.send_control(&report);
+                    }
+                }
+                (Carriage::Udp, None) => {}
+            }
+        }
+        if let Some(playing) = &mut self.playing {
+            playing.report_at = now + self.shared.options.report_interval;
+        }
+    }
+}
+
+fn send_udp(track: &mut PlayTrack, unit: &AccessUnit, pair: &Pair) -> usize {
+    let mut data = BytesMut::with_capacity(unit.len() + unit.len() / 64 + 64);
+    let mut lengths = Vec::with_capacity(data.capacity() / 1_000 + 1);
+    track.write(unit, &mut data, |length| lengths.push(length));
+    pair.send(&data, &lengths);
+    data.len()
+}
+
+async fn ended(admission: &mut Option<Admission>) -> Problem {
+    match admission {
+        Some(admission) => admission.wait_ended().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn checked(
+    pending: &mut Option<BoxFuture<'static, Result<Admission, Problem>>>,
+) -> Result<Admission, Problem> {
+    match pending {
+        Some(pending) => pending.await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn next_of(playing: Option<&mut Playing>) -> Next {
+    match playing {
+        Some(playing) => playing.reader.next().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Resolves when a player over UDP shows that it listens; whether it did so with valid RTCP.
+async fn heard(pairs: &BTreeMap<TrackKind, Pair>) -> bool {
+    let mut buffer = [0; 1_500];
+    poll_fn(|cx| {
+        for pair in pairs.values() {
+            if let Poll::Ready(length) = pair.poll_heard(cx, &mut buffer) {
+                return Poll::Ready(!rtp::parse_rtcp(&buffer[..length]).is_empty());
+            }
+        }
+        Poll::Pending
+    })
+    .await
+}
+
+async fn sleep_until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,207 @@
+//! RTSP to players and CUs (Pc'): over TCP, with RTP inside the connection or over UDP, and inside
+//! QUIC ([`quic`]).
+//!
+//! Every connection is one task that reads its own place in the hub, so a slow player holds up
+//! nobody: it stops reading the hub while its socket is full, and goes on at a keyframe.
+
+mod connection;
+pub mod quic;
+mod udp;
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    io,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
+
+use parking_lot::Mutex;
+use sightline_model::{ChannelId, StreamTier};
+use sightline_protocol::{pc::MediaTransport, ps::TokenBearer};
+use sightline_rtsp::server::{Directory, Lookup};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpListener,
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::{debug, warn};
+
+use crate::{camera::Cameras, gate::Gate, hub::SourceState};
+
+/// Bounds and times.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Most connections at once; more are answered 503.
+    pub max_connections: usize,
+    /// Most connections of one address.
+    pub max_connections_per_address: usize,
+    /// Ports for RTP over UDP, first and last; ports that the system chooses when absent.
+    pub udp_ports: Option<(u16, u16)>,
+    /// Whether RTP over UDP is offered at all.
+    pub udp: bool,
+    /// Silence after which a session ends that does not show its end by itself.
+    pub session_timeout: Duration,
+    /// A player whose connection takes nothing for so long is given up.
+    pub write_stall: Duration,
+    /// A player that is behind by more goes on at the newest keyframe.
+    pub max_lag: Duration,
+    /// Between two sender reports.
+    pub report_interval: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            max_connections: 128,
+            max_connections_per_address: 32,
+            udp_ports: None,
+            udp: true,
+            session_timeout: Duration::from_secs(60),
+            write_stall: Duration::from_secs(10),
+            max_lag: Duration::from_secs(2),
+            report_interval: Duration::from_secs(3),
+        }
+    }
+}
+
+/// Who is at the other end of a connection, and what carries it.
+#[derive(Debug, Clone)]
+pub struct Peer {
+    /// Its address.
+    pub remote: SocketAddr,
+    /// Our address, as the peer sees it.
+    pub local: SocketAddr,
+    /// In whose name tokens are shown.
+    pub bearer: TokenBearer,
+    /// What carries the connection; RTP over UDP is offered for [`MediaTransport::RtspTcp`] alone.
+    pub transport: MediaTransport,
+}
+
+/// Serves the cameras of one unit; cheap to clone.
+#[derive(Clone)]
+pub struct RtspServer {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    cameras: Cameras,
+    gate: Arc<dyn Gate>,
+    options: Options,
+    udp: udp::Pool,
+    connections: Mutex<HashMap<IpAddr, usize>>,
+}
+
+/// A place among the connections; gives itself back.
+struct Place {
+    shared: Arc<Shared>,
+    address: IpAddr,
+}
+
+impl RtspServer {
+    /// A server that `gate` guards.
+    #[must_use]
+    pub fn new(cameras: Cameras, gate: Arc<dyn Gate>, options: Options) -> Self {
+        let udp = udp::Pool::new(options.udp_ports);
+        let connections = Mutex::new(HashMap::new());
+        Self { shared: Arc::new(Shared { cameras, gate, options, udp, connections }) }
+    }
+
+    /// Accepts players until `token` is cancelled; every connection is a task in `tasks`.
+    ///
+    /// # Errors
+    /// When the listener fails for good.
+    pub async fn serve_tcp(
+        &self,
+        listener: TcpListener,
+        token: CancellationToken,
+        tasks: TaskTracker,
+    ) -> io::Result<()> {
+        loop {
+            let accepted = tokio::select! {
+                () = token.cancelled() => return Ok(()),
+                accepted = listener.accept() => accepted,
+            };
+            let (socket, remote) = match accepted {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    // Out of descriptors, or a peer that is gone already: the next may work.
+                    warn!(%error, "could not accept an RTSP connection");
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                    continue;
+                }
+            };
+            let Ok(local) = socket.local_addr() else { continue };
+            if let Err(error) = socket.set_nodelay(true) {
+                debug!(%error, "TCP_NODELAY");
+            }
+            let bearer = TokenBearer::Address { ip: remote.ip().to_canonical() };
+            let peer = Peer { remote, local, bearer, transport: MediaTransport::RtspTcp };
+            let (server, token) = (self.clone(), token.child_token());
+            tasks.spawn(async move { server.serve_stream(socket, peer, token).await });
+        }
+    }
+
+    /// The whole dialogue over one ordered stream of bytes, until either side ends it.
+    pub async fn serve_stream<S>(&self, io: S, peer: Peer, token: CancellationToken)
+    where
+        S: AsyncRead + AsyncWrite + Send + 'static,
+    {
+        let (reader, mut writer) = tokio::io::split(io);
+        let Some(place) = self.place(peer.remote.ip().to_canonical()) else {
+            debug!("too many RTSP connections");
+            let refusal = b"RTSP/1.0 503 Service Unavailable\r\nRetry-After: 5\r\n\r\n";
+            let write = tokio::io::AsyncWriteExt::write_all(&mut writer, refusal);
+            let _ = tokio::time::timeout(Duration::from_secs(1), write).await;
+            return;
+        };
+        connection::Connection::new(Arc::clone(&self.shared), peer, reader, writer)
+            .run(token)
+            .await;
+        drop(place);
+    }
+
+    /// Connections now.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.shared.connections.lock().values().sum()
+    }
+
+    fn place(&self, address: IpAddr) -> Option<Place> {
+        let mut connections = self.shared.connections.lock();
+        let all: usize = connections.values().sum();
+        let of_address = connections.entry(address).or_default();
+        if all >= self.shared.options.max_connections
+            || *of_address >= self.shared.options.max_connections_per_address
+        {
+            return None;
+        }
+        *of_address += 1;
+        Some(Place { shared: Arc::clone(&self.shared), address })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut connections = self.shared.connections.lock();
+        if let Some(count) = connections.get_mut(&self.address) {
+            *count -= 1;
+            if *count == 0 {
+                connections.remove(&self.address);
+            }
+        }
+    }
+}
+
+/// Cameras as the protocol core sees them.
+struct CameraDirectory<'a>(&'a BTreeMap<ChannelId, crate::camera::Camera>);
+
+impl Directory for CameraDirectory<'_> {
+    fn look_up(&self, channel: ChannelId, tier: StreamTier) -> Lookup {
+        let Some(camera) = self.0.get(&channel) else { return Lookup::Unknown };
+        match camera.hub(tier).state() {
+            SourceState::Offline(reason) => Lookup::Offline(reason),
+            SourceState::Online(stream) => Lookup::Online { name: Arc::clone(&camera.name), stream },
+        }
+    }
+}
