@@ -1,0 +1,112 @@
+//! The task of one CU's WebSocket: carries out what [`CuConnection`] decides.
+
+use std::{sync::Arc, time::Instant};
+
+use scu_session::{
+    ConnId, Input,
+    cu::{CuConnection, CuInput, CuOutput},
+};
+use sightline_protocol::{
+    Problem, ProblemKind,
+    cs::{CuToScu, ScuToCu},
+    decode, encode,
+};
+use sightline_service_kit::flow;
+
+use crate::{
+    admission::Place,
+    names,
+    unit::{Unit, wall},
+    wire::{Incoming, Wire},
+};
+
+/// Serves a CU until either side ends the connection.
+pub(crate) async fn serve(unit: Arc<Unit>, mut wire: Wire, _place: Place) {
+    let (conn, mut messages, cut) = unit.attach_cu();
+    let mut machine = CuConnection::new(Instant::now());
+    let shutdown = unit.lifecycle.token.clone();
+    loop {
+        if !carry_out(&unit, conn, &mut machine, &mut wire).await {
+            break;
+        }
+        let at = machine.poll_timeout();
+        let timeout = async {
+            match at {
+                Some(at) => tokio::time::sleep_until(at.into()).await,
+                None => std::future::pending().await,
+            }
+        };
+        let input = tokio::select! {
+            () = cut.cancelled() => CuInput::Disconnected { clean: true },
+            // The CU may take its sessions up again at another SCU: media flows without this one.
+            () = shutdown.cancelled() => CuInput::Disconnected { clean: false },
+            incoming = wire.next() => match incoming {
+                Incoming::Message(bytes) => match decode::<CuToScu>(&bytes) {
+                    Ok(message) => CuInput::Message(message.body),
+                    Err(error) => CuInput::Unreadable(error.to_string()),
+                },
+                Incoming::Unreadable(what) => CuInput::Unreadable(what),
+                Incoming::Closed { clean } => CuInput::Disconnected { clean },
+            },
+            Some(message) = messages.recv() => {
+                if send(&mut wire, &message).await { continue }
+                CuInput::Disconnected { clean: false }
+            }
+            () = timeout => {
+                machine.handle_timeout(Instant::now());
+                continue;
+            }
+        };
+        machine.handle_input(Instant::now(), wall(), input);
+    }
+    unit.detach(conn);
+    wire.stop_reading();
+    wire.close().await;
+}
+
+/// Carries out the machine's outputs; false when the connection is over.
+async fn carry_out(
+    unit: &Arc<Unit>,
+    conn: ConnId,
+    machine: &mut CuConnection,
+    wire: &mut Wire,
+) -> bool {
+    let mut open = true;
+    while let Some(output) = machine.poll_output() {
+        match output {
+            CuOutput::Send(message) => {
+                if open && !send(wire, &message).await {
+                    let input = CuInput::Disconnected { clean: false };
+                    machine.handle_input(Instant::now(), wall(), input);
+                }
+            }
+            CuOutput::Call(CuToScu::Offer { session, device, offer }) => {
+                if device.domain == *unit.domain() {
+                    let device = device.pu;
+                    unit.drive(Input::CuOffer { conn, session, device, offer });
+                } else {
+                    let why = "the device belongs to another domain";
+                    let problem = Problem::new(ProblemKind::NotFound, why);
+                    send(wire, &ScuToCu::Refused { session, problem }).await;
+                }
+            }
+            CuOutput::Call(CuToScu::Candidate { session, candidate }) => {
+                unit.drive(Input::CuCandidate { conn, session, candidate });
+            }
+            CuOutput::Call(CuToScu::End { session }) => {
+                unit.drive(Input::CuEnd { conn, session });
+            }
+            // The machine answers it by itself.
+            CuOutput::Call(CuToScu::KeepAlive { .. }) => {}
+            CuOutput::Gone { until } => unit.drive(Input::CuGone { conn, until }),
+            CuOutput::Close => open = false,
+        }
+    }
+    open
+}
+
+async fn send(wire: &mut Wire, message: &ScuToCu) -> bool {
+    let (name, about) = names::to_cu(message);
+    flow::sent("Cs", "SCU", "CU", name, about);
+    wire.send(encode(message, None)).await.is_ok()
+}

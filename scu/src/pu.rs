@@ -1,0 +1,298 @@
+//! The task of one PU's connection: carries out what [`PuConnection`] decides.
+
+use std::{collections::VecDeque, net::SocketAddr, sync::Arc, time::Instant};
+
+use futures_util::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
+use scu_session::{
+    ConnId, Input, Request,
+    pu::{PuConnection, PuInput, PuOutput},
+};
+use sightline_bus::{Message, Subscription};
+use sightline_protocol::{
+    Problem, ProblemKind, decode, encode,
+    ps::{PuToScu, ScuToPu},
+    sc::{Lease, ScReply, ScRequest},
+    sm::SmReply,
+    subject,
+};
+use sightline_service_kit::flow;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    admission::Place,
+    names,
+    unit::{PuCommand, Unit, wall},
+    wire::{Incoming, Wire},
+};
+
+/// Reports to the CMU that may wait; a PU that makes more is cut off.
+const MAX_REPORTS: usize = 64;
+
+/// Serves a PU until either side ends the connection.
+pub(crate) async fn serve(unit: Arc<Unit>, wire: Wire, observed: SocketAddr, _place: Place) {
+    let nonce = match nonce() {
+        Ok(nonce) => nonce,
+        Err(_) => {
+            tracing::error!("the system gives no random numbers");
+            return;
+        }
+    };
+    let (conn, commands, cut) = unit.attach_pu();
+    let machine = PuConnection::new(unit.settings.clone(), observed, nonce, Instant::now());
+    let task = Task {
+        unit: unit.clone(),
+        conn,
+        machine,
+        wire,
+        subscription: None,
+        answers: FuturesUnordered::new(),
+        reports: VecDeque::new(),
+        reporting: None,
+    };
+    task.run(commands, cut).await;
+    unit.drive(Input::PuGone { conn });
+    unit.detach(conn);
+}
+
+/// 128 random bits.
+fn nonce() -> Result<String, aws_lc_rs::error::Unspecified> {
+    let mut bits = [0; 16];
+    aws_lc_rs::rand::fill(&mut bits)?;
+    Ok(data_encoding::BASE64URL_NOPAD.encode(&bits))
+}
+
+struct Task {
+    unit: Arc<Unit>,
+    conn: ConnId,
+    machine: PuConnection,
+    wire: Wire,
+    /// Requests for this device, once it is registered.
+    subscription: Option<Subscription>,
+    /// Answers of the CMU that the machine waits for.
+    answers: FuturesUnordered<BoxFuture<'static, PuInput>>,
+    /// Reports to the CMU go one after the other, so that the last one wins there too.
+    reports: VecDeque<Box<ScRequest>>,
+    reporting: Option<BoxFuture<'static, ()>>,
+}
+
+impl Task {
+    async fn run(mut self, mut commands: mpsc::Receiver<PuCommand>, cut: CancellationToken) {
+        let shutdown = self.unit.lifecycle.token.clone();
+        loop {
+            if !self.carry_out().await {
+                break;
+            }
+            let at = self.machine.poll_timeout();
+            let timeout = async {
+                match at {
+                    Some(at) => tokio::time::sleep_until(at.into()).await,
+                    None => std::future::pending().await,
+                }
+            };
+            let input = tokio::select! {
+                () = cut.cancelled() => PuInput::Disconnected,
+                () = shutdown.cancelled() => PuInput::Shutdown,
+                incoming = self.wire.next() => incoming_input(incoming),
+                Some(command) = commands.recv() => match command {
+                    PuCommand::Fence => PuInput::Fenced,
+                    PuCommand::Send(message) => {
+                        if self.send(&message).await { continue }
+                        PuInput::Disconnected
+                    }
+                },
+                Some(input) = self.answers.next() => input,
+                () = pending(&mut self.reporting) => {
+                    self.reporting = None;
+                    self.report_next();
+                    continue;
+                }
+                message = next(&mut self.subscription) => {
+                    self.request(message);
+                    continue;
+                }
+                () = timeout => {
+                    self.machine.handle_timeout(Instant::now());
+                    continue;
+                }
+            };
+            self.machine.handle_input(Instant::now(), wall(), input);
+        }
+        self.wire.stop_reading();
+        self.wire.close().await;
+    }
+
+    /// Carries out the machine's outputs; false when the connection is over.
+    async fn carry_out(&mut self) -> bool {
+        let mut open = true;
+        while let Some(output) = self.machine.poll_output() {
+            match output {
+                PuOutput::Send(message) => {
+                    if open && !self.send(&message).await {
+                        self.machine.handle_input(Instant::now(), wall(), PuInput::Disconnected);
+                    }
+                }
+                PuOutput::Register(request) => self.register(request),
+                PuOutput::Admit { lease, channels } => self.admit(&lease, channels).await,
+                PuOutput::Report(request) => self.report(request),
+                PuOutput::CheckToken { request, check } => self.check(request, check),
+                PuOutput::Channels(channels) => {
+                    self.unit.drive(Input::PuChannels { conn: self.conn, channels });
+                }
+                PuOutput::Media(media) => {
+                    self.unit.drive(Input::PuMedia { conn: self.conn, media });
+                }
+                PuOutput::Release => {
+                    self.subscription = None;
+                    self.unit.drive(Input::PuGone { conn: self.conn });
+                }
+                PuOutput::Close => open = false,
+            }
+        }
+        open
+    }
+
+    async fn send(&mut self, message: &ScuToPu) -> bool {
+        let about = names::session(message)
+            .or_else(|| self.machine.device().map(|(pu, _)| pu.as_str()))
+            .unwrap_or_default();
+        flow::sent("Ps", "SCU", "PU", names::to_pu(message), about);
+        self.wire.send(encode(message, None)).await.is_ok()
+    }
+
+    fn register(&mut self, request: Box<ScRequest>) {
+        let unit = self.unit.clone();
+        let (sender, receiver) = tokio::sync::oneshot::channel();
+        // Beyond this connection's life: a lease that comes too late must be given back.
+        self.unit.lifecycle.tasks.spawn(async move {
+            let reply = unit.ask_cmu(&request).await;
+            let outcome =
+                if matches!(reply, Ok(ScReply::Registered(_))) { "ok" } else { "refused" };
+            metrics::counter!("sightline_scu_registrations_total", "outcome" => outcome)
+                .increment(1);
+            if let Err(Ok(ScReply::Registered(lease))) = sender.send(reply) {
+                let Lease { device, epoch, .. } = *lease;
+                unit.release(ScRequest::Release { device: device.pu, epoch });
+            }
+        });
+        let unit = self.unit.clone();
+        self.answers.push(Box::pin(async move {
+            let lost = || Err(Problem::new(ProblemKind::Internal, "the SCU is shutting down"));
+            let reply = receiver.await.unwrap_or_else(|_| lost());
+            PuInput::Registered(reply, unit.stun_servers())
+        }));
+    }
+
+    async fn admit(&mut self, lease: &Lease, channels: Vec<sightline_protocol::ps::ChannelStatus>) {
+        let pu = lease.device.pu.clone();
+        let subject = subject::device(self.unit.domain(), &pu);
+        match self.unit.bus.subscribe(&subject, None).await {
+            Ok(subscription) => self.subscription = Some(subscription),
+            Err(error) => {
+                // Without it nobody could reach the device: let it try again.
+                tracing::warn!(%error, "cannot listen for a device");
+                self.machine.handle_input(Instant::now(), wall(), PuInput::Disconnected);
+                return;
+            }
+        }
+        tracing::info!(%pu, epoch = lease.epoch, "registered");
+        let (conn, epoch) = (self.conn, lease.epoch);
+        self.unit.drive(Input::PuAdmitted { conn, pu, epoch, channels });
+    }
+
+    fn report(&mut self, request: Box<ScRequest>) {
+        if matches!(*request, ScRequest::Release { .. }) {
+            self.unit.release(*request);
+            return;
+        }
+        if self.reports.len() >= MAX_REPORTS {
+            metrics::counter!("sightline_scu_slow_peers_total").increment(1);
+            let why = "more reports than the centre can take".to_owned();
+            self.machine.handle_input(Instant::now(), wall(), PuInput::Unreadable(why));
+            return;
+        }
+        self.reports.push_back(request);
+        if self.reporting.is_none() {
+            self.report_next();
+        }
+    }
+
+    fn report_next(&mut self) {
+        let Some(request) = self.reports.pop_front() else { return };
+        let unit = self.unit.clone();
+        self.reporting = Some(Box::pin(async move {
+            match unit.ask_cmu(&request).await {
+                Ok(ScReply::Refused { problem }) | Err(problem) => {
+                    tracing::warn!(%problem, report = names::to_cmu(&request).0, "not taken");
+                }
+                Ok(_) => {}
+            }
+        }));
+    }
+
+    fn check(&mut self, request: u64, check: Box<ScRequest>) {
+        let unit = self.unit.clone();
+        self.answers.push(Box::pin(async move {
+            let result = match unit.ask_cmu(&check).await {
+                Ok(ScReply::TokenGranted(grant)) => Ok(*grant),
+                Ok(ScReply::Refused { problem }) | Err(problem) => Err(problem),
+                Ok(ScReply::Registered(_) | ScReply::LeasesRenewed { .. } | ScReply::Done) => {
+                    Err(Problem::new(ProblemKind::Internal, "the centre gave a wrong answer"))
+                }
+            };
+            let outcome = if result.is_ok() { "granted" } else { "refused" };
+            metrics::counter!("sightline_scu_token_checks_total", "outcome" => outcome)
+                .increment(1);
+            PuInput::Checked { request, result }
+        }));
+    }
+
+    /// A request for the device, from the CMU or from the SCU of a CU.
+    fn request(&mut self, message: Option<Message>) {
+        let Some(Message { payload, reply, .. }) = message else {
+            self.subscription = None;
+            return;
+        };
+        let request = decode(&payload)
+            .map(|m| Request::Sm(m.body))
+            .or_else(|_| decode(&payload).map(|m| Request::Cs(m.body)));
+        match request {
+            Ok(request) => {
+                self.unit.drive(Input::Device { conn: self.conn, request, from: reply });
+            }
+            Err(error) => {
+                tracing::warn!(%error, "unreadable request for a device");
+                let problem = Problem::new(ProblemKind::InvalidRequest, error.to_string());
+                if let Some(reply) = reply {
+                    let refused = encode(&SmReply::Refused { problem }, None);
+                    self.unit.lifecycle.spawn(reply.send(refused.into()));
+                }
+            }
+        }
+    }
+}
+
+fn incoming_input(incoming: Incoming) -> PuInput {
+    match incoming {
+        Incoming::Message(bytes) => match decode::<PuToScu>(&bytes) {
+            Ok(message) => PuInput::Message(Box::new(message.body)),
+            Err(error) => PuInput::Unreadable(error.to_string()),
+        },
+        Incoming::Unreadable(what) => PuInput::Unreadable(what),
+        Incoming::Closed { .. } => PuInput::Disconnected,
+    }
+}
+
+async fn next(subscription: &mut Option<Subscription>) -> Option<Message> {
+    match subscription {
+        Some(subscription) => subscription.next().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn pending(future: &mut Option<BoxFuture<'static, ()>>) {
+    match future {
+        Some(future) => future.await,
+        None => std::future::pending().await,
+    }
+}
