@@ -1,1 +1,5 @@
-//! pu-agent
+//! x
+pub mod gate;
+pub mod identity;
+pub mod uplink;
+pub mod viewers;

@@ -1,0 +1,307 @@
+//! Who may watch (A8.4 steps 4 to 10): the unit judges every play token itself, then asks the
+//! centre. What the centre takes away ends here at once.
+
+mod books;
+mod token;
+
+#[cfg(test)]
+mod tests;
+
+use std::{net::IpAddr, sync::Arc, time::Duration};
+
+use parking_lot::Mutex;
+use sightline_media_io::gate::{Admission, BoxFuture, Gate};
+use sightline_model::{
+    Capabilities, MediaSessionId, PuId, Right, SessionToken, UnixMicros, UserId,
+};
+use sightline_protocol::{
+    Problem, ProblemKind,
+    pc::PathReport,
+    ps::{PlayClaims, PuToScu, TokenBearer},
+    sc::TokenGrant,
+};
+use sightline_service_kit::lifecycle::Lifecycle;
+use tokio::sync::watch;
+
+use crate::uplink::{CentreAway, Lease, Uplink, clock::Clock};
+use books::{Books, Live};
+
+/// How long the centre may take to confirm a token.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long its yes counts for the same bearer and token: DESCRIBE, SETUP and PLAY of one player
+/// need not ask three times, a revoked right must not outlive 2 s.
+const CACHE_FOR: Duration = Duration::from_secs(2);
+
+/// How often one token is asked about when rights change meanwhile.
+const MAX_ASKS: usize = 3;
+
+/// Limits of a [`PuGate`].
+#[derive(Debug, Clone)]
+pub struct GateSettings {
+    /// The unit.
+    pub pu: PuId,
+    /// Sessions at a time.
+    pub max_sessions: usize,
+    /// How long the centre may take to confirm a token.
+    pub check_timeout: Duration,
+}
+
+impl GateSettings {
+    /// The usual limits.
+    #[must_use]
+    pub const fn new(pu: PuId, max_sessions: usize) -> Self {
+        Self { pu, max_sessions, check_timeout: CHECK_TIMEOUT }
+    }
+}
+
+/// The unit's [`Gate`]; cheap to clone.
+#[derive(Clone)]
+pub struct PuGate {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    settings: GateSettings,
+    uplink: Uplink,
+    clock: Clock,
+    books: Mutex<Books>,
+    lifecycle: Lifecycle,
+}
+
+impl Gate for PuGate {
+    fn admit<'a>(
+        &'a self,
+        token: &'a SessionToken,
+        bearer: TokenBearer,
+    ) -> BoxFuture<'a, Result<Admission, Problem>> {
+        Box::pin(async move {
+            let result = self.judge(token, canonical(bearer)).await;
+            let outcome = if result.is_ok() { "granted" } else { "refused" };
+            metrics::counter!("sightline_pu_admissions_total", "outcome" => outcome).increment(1);
+            if let Err(problem) = &result {
+                tracing::info!(kind = ?problem.kind, %problem, "a viewer was refused");
+            }
+            result
+        })
+    }
+}
+
+impl PuGate {
+    /// A gate that asks the centre through `uplink`.
+    #[must_use]
+    pub fn new(
+        settings: GateSettings,
+        uplink: Uplink,
+        clock: Clock,
+        lifecycle: &Lifecycle,
+    ) -> Self {
+        let books = Mutex::default();
+        let lifecycle = lifecycle.clone();
+        Self { shared: Arc::new(Shared { settings, uplink, clock, books, lifecycle }) }
+    }
+
+    async fn judge(&self, token: &SessionToken, bearer: TokenBearer) -> Result<Admission, Problem> {
+        let shared = &self.shared;
+        let lease = shared.uplink.status().borrow().lease.clone().ok_or_else(|| {
+            let why = "this camera has not reached its centre since it was started";
+            Problem::new(ProblemKind::DeviceOffline, why)
+        })?;
+        let now = shared.clock.now();
+        let claims = token::verify(token, &bearer, &lease, &shared.settings.pu, now)?;
+        for _ in 0..MAX_ASKS {
+            shared.books.lock().claim(&token.hash(), &bearer, &claims, now)?;
+            let (grant, revocations) = self.granted(token, &bearer, &claims, &lease).await?;
+            if let Some(admission) = self.open(grant, revocations)? {
+                return Ok(admission);
+            }
+        }
+        let why = "rights are being changed; try again";
+        Err(Problem::new(ProblemKind::Busy, why))
+    }
+
+    /// What the token grants, with the state of revocations under which that was said.
+    async fn granted(
+        &self,
+        token: &SessionToken,
+        bearer: &TokenBearer,
+        claims: &PlayClaims,
+        lease: &Lease,
+    ) -> Result<(TokenGrant, u64), Problem> {
+        let shared = &self.shared;
+        let hash = token.hash();
+        let (revocations, cached) = {
+            let books = shared.books.lock();
+            (books.revocations(), books.cached(&hash, shared.clock.now(), CACHE_FOR))
+        };
+        if let Some(grant) = cached {
+            return Ok((grant, revocations));
+        }
+        let timeout = shared.settings.check_timeout;
+        let answer = shared.uplink.check_token(hash.clone(), bearer.clone(), timeout).await;
+        let by_centre = answer.is_ok();
+        let result = match answer {
+            Ok(result) => result.and_then(|grant| fitting(grant, claims)),
+            Err(CentreAway) => self.without_centre(bearer, claims, lease),
+        };
+        let mut books = shared.books.lock();
+        match result {
+            Ok(grant) => {
+                books.confirm(&hash, by_centre.then_some(&grant), shared.clock.now());
+                Ok((grant, revocations))
+            }
+            Err(problem) => {
+                books.refuse(&hash);
+                Err(problem)
+            }
+        }
+    }
+
+    /// On the LAN with the centre away, an unexpired signed token is enough.
+    fn without_centre(
+        &self,
+        bearer: &TokenBearer,
+        claims: &PlayClaims,
+        lease: &Lease,
+    ) -> Result<TokenGrant, Problem> {
+        let near = match bearer {
+            TokenBearer::Address { ip } => is_private(*ip),
+            TokenBearer::Key { .. } => false,
+        };
+        if !near {
+            let why = "this camera cannot reach its centre, so only viewers on its own network \
+                       may watch";
+            return Err(Problem::new(ProblemKind::DeviceOffline, why));
+        }
+        let books = self.shared.books.lock();
+        if books.known_revoked(claims) {
+            let why = "the right to watch this camera was taken away";
+            return Err(Problem::new(ProblemKind::TokenRevoked, why));
+        }
+        Ok(TokenGrant {
+            domain: lease.domain.clone(),
+            user: claims.sub.clone(),
+            session: claims.sid.clone(),
+            channel: claims.ch,
+            rights: claims.rights.clone(),
+            capabilities: books.prepared(&claims.sid).cloned().unwrap_or_default(),
+            expires_at: UnixMicros(claims.exp.saturating_mul(1_000_000)),
+        })
+    }
+
+    /// `None` when something was taken away while the centre was asked: its yes may be older.
+    fn open(&self, grant: TokenGrant, revocations: u64) -> Result<Option<Admission>, Problem> {
+        if !grant.rights.allows(Right::View) {
+            let why = "the play token does not allow watching";
+            return Err(Problem::new(ProblemKind::Forbidden, why));
+        }
+        let live = {
+            let mut books = self.shared.books.lock();
+            if books.revocations() != revocations {
+                return Ok(None);
+            }
+            let live =
+                books.open(&grant.session, &grant.user, self.shared.settings.max_sessions)?;
+            gauge(&books);
+            live
+        };
+        let ended = live.ended.subscribe();
+        let path = watch::Sender::new(None);
+        self.follow(grant.session.clone(), live, path.subscribe());
+        Ok(Some(Admission { grant, ended, path }))
+    }
+
+    /// Reports paths until the admission is dropped, then the session's end.
+    fn follow(
+        &self,
+        session: MediaSessionId,
+        live: Arc<Live>,
+        mut paths: watch::Receiver<Option<PathReport>>,
+    ) {
+        let shared = Arc::clone(&self.shared);
+        self.shared.lifecycle.spawn(async move {
+            while paths.changed().await.is_ok() {
+                let path = paths.borrow_and_update().clone();
+                if let Some(path) = path
+                    && shared.books.lock().path(&session, &live, &path)
+                {
+                    shared.report(session.clone(), Some(path));
+                }
+            }
+            let over = {
+                let mut books = shared.books.lock();
+                let over = books.close(&session, &live);
+                gauge(&books);
+                over
+            };
+            if over {
+                shared.report(session, None);
+            }
+        });
+    }
+
+    /// The SCU announces a CU (clause 7).
+    pub fn prepare(&self, session: MediaSessionId, capabilities: Capabilities) {
+        self.shared.books.lock().prepare(session, capabilities, self.shared.clock.now());
+    }
+
+    /// Ends a session.
+    pub fn end_session(&self, session: &MediaSessionId, problem: Option<Problem>) {
+        self.shared.books.lock().end(session, problem, self.shared.clock.now());
+    }
+
+    /// Ends every session and forgets every token of `user`, or of everybody.
+    pub fn revoke(&self, user: Option<&UserId>) {
+        self.shared.books.lock().revoke(user, self.shared.clock.now());
+    }
+
+    /// Tells an SCU that has just registered the unit which sessions run.
+    pub fn report_all(&self) {
+        let paths = self.shared.books.lock().paths();
+        for (session, path) in paths {
+            self.shared.report(session, Some(path));
+        }
+    }
+
+    /// Sessions now.
+    #[must_use]
+    pub fn live(&self) -> usize {
+        self.shared.books.lock().live()
+    }
+}
+
+impl Shared {
+    fn report(&self, session: MediaSessionId, path: Option<PathReport>) {
+        self.uplink.send(PuToScu::SessionReport { session, path });
+    }
+}
+
+/// A grant that speaks of something else than the token was answered by mistake or by an enemy.
+fn fitting(grant: TokenGrant, claims: &PlayClaims) -> Result<TokenGrant, Problem> {
+    let same = grant.session == claims.sid
+        && grant.channel == claims.ch
+        && grant.user == claims.sub;
+    same.then_some(grant).ok_or_else(|| {
+        let why = "the centre's answer does not fit the play token";
+        Problem::new(ProblemKind::InvalidToken, why)
+    })
+}
+
+fn canonical(bearer: TokenBearer) -> TokenBearer {
+    match bearer {
+        TokenBearer::Address { ip } => TokenBearer::Address { ip: ip.to_canonical() },
+        key @ TokenBearer::Key { .. } => key,
+    }
+}
+
+/// Whether an address can only be a neighbour's: RFC 1918, RFC 4193, link-local, loopback.
+fn is_private(ip: IpAddr) -> bool {
+    match ip.to_canonical() {
+        IpAddr::V4(ip) => ip.is_private() || ip.is_loopback() || ip.is_link_local(),
+        IpAddr::V6(ip) => ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local(),
+    }
+}
+
+fn gauge(books: &Books) {
+    #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
+    metrics::gauge!("sightline_pu_sessions").set(books.live() as f64);
+}

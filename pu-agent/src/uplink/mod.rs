@@ -1,0 +1,130 @@
+//! The connection to the centre: one SCU at a time, over QUIC or WebSocket, for ever.
+//!
+//! [`machine`] holds the dialogue, [`dial`] and [`link`] the sockets, [`Driver`] joins them.
+//! While the centre is away the rest of the agent goes on: viewers that are there stay.
+
+pub mod clock;
+pub mod dial;
+mod driver;
+pub mod link;
+pub mod machine;
+
+use std::time::Duration;
+
+use sightline_model::{TokenHash, UserId};
+use sightline_protocol::{
+    Problem, ProblemKind,
+    ps::{Addresses, ChannelStatus, PuToScu, ScuToPu, TokenBearer},
+    sc::TokenGrant,
+};
+use tokio::sync::{mpsc, oneshot, watch};
+
+pub use driver::{Driver, DriverSettings};
+pub use machine::Lease;
+
+use link::Transport;
+
+/// Messages of the agent's parts that may wait for the driver. What is over that is dropped, and
+/// counted: each kind is either repeated after a registration or timed out by whoever asked.
+const QUEUE: usize = 256;
+
+/// What the rest of the agent knows of the uplink.
+#[derive(Debug, Clone, Default)]
+pub struct Status {
+    /// The last registration; kept while the centre is away.
+    pub lease: Option<Lease>,
+    /// Over what the unit is registered now.
+    pub up: Option<Transport>,
+    /// Why it is not, in words.
+    pub fault: Option<String>,
+}
+
+/// Who hears what the SCU says. Called by the uplink's own task: must not block.
+pub trait Handler: Send + Sync + 'static {
+    /// A message about media or tokens.
+    fn message(&self, message: ScuToPu);
+    /// The unit is registered, maybe again: the SCU knows nothing of running sessions.
+    fn registered(&self);
+    /// Whose unit it is now.
+    fn owner(&self, owner: Option<UserId>);
+}
+
+enum Command {
+    Send(Box<PuToScu>),
+    Check { token: TokenHash, bearer: TokenBearer, reply: oneshot::Sender<Reply> },
+}
+
+type Reply = Result<Result<TokenGrant, Problem>, CentreAway>;
+
+/// The centre cannot be asked now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the centre cannot be reached")]
+pub struct CentreAway;
+
+/// What of the unit may change while it runs.
+#[derive(Debug)]
+pub struct Watched {
+    /// Where it can be reached.
+    pub addresses: watch::Receiver<Addresses>,
+    /// Its cameras.
+    pub channels: watch::Receiver<Vec<ChannelStatus>>,
+    /// Whether the button was held.
+    pub claim_unlocked: watch::Receiver<bool>,
+}
+
+/// The agent's way to speak to the centre; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Uplink {
+    commands: mpsc::Sender<Command>,
+    status: watch::Receiver<Status>,
+}
+
+impl Uplink {
+    /// What is known of the uplink, and its changes.
+    #[must_use]
+    pub fn status(&self) -> watch::Receiver<Status> {
+        self.status.clone()
+    }
+
+    /// Sends a message, if the unit is registered.
+    pub fn send(&self, message: PuToScu) {
+        if self.commands.try_send(Command::Send(Box::new(message))).is_err() {
+            metrics::counter!("sightline_pu_uplink_dropped_total").increment(1);
+        }
+    }
+
+    /// A8.4 steps 5 to 9: asks the centre what a token grants.
+    ///
+    /// # Errors
+    /// [`CentreAway`]; inside, the centre's refusal, or [`ProblemKind::Timeout`].
+    pub async fn check_token(
+        &self,
+        token: TokenHash,
+        bearer: TokenBearer,
+        timeout: Duration,
+    ) -> Reply {
+        let (reply, answer) = oneshot::channel();
+        let command = Command::Check { token, bearer, reply };
+        if self.commands.try_send(command).is_err() {
+            let busy = Problem::new(ProblemKind::Busy, "too many requests are waiting; try again");
+            return Ok(Err(busy));
+        }
+        match tokio::time::timeout(timeout, answer).await {
+            Ok(Ok(reply)) => reply,
+            Ok(Err(_)) => Err(CentreAway),
+            Err(_) => {
+                let why = "the centre did not confirm the play token in time; try again";
+                Ok(Err(Problem::new(ProblemKind::Timeout, why)))
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for Command {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Send(_) => "Send",
+            Self::Check { .. } => "Check",
+        })
+    }
+}
