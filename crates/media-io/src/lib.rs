@@ -5,5 +5,6 @@
 pub mod camera;
 pub mod gate;
 pub mod hub;
+pub mod rtsp_server;
 pub mod source;
 pub mod webrtc;
