@@ -19,7 +19,7 @@ use str0m::{
     Candidate, CandidateKind, Event, IceConnectionState, Input, Output, Rtc,
     bwe::{Bitrate, BweKind},
     change::SdpOffer,
-    media::MediaKind,
+    media::{MediaKind, Mid},
     net::{Receive, Transmit},
 };
 use tokio::sync::mpsc;
@@ -97,7 +97,7 @@ pub(super) struct Session {
     sending_to: Option<SocketAddr>,
     pub(super) video: Option<VideoOut>,
     pub(super) audio: Option<AudioOut>,
-    pub(super) audio_mid: Option<str0m::media::Mid>,
+    pub(super) audio_mid: Option<Mid>,
     pub(super) control: Control,
     pub(super) serve: Serve,
     pub(super) path: PathState,
@@ -208,6 +208,14 @@ impl Session {
             .map_err(|error| invalid(format!("the SDP offer cannot be answered: {error}")))?
             .to_sdp_string();
         self.offered_fingerprint.clone_from(&offered_fingerprint);
+        // The library tells of new media only when keys are there; what can be shown has to be
+        // known for the answer.
+        for mid in answer.lines().filter_map(|line| line.strip_prefix("a=mid:")) {
+            let mid = Mid::from(mid.trim());
+            if let Some(kind) = self.rtc.media(mid).map(str0m::media::Media::kind) {
+                self.media_added(mid, kind, now);
+            }
+        }
         let answered_fingerprint = ps::dtls_fingerprint(&answer)
             .ok_or_else(|| Problem::new(ProblemKind::Internal, "the answer has no fingerprint"))?;
         self.step(now, feeds);
@@ -442,7 +450,6 @@ impl Session {
                 self.next_rtc = now.instant;
             }
             Event::IceConnectionStateChange(state) => self.ice_state(state, now),
-            Event::MediaAdded(added) => self.media_added(added.mid, added.kind, now),
             Event::ChannelOpen(id, label) if label == pc::CONTROL_CHANNEL => {
                 self.control.open(id);
                 self.serve.announce_again();
@@ -470,10 +477,8 @@ impl Session {
                 self.path.loss = stats.egress_loss_fraction.unwrap_or(self.path.loss);
                 self.path.rtt = stats.rtt.or(self.path.rtt);
             }
-            Event::MediaEgressStats(stats) => {
-                if self.path.estimate_bps.is_none() {
-                    self.path.loss = stats.loss.unwrap_or(self.path.loss);
-                }
+            Event::MediaEgressStats(stats) if self.path.estimate_bps.is_none() => {
+                self.path.loss = stats.loss.unwrap_or(self.path.loss);
             }
             Event::Closed => self.phase = Phase::Closed,
             // Nothing is received, and no other channel is known.
@@ -501,7 +506,7 @@ impl Session {
         }
     }
 
-    fn media_added(&mut self, mid: str0m::media::Mid, kind: MediaKind, now: Now) {
+    fn media_added(&mut self, mid: Mid, kind: MediaKind, now: Now) {
         // Congestion is our own affair: pictures are paced before they are written, so that what
         // is too old can still be left out.
         if let Some(stream) = self.rtc.direct_api().stream_tx_by_mid(mid, None) {
