@@ -15,7 +15,7 @@ use sightline_protocol::MAX_MESSAGE_BYTES;
 use tokio_util::codec::{FramedRead, FramedWrite, LengthDelimitedCodec};
 
 /// A peer that does not take a message within this time is too slow.
-const SEND_TIMEOUT: Duration = Duration::from_secs(10);
+const SEND_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What comes in.
 #[derive(Debug)]
