@@ -26,6 +26,7 @@
 pub mod config;
 pub mod flow;
 pub mod health;
+pub mod http;
 pub mod lifecycle;
 pub mod telemetry;
 pub mod tls;

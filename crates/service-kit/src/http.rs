@@ -1,0 +1,89 @@
+//! HTTP listeners: plain or over TLS, ended by the lifecycle.
+
+use std::{
+    net::{SocketAddr, TcpListener},
+    sync::Arc,
+    time::Duration,
+};
+
+use axum::Router;
+use axum_server::{Handle, tls_rustls::RustlsConfig};
+
+use crate::{
+    lifecycle::Lifecycle,
+    tls::{Identity, TlsError},
+};
+
+/// How long requests get to finish when the service ends. Event streams and WebSockets never
+/// finish by themselves, so they are cut off then.
+const DRAIN: Duration = Duration::from_secs(1);
+
+/// A listener cannot be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum ListenError {
+    /// The address is taken, or not ours.
+    #[error("cannot listen on {address}: {source}")]
+    Bind {
+        /// Which.
+        address: SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Certificate or key are refused.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+}
+
+/// Binds an address, without serving it yet.
+///
+/// # Errors
+/// [`ListenError::Bind`].
+pub fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), ListenError> {
+    let failed = |source| ListenError::Bind { address, source };
+    let listener = TcpListener::bind(address).map_err(failed)?;
+    listener.set_nonblocking(true).map_err(failed)?;
+    let bound = listener.local_addr().map_err(failed)?;
+    Ok((listener, bound))
+}
+
+/// Serves `router`, over TLS when there is an identity, until the lifecycle ends. Handlers see the
+/// peer's address as `ConnectInfo<SocketAddr>`.
+///
+/// # Errors
+/// [`ListenError`].
+pub fn serve(
+    listener: TcpListener,
+    identity: Option<&Identity>,
+    router: Router,
+    lifecycle: &Lifecycle,
+) -> Result<(), ListenError> {
+    let service = router.into_make_service_with_connect_info::<SocketAddr>();
+    let handle = Handle::new();
+    let stopping = handle.clone();
+    lifecycle.spawn_graceful(|token| async move {
+        token.cancelled().await;
+        stopping.graceful_shutdown(Some(DRAIN));
+    });
+    let address = listener.local_addr().unwrap_or(SocketAddr::from(([0, 0, 0, 0], 0)));
+    let failed = |source| ListenError::Bind { address, source };
+    let ended = move |result: std::io::Result<()>| {
+        if let Err(error) = result {
+            tracing::error!(%error, %address, "an HTTP listener failed");
+        }
+    };
+    match identity {
+        Some(identity) => {
+            let config = identity.server_config(&[b"http/1.1"])?;
+            let config = RustlsConfig::from_config(Arc::new(config));
+            let server = axum_server::from_tcp_rustls(listener, config).map_err(failed)?;
+            let serving = server.handle(handle).serve(service);
+            lifecycle.tasks.spawn(async move { ended(serving.await) });
+        }
+        None => {
+            let server = axum_server::from_tcp(listener).map_err(failed)?;
+            let serving = server.handle(handle).serve(service);
+            lifecycle.tasks.spawn(async move { ended(serving.await) });
+        }
+    }
+    Ok(())
+}
