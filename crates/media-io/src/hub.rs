@@ -73,6 +73,13 @@ impl Hub {
         (Publisher { shared: Arc::clone(&shared) }, Self { shared })
     }
 
+    /// A new writer, for a source that starts again after the last writer is gone: a hub has one
+    /// writer at a time.
+    #[must_use]
+    pub fn publisher(&self) -> Publisher {
+        Publisher { shared: Arc::clone(&self.shared) }
+    }
+
     /// The source's state now.
     #[must_use]
     pub fn state(&self) -> SourceState {
@@ -100,6 +107,12 @@ impl Hub {
     /// Asks the source for a keyframe, where it can make one.
     pub fn request_keyframe(&self) {
         self.shared.keyframe_wanted.notify_one();
+    }
+
+    /// Whether both are handles to the same stream.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.shared, &other.shared)
     }
 
     /// Bytes that the hub holds.
