@@ -1,0 +1,70 @@
+/** `window.__sightline`: what the current session does, for tests and for the curious. */
+
+import type { Camera } from './api/types';
+import type { Watch } from './play/watch';
+
+export interface DebugView {
+  camera: string | undefined;
+  state: string | undefined;
+  problem: unknown;
+  session: string | undefined;
+  attempts: number;
+  iceRestarts: number;
+  stages: unknown;
+  stats: unknown;
+  serving: unknown;
+  latency: unknown;
+  clockOffsetUs: number | undefined;
+  video: HTMLVideoElement | undefined;
+  setQuality: ((quality: Parameters<Watch['setQuality']>[0]) => void) | undefined;
+}
+
+declare global {
+  interface Window {
+    __sightline?: DebugView;
+  }
+}
+
+/** Shows a session; gives a function that takes it away again. No token or key is shown. */
+export function exposeWatch(watch: Watch, video: HTMLVideoElement, camera: Camera): () => void {
+  const view: DebugView = {
+    camera: camera.id,
+    get state() {
+      return watch.state.value.state;
+    },
+    get problem() {
+      const now = watch.state.value;
+      return 'problem' in now ? now.problem : undefined;
+    },
+    get session() {
+      return watch.play?.session;
+    },
+    get attempts() {
+      return watch.attempts;
+    },
+    get iceRestarts() {
+      return watch.iceRestarts;
+    },
+    get stages() {
+      return watch.stages.value;
+    },
+    get stats() {
+      return watch.stats.value;
+    },
+    get serving() {
+      return watch.serving.value;
+    },
+    get latency() {
+      return watch.latency.value;
+    },
+    get clockOffsetUs() {
+      return watch.clock.offsetUs;
+    },
+    video,
+    setQuality: (quality) => watch.setQuality(quality),
+  };
+  window.__sightline = view;
+  return () => {
+    if (window.__sightline === view) delete window.__sightline;
+  };
+}

@@ -1,0 +1,157 @@
+import { useEffect, useMemo, useRef, useState } from 'preact/hooks';
+import type { Camera } from '../api/types';
+import { pictureOf, storePicture } from '../play/pictures';
+import { Watch } from '../play/watch';
+import { exposeWatch } from '../debug';
+import { problemText, t } from '../i18n';
+import { navigationStartMs } from '../router';
+import { cameras } from '../state';
+import { Controls } from '../ui/controls';
+import { onFrames } from '../ui/frames';
+import { Manage } from '../ui/manage';
+import { Button, Icon, PresenceBadge } from '../ui/parts';
+import { QualityMenu } from '../ui/quality';
+import { Panel } from '../ui/panel';
+
+export function CameraPage({ id }: { id: string }) {
+  const list = cameras.value;
+  const camera = list?.find((c) => c.id === id);
+  if (!list) return <span class="spinner" aria-label={t('app.loading')} />;
+  if (!camera) return <p class="empty">{t('problem.not_found')}</p>;
+  return <Player key={camera.id} camera={camera} />;
+}
+
+function Player({ camera }: { camera: Camera }) {
+  const video = useRef<HTMLVideoElement>(null);
+  const poster = useRef<HTMLCanvasElement>(null);
+  const stage = useRef<HTMLDivElement>(null);
+  const [pictured, setPictured] = useState(false);
+  const mayListen = camera.rights.includes('listen') && Boolean(camera.audio);
+  const watch = useMemo(
+    () =>
+      new Watch({
+        camera,
+        quality: { mode: 'auto' },
+        audio: mayListen,
+        clickedMs: navigationStartMs(),
+      }),
+    [],
+  );
+
+  useEffect(() => {
+    const element = video.current;
+    if (!element) return;
+    const kept = pictureOf(camera.id);
+    if (kept && poster.current) draw(kept, poster.current);
+    watch.onStream = (stream) => {
+      element.srcObject = stream;
+      void element.play().catch(() => undefined);
+    };
+    const stop = onFrames(element, (metadata) => {
+      watch.frame(metadata);
+      setPictured(true);
+    });
+    const withdraw = exposeWatch(watch, element, camera);
+    return () => {
+      keepPicture(camera.id, element);
+      stop();
+      withdraw();
+      watch.close();
+      element.srcObject = null;
+    };
+  }, []);
+
+  // Presence that comes back is the best moment to try again.
+  const presence = camera.presence;
+  useEffect(() => {
+    if (presence === 'online' || presence === 'active') watch.retry();
+  }, [presence]);
+
+  return (
+    <div class="camera-page">
+      <div class="camera-head">
+        <a class="button ghost icon-only" href="#/" aria-label={t('app.back')} data-testid="back">
+          <Icon name="back" />
+        </a>
+        <h1>{camera.name}</h1>
+        <PresenceBadge presence={camera.presence} />
+      </div>
+      <div class="player" ref={stage} data-testid="player">
+        <canvas ref={poster} class="poster" aria-hidden="true" hidden={pictured} />
+        <video
+          ref={video}
+          muted
+          playsInline
+          autoplay
+          aria-label={camera.name}
+          data-testid="video"
+        />
+        <StateOverlay watch={watch} camera={camera} />
+        <Controls watch={watch} camera={camera} video={video} stage={stage} hasSound={mayListen} />
+      </div>
+      <aside class="side">
+        <QualityMenu watch={watch} />
+        <Panel watch={watch} camera={camera} />
+        {camera.rights.includes('manage') && <Manage camera={camera} />}
+      </aside>
+    </div>
+  );
+}
+
+function keepPicture(camera: string, video: HTMLVideoElement): void {
+  if (video.videoWidth === 0) return;
+  const canvas = document.createElement('canvas');
+  canvas.width = Math.min(video.videoWidth, 960);
+  canvas.height = Math.round((canvas.width * video.videoHeight) / video.videoWidth);
+  canvas.getContext('2d')?.drawImage(video, 0, 0, canvas.width, canvas.height);
+  storePicture(camera, canvas);
+}
+
+function draw(source: HTMLCanvasElement, target: HTMLCanvasElement): void {
+  target.width = source.width;
+  target.height = source.height;
+  target.getContext('2d')?.drawImage(source, 0, 0);
+}
+
+/** What is going on, over the picture; nothing while it plays. */
+function StateOverlay({ watch, camera }: { watch: Watch; camera: Camera }) {
+  const now = watch.state.value;
+  if (now.state === 'failed' && now.problem.type === 'security') {
+    return (
+      <div class="overlay security" role="alert" data-testid="security-alert">
+        <Icon name="warning" />
+        <h2>{t('security.title')}</h2>
+        <p>{t('security.text')}</p>
+        <p class="fine">{now.problem.detail}</p>
+      </div>
+    );
+  }
+  let text = t(`state.${now.state}`);
+  if (now.state === 'waiting' || now.state === 'failed') text = problemText(now.problem);
+  const fault = now.state === 'no_camera' ? now.detail : camera.fault;
+  return (
+    <div
+      class={`overlay ${now.state}`}
+      role="status"
+      aria-live="polite"
+      data-testid="play-state"
+      data-state={now.state}
+    >
+      {now.state === 'playing' ? (
+        <span class="visually-hidden">{text}</span>
+      ) : (
+        <>
+          {now.state !== 'failed' && <span class="spinner" />}
+          <p>{text}</p>
+          {now.state !== 'connecting' && fault && <p class="fine">{fault}</p>}
+          {now.state === 'waiting' && <p class="fine">{t('state.waiting')}</p>}
+          {(now.state === 'waiting' || now.state === 'failed') && (
+            <Button onClick={() => watch.retry()} testid="retry">
+              {t('app.retry')}
+            </Button>
+          )}
+        </>
+      )}
+    </div>
+  );
+}

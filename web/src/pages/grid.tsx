@@ -1,0 +1,71 @@
+import { useEffect } from 'preact/hooks';
+import { t } from '../i18n';
+import { pinSource } from '../identity/pins';
+import { certificate } from '../play/rtc';
+import { warmUp } from '../play/signalling';
+import { cameras, live } from '../state';
+import { Icon, PresenceBadge } from '../ui/parts';
+import { Thumbnail } from '../ui/thumbnail';
+import type { Camera } from '../api/types';
+
+export function GridPage() {
+  useEffect(() => {
+    // What the first play session will need, so that a click finds it ready.
+    warmUp();
+    void certificate().catch(() => undefined);
+  }, []);
+  const list = cameras.value;
+  return (
+    <div class="wide">
+      <h1 class="visually-hidden">{t('grid.title')}</h1>
+      <p class="stale" role="status" hidden={live.value}>
+        {live.value ? '' : t('grid.stale')}
+      </p>
+      {list === undefined && <span class="spinner" aria-label={t('app.loading')} />}
+      {list?.length === 0 && (
+        <div class="empty" data-testid="no-cameras">
+          <Icon name="camera" />
+          <h2>{t('grid.empty_title')}</h2>
+          <p>{t('grid.empty')}</p>
+          <a class="button primary" href="#/bind">
+            <Icon name="plus" />
+            {t('nav.bind')}
+          </a>
+        </div>
+      )}
+      {list && list.length > 0 && (
+        <ul class="grid" data-testid="camera-grid">
+          {list.map((camera) => (
+            <li key={camera.id}>
+              <CameraCard camera={camera} />
+            </li>
+          ))}
+        </ul>
+      )}
+    </div>
+  );
+}
+
+function CameraCard({ camera }: { camera: Camera }) {
+  return (
+    <a
+      class={`camera-card ${camera.presence}`}
+      href={`#/camera/${encodeURIComponent(camera.id)}`}
+      aria-label={`${t('grid.open', { name: camera.name })}, ${t(`presence.${camera.presence}`)}`}
+      data-testid="camera-card"
+      data-camera={camera.id}
+    >
+      <Thumbnail camera={camera} />
+      <span class="camera-line">
+        <span class="camera-name">{camera.name}</span>
+        {pinSource(camera.device.pu) === 'code' && (
+          <span class="pinned" title={t('grid.code_pinned')}>
+            <Icon name="shield" />
+            <span class="visually-hidden">{t('grid.code_pinned')}</span>
+          </span>
+        )}
+        <PresenceBadge presence={camera.presence} />
+      </span>
+    </a>
+  );
+}

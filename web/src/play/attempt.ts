@@ -1,0 +1,323 @@
+/**
+ * One try to get media: play request (A8.4 steps 1 to 3), offer and answer by way of the SCU
+ * (steps 4 to 10), ICE, DTLS. Lives until it fails or is closed; `Watch` decides what comes then.
+ */
+
+import { api } from '../api/client';
+import { ProblemError, problemError, toProblem, type Problem } from '../api/problem';
+import type { Camera, Capabilities, PlayAnswer } from '../api/types';
+import { sign } from '../identity/ed25519';
+import { clientKey } from '../identity/keys';
+import { nowUs } from './clock';
+import {
+  CONTROL_CHANNEL,
+  type CuToPu,
+  type MediaAnswer,
+  type PuToCu,
+  type QualityChoice,
+} from './messages';
+import { certificate, codecPreferences, toRtcIceServers } from './rtc';
+import { signalling, type SessionMessage, type Signalling } from './signalling';
+import type { StageClock } from './stages';
+import { checkMediaAnswer, checkPlayAnswer, dtlsFingerprint, offerBytes } from './verify';
+
+const ANSWER_TIMEOUT_MS = 8_000;
+const CONNECT_TIMEOUT_MS = 15_000;
+const PING_MS = 500;
+
+export interface AttemptOptions {
+  camera: Camera;
+  capabilities: Capabilities;
+  audio: boolean;
+  quality: () => QualityChoice;
+  stages: StageClock;
+  onTrack: (track: MediaStreamTrack) => void;
+  onMessage: (message: PuToCu) => void;
+  /** The end, once, unless `close` was called before. */
+  onEnd: (problem: Problem) => void;
+}
+
+export class Attempt {
+  readonly connected: Promise<void>;
+  pc: RTCPeerConnection | undefined;
+  play: PlayAnswer | undefined;
+  /** Last sign of life over the control channel, by `performance.now()`. */
+  lastPongMs = 0;
+
+  private channel: RTCDataChannel | undefined;
+  private signal: Signalling | undefined;
+  private readonly abort = new AbortController();
+  /** Candidates that came before the description they belong to; `undefined`: none are held. */
+  private early: RTCIceCandidateInit[] | undefined = [];
+  private outgoing: string[] | undefined = [];
+  private waiting: ((message: SessionMessage | undefined) => void) | undefined;
+  private ping: ReturnType<typeof setInterval> | undefined;
+  private settle!: { resolve: () => void; reject: (error: ProblemError) => void };
+  private over = false;
+
+  constructor(private readonly options: AttemptOptions) {
+    this.connected = new Promise((resolve, reject) => {
+      this.settle = { resolve, reject };
+    });
+    this.connected.catch(() => undefined);
+    this.run().catch((error: unknown) => this.end(toProblem(error)));
+  }
+
+  /** Says what to send from now on. */
+  setQuality(quality: QualityChoice): void {
+    this.tell({ type: 'set_quality', quality });
+  }
+
+  /** Looks for a new way with the same session (RFC 8445 clause 2.4). */
+  async restartIce(): Promise<void> {
+    const { pc, play } = this;
+    if (!pc || !play || pc.signalingState !== 'stable') return;
+    pc.restartIce();
+    const offer = await pc.createOffer();
+    this.early = [];
+    this.outgoing = [];
+    await pc.setLocalDescription(offer);
+    await this.exchange(pc, play, offer.sdp ?? '');
+  }
+
+  /** Ends without a word to `onEnd`. */
+  close(): void {
+    if (this.over) return;
+    this.over = true;
+    this.tearDown();
+    this.settle.reject(problemError('network', 'closed'));
+  }
+
+  private end(problem: Problem): void {
+    if (this.over) return;
+    this.over = true;
+    this.tearDown();
+    this.settle.reject(new ProblemError(problem));
+    this.options.onEnd(problem);
+  }
+
+  private tearDown(): void {
+    this.abort.abort();
+    clearInterval(this.ping);
+    this.waiting?.(undefined);
+    if (this.play && this.signal) {
+      this.signal.send({ type: 'end', session: this.play.session });
+      this.signal.remove(this.play.session);
+    }
+    this.channel?.close();
+    this.pc?.close();
+  }
+
+  private async run(): Promise<void> {
+    const { camera, stages } = this.options;
+    // All that does not need the centre's answer happens while it is on its way.
+    const [play, [pc, offer]] = await Promise.all([
+      api.play(camera.id, this.options.capabilities, this.abort.signal),
+      this.prepare(),
+      clientKey(),
+    ]);
+    stages.mark('play', performance.now());
+    await checkPlayAnswer(camera, play);
+    if (this.over) return;
+    this.play = play;
+    // Gathering starts with the local description, so it knows the servers from its first moment.
+    pc.setConfiguration({
+      ...pc.getConfiguration(),
+      iceServers: toRtcIceServers(play.ice_servers),
+    });
+    const timer = setTimeout(() => this.end(this.noPath()), CONNECT_TIMEOUT_MS);
+    this.connected.finally(() => clearTimeout(timer)).catch(() => undefined);
+    await Promise.all([pc.setLocalDescription(offer), this.exchange(pc, play, offer.sdp ?? '')]);
+  }
+
+  private async prepare(): Promise<[RTCPeerConnection, RTCSessionDescriptionInit]> {
+    const certificates = [await certificate()];
+    if (this.over) throw problemError('network', 'closed');
+    const pc = new RTCPeerConnection({ certificates, bundlePolicy: 'max-bundle' });
+    this.pc = pc;
+    const video = pc.addTransceiver('video', { direction: 'recvonly' });
+    codecPreferences(video);
+    const receivers = [video.receiver];
+    if (this.options.audio) {
+      receivers.push(pc.addTransceiver('audio', { direction: 'recvonly' }).receiver);
+    }
+    for (const receiver of receivers) lowLatency(receiver);
+    this.listen(pc);
+    this.openChannel(pc);
+    return [pc, await pc.createOffer()];
+  }
+
+  private listen(pc: RTCPeerConnection): void {
+    const { stages } = this.options;
+    pc.ontrack = ({ track }) => {
+      if (track.kind === 'video') {
+        // A remote track is muted until its first packet (W3C WebRTC 5.3).
+        track.addEventListener('unmute', () => stages.mark('packet', performance.now()), {
+          once: true,
+        });
+      }
+      this.options.onTrack(track);
+    };
+    pc.onicecandidate = ({ candidate }) => {
+      if (candidate && candidate.candidate !== '') this.sendCandidate(candidate.candidate);
+      else if (candidate === null) this.sendCandidate('');
+    };
+    pc.oniceconnectionstatechange = () => {
+      if (pc.iceConnectionState === 'connected') stages.mark('ice', performance.now());
+    };
+    pc.onconnectionstatechange = () => {
+      if (pc.connectionState === 'connected') {
+        stages.mark('dtls', performance.now());
+        this.lastPongMs = performance.now();
+        this.settle.resolve();
+      }
+    };
+  }
+
+  private openChannel(pc: RTCPeerConnection): void {
+    const channel = pc.createDataChannel(CONTROL_CHANNEL);
+    this.channel = channel;
+    channel.onopen = () => {
+      const quality = this.options.quality();
+      if (quality.mode !== 'auto') this.setQuality(quality);
+      const ping = () => this.tell({ type: 'ping', cu_time: nowUs() });
+      ping();
+      this.ping = setInterval(ping, PING_MS);
+    };
+    channel.onmessage = (event) => {
+      this.lastPongMs = performance.now();
+      const message = parse(String(event.data));
+      if (message?.type === 'ended') this.end(message.problem);
+      else if (message) this.options.onMessage(message);
+    };
+  }
+
+  private tell(message: CuToPu): void {
+    if (this.channel?.readyState === 'open') this.channel.send(JSON.stringify(message));
+  }
+
+  private sendCandidate(candidate: string): void {
+    if (this.outgoing) this.outgoing.push(candidate);
+    else if (this.play) {
+      this.signal?.send({ type: 'candidate', session: this.play.session, candidate });
+    }
+  }
+
+  /** Offer out, answer in, verified before it is used. */
+  private async exchange(pc: RTCPeerConnection, play: PlayAnswer, sdp: string): Promise<void> {
+    const offered = dtlsFingerprint(sdp);
+    if (!offered) throw problemError('unsupported', 'this browser makes no SHA-256 fingerprint');
+    const key = await clientKey();
+    const signature = await sign(key, await offerBytes(play.session, play.token, offered));
+    const signal = signalling(play.signal_url);
+    this.attach(signal, play);
+    await signal.opened;
+    this.options.stages.mark('signalling', performance.now());
+    const answered = this.nextAnswer();
+    signal.send({
+      type: 'offer',
+      session: play.session,
+      device: play.device,
+      offer: { sdp, token: play.token, client_key: key.publicKey, signature, ice_servers: [] },
+    });
+    const held = this.outgoing ?? [];
+    this.outgoing = undefined;
+    for (const candidate of held) this.sendCandidate(candidate);
+    const answer = await answered;
+    if (this.over) return;
+    await checkMediaAnswer(play, sdp, answer);
+    this.options.stages.mark('answer', performance.now());
+    await this.apply(pc, answer);
+  }
+
+  private async apply(pc: RTCPeerConnection, answer: MediaAnswer): Promise<void> {
+    if (pc.signalingState === 'stable') await signalingState(pc, 'have-local-offer');
+    await pc.setRemoteDescription({ type: 'answer', sdp: answer.sdp });
+    const early = this.early ?? [];
+    this.early = undefined;
+    for (const candidate of early) this.addCandidate(pc, candidate);
+  }
+
+  private attach(signal: Signalling, play: PlayAnswer): void {
+    if (this.signal !== signal) this.signal?.remove(play.session);
+    this.signal = signal;
+    signal.add(play.session, {
+      onMessage: (message) => this.take(message),
+      onDown: () => {
+        // Media that flows does not need the SCU; one that does not flow yet does.
+        if (this.pc?.connectionState !== 'connected') this.end({ type: 'signalling', detail: '' });
+      },
+    });
+  }
+
+  private nextAnswer(): Promise<MediaAnswer> {
+    return new Promise((resolve, reject) => {
+      const timer = setTimeout(() => this.waiting?.(undefined), ANSWER_TIMEOUT_MS);
+      this.waiting = (message) => {
+        clearTimeout(timer);
+        this.waiting = undefined;
+        if (message?.type === 'answer') resolve(message.answer);
+        else if (message?.type === 'refused') reject(new ProblemError(message.problem));
+        else reject(problemError('timeout', 'the camera did not answer'));
+      };
+    });
+  }
+
+  private take(message: SessionMessage): void {
+    switch (message.type) {
+      case 'answer':
+      case 'refused':
+        this.waiting?.(message);
+        break;
+      case 'candidate': {
+        const candidate = { candidate: message.candidate, sdpMLineIndex: 0 };
+        if (this.early) this.early.push(candidate);
+        else if (this.pc) this.addCandidate(this.pc, candidate);
+        break;
+      }
+      case 'ended':
+        this.end(message.problem ?? { type: 'device_offline', detail: '' });
+        break;
+    }
+  }
+
+  private addCandidate(pc: RTCPeerConnection, candidate: RTCIceCandidateInit): void {
+    // One that the browser cannot read (mDNS, other transport) is no loss: others remain.
+    pc.addIceCandidate(candidate).catch(() => undefined);
+  }
+
+  private noPath(): Problem {
+    const ice = this.pc?.iceConnectionState ?? 'new';
+    if (ice === 'new') return { type: 'timeout', detail: '' };
+    return { type: 'no_path', detail: `ICE: ${ice}` };
+  }
+}
+
+function lowLatency(receiver: RTCRtpReceiver): void {
+  const tuned = receiver as RTCRtpReceiver & {
+    jitterBufferTarget?: number | null;
+    playoutDelayHint?: number | null;
+  };
+  if ('jitterBufferTarget' in tuned) tuned.jitterBufferTarget = 0;
+  if ('playoutDelayHint' in tuned) tuned.playoutDelayHint = 0;
+}
+
+function parse(text: string): PuToCu | undefined {
+  try {
+    return JSON.parse(text) as PuToCu;
+  } catch {
+    return undefined;
+  }
+}
+
+function signalingState(pc: RTCPeerConnection, state: RTCSignalingState): Promise<void> {
+  if (pc.signalingState === state) return Promise.resolve();
+  return new Promise((resolve) => {
+    const check = () => {
+      if (pc.signalingState !== state && pc.signalingState !== 'closed') return;
+      pc.removeEventListener('signalingstatechange', check);
+      resolve();
+    };
+    pc.addEventListener('signalingstatechange', check);
+  });
+}

@@ -1,0 +1,262 @@
+// Drives the built page in Chromium against the mock centre: sign in, bind, watch, recover, refuse
+// a substituted certificate. Pictures go to tests/browser/out.
+import { mkdirSync } from 'node:fs';
+import { join } from 'node:path';
+import assert from 'node:assert/strict';
+import { chromium } from 'playwright-core';
+import { startMock } from '../mock/server.mjs';
+
+const OUT = join(import.meta.dirname, 'out');
+mkdirSync(OUT, { recursive: true });
+const only = process.argv.slice(2);
+
+const mock = await startMock();
+const browser = await chromium.launch({
+  executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
+  args: [
+    ...'--no-sandbox --disable-gpu --disable-quic --no-first-run'.split(' '),
+    ...'--disable-background-networking --disable-component-update --disable-sync'.split(' '),
+    '--autoplay-policy=no-user-gesture-required',
+    '--use-fake-device-for-media-stream',
+    '--use-fake-ui-for-media-stream',
+  ],
+});
+
+const complaints = [];
+async function open(options = {}, path = '/') {
+  const context = await browser.newContext({ viewport: { width: 1440, height: 900 }, ...options });
+  const page = await context.newPage();
+  page.on('console', (m) => {
+    if (m.type() === 'error' && !/401|403|503|ERR_/.test(m.text())) complaints.push(m.text());
+  });
+  page.on('pageerror', (e) => complaints.push(String(e)));
+  await page.goto(mock.origin + path);
+  return page;
+}
+
+const get = (page, id) => page.getByTestId(id);
+const shot = (page, name) => page.screenshot({ path: join(OUT, `${name}.png`) });
+const playing = (page) =>
+  page.waitForFunction(() => window.__sightline?.state === 'playing' && window.__sightline.stages);
+
+const SIZES = {
+  phone: { width: 360, height: 740 },
+  desktop: { width: 1440, height: 900 },
+};
+
+async function pu() {
+  const page = await open({ viewport: { width: 400, height: 300 } }, '/mock/pu.html');
+  await page.waitForFunction(() => document.title === 'ready');
+  while (!mock.state.pu) await new Promise((resolve) => setTimeout(resolve, 20));
+  return page;
+}
+
+const tests = {
+  async signsInBindsAndWatches() {
+    mock.state.signedIn = false;
+    mock.state.bound = false;
+    const page = await open();
+    await get(page, 'phone').fill('0044 7700 900123');
+    await get(page, 'send-code').click();
+    assert.match(await page.locator('.field.bad .hint').innerText(), /never starts with 0/);
+    await get(page, 'phone').fill('+44 7700 900123');
+    await get(page, 'send-code').click();
+    await get(page, 'code').fill('999999');
+    await get(page, 'sign-in').click();
+    await page.locator('.alert').waitFor();
+    assert.equal(await get(page, 'resend').isDisabled(), true);
+    await get(page, 'code').fill(mock.state.code);
+    await get(page, 'sign-in').click();
+    await get(page, 'no-cameras').waitFor();
+    await get(page, 'nav-bind').click();
+    const code = mock.claimCode();
+    await get(page, 'claim-code').pressSequentially(
+      code.slice(0, 12).replaceAll('-', '').toUpperCase(),
+    );
+    assert.equal(await get(page, 'claim-code').inputValue(), code.slice(0, 12).replace(/-$/, ''));
+    const wrong = code.slice(0, -1) + (code.endsWith('a') ? 'b' : 'a');
+    await get(page, 'claim-code').fill(wrong);
+    await page.getByText('check characters do not match').waitFor();
+    await get(page, 'claim-code').fill(code);
+    await get(page, 'bind').click();
+    await playing(page);
+    const { stages } = await page.evaluate(() => ({ stages: window.__sightline.stages }));
+    const { total, ...parts } = stages;
+    const sum = Object.values(parts).reduce((a, b) => a + b, 0);
+    assert.ok(Math.abs(sum - total) < 0.001, 'the stages add up to the total');
+    assert.equal(await get(page, 'pin').getAttribute('data-pin'), 'code');
+    console.log('  time to first frame', JSON.stringify(stages));
+    await page.waitForFunction(() => window.__sightline.stats?.path);
+    assert.equal(await get(page, 'path').getAttribute('data-path'), 'direct');
+    await get(page, 'quality').selectOption('cif');
+    await get(page, 'fps').selectOption('5');
+    await page.waitForFunction(() => window.__sightline.serving?.width === 352);
+    await recordsAndSaves(page);
+    await page.context().close();
+  },
+
+  async showsThumbnailsAndPresence() {
+    mock.state.signedIn = true;
+    mock.state.bound = true;
+    const page = await open();
+    await page.locator('[data-testid=thumbnail][data-shown=true]').waitFor();
+    mock.push({ type: 'camera', camera: { ...mock.camera(), presence: 'offline' } });
+    await page.locator('[data-presence=offline]').waitFor();
+    mock.push({ type: 'camera', camera: mock.camera() });
+    await page.locator('[data-presence=online]').waitFor();
+    await get(page, 'camera-card').click();
+    await playing(page);
+    const { stages } = await page.evaluate(() => ({ stages: window.__sightline.stages }));
+    console.log('  from the grid', JSON.stringify(stages));
+    assert.ok(stages.signalling < 5, 'the WebSocket was open already');
+    await page.context().close();
+  },
+
+  async picturesComeBackByThemselves() {
+    const page = await open({}, `/#/camera/${mock.state.pu}.0`);
+    await playing(page);
+    await device.evaluate(() => [...window.sessions.values()].forEach((pc) => pc.close()));
+    await page.waitForFunction(() => window.__sightline.state !== 'playing', undefined, {
+      timeout: 15_000,
+    });
+    await device.evaluate(() => window.sessions.clear());
+    await page.waitForFunction(
+      () => window.__sightline.state === 'playing' && window.__sightline.iceRestarts > 0,
+      undefined,
+      { timeout: 20_000 },
+    );
+    await page.context().close();
+  },
+
+  async refusesASubstitutedCertificate() {
+    const fake = Array.from({ length: 32 }, (_, i) => (i * 7).toString(16).padStart(2, '0'))
+      .join(':')
+      .toUpperCase();
+    mock.state.tamper = (answer) => ({
+      ...answer,
+      sdp: answer.sdp.replace(/(a=fingerprint:sha-256 )\S+/g, `$1${fake}`),
+    });
+    const page = await open({}, `/#/camera/${mock.state.pu}.0`);
+    await get(page, 'security-alert').waitFor();
+    const seen = await page.evaluate(() => ({
+      width: window.__sightline.video.videoWidth,
+      attempts: window.__sightline.attempts,
+    }));
+    assert.deepEqual(seen, { width: 0, attempts: 1 });
+    await shot(page, 'security-desktop');
+    mock.state.tamper = (answer) => answer;
+    await page.context().close();
+  },
+
+  async refusesAnotherDevicesKey() {
+    mock.state.playKey = 'AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA';
+    const page = await open({}, `/#/camera/${mock.state.pu}.0`);
+    await get(page, 'security-alert').waitFor();
+    mock.state.playKey = undefined;
+    await page.context().close();
+  },
+
+  async looksRight() {
+    fillForPictures();
+    for (const [size, viewport] of Object.entries(SIZES)) {
+      for (const colorScheme of ['light', 'dark']) {
+        const options = { viewport, colorScheme, deviceScaleFactor: size === 'phone' ? 2 : 1 };
+        await takePictures(options, `${size}-${colorScheme}`);
+      }
+    }
+    await takePictures({ viewport: SIZES.phone, locale: 'zh-CN' }, 'phone-zh');
+    await takePictures({ viewport: { width: 3840, height: 2160 } }, '4k');
+  },
+};
+
+async function recordsAndSaves(page) {
+  await page.evaluate(() => delete window.showSaveFilePicker);
+  await page.evaluate(() => {
+    window.showSaveFilePicker = undefined;
+  });
+  const picture = page.waitForEvent('download');
+  await page.getByTestId('snapshot').click();
+  assert.match((await picture).suggestedFilename(), /^Front-door_.*\.png$/);
+  await page.getByTestId('record').click();
+  await page.getByTestId('recording').waitFor();
+  const recording = page.waitForEvent('download');
+  await page.waitForTimeout(1500);
+  await page.getByTestId('record').click();
+  assert.match((await recording).suggestedFilename(), /\.(mp4|webm)$/);
+}
+
+function fillForPictures() {
+  mock.state.signedIn = true;
+  mock.state.bound = true;
+  const more = (name, presence, n) => ({
+    ...mock.camera(),
+    id: `${'abcdefghijklmnopqrstuvwxyz'.slice(n)}${'a'.repeat(n)}.0`,
+    device: { domain: 'mock', pu: 'a'.repeat(26) },
+    name,
+    presence,
+  });
+  mock.state.extra = [
+    more('Back yard with a rather long name', 'offline', 1),
+    more('Garage', 'inactive', 2),
+  ];
+  const at = (minutes) => (Date.now() - minutes * 60_000) * 1000;
+  mock.state.subscriptions = [
+    { user: 'u2', phone_masked: '+•••••••••••17', subscription: 'pending', since: at(3) },
+    { user: 'u1', phone_masked: '+•••••••••••23', subscription: 'active', since: at(600) },
+  ];
+  mock.state.audit = [
+    { at: at(1), user: 'u1', action: 'binding.create', target: mock.state.pu, outcome: 'ok' },
+    { at: at(2), user: null, action: 'session.create', target: 'sms', outcome: 'wrong_code' },
+  ];
+}
+
+async function takePictures(options, name) {
+  mock.state.signedIn = false;
+  let page = await open(options);
+  await get(page, 'phone').waitFor();
+  await shot(page, `signin-${name}`);
+  mock.state.signedIn = true;
+  await page.reload();
+  await page.locator('[data-testid=thumbnail][data-shown=true]').waitFor();
+  await shot(page, `grid-${name}`);
+  await get(page, 'nav-bind').click();
+  await get(page, 'claim-code').fill(mock.claimCode().slice(0, 30));
+  await shot(page, `bind-${name}`);
+  await get(page, 'nav-operator').click();
+  await get(page, 'audit').waitFor();
+  await shot(page, `operator-${name}`);
+  await get(page, 'nav-settings').click();
+  await shot(page, `settings-${name}`);
+  await page.goto(`${mock.origin}/#/camera/${mock.state.pu}.0`);
+  await playing(page);
+  await page.waitForFunction(() => window.__sightline.stats?.path);
+  await get(page, 'player').hover();
+  await page.waitForTimeout(400);
+  await shot(page, `player-${name}`);
+  if (name.startsWith('phone')) {
+    await page.screenshot({ path: join(OUT, `player-full-${name}.png`), fullPage: true });
+  }
+  const wide = await page.evaluate(() => document.documentElement.scrollWidth - window.innerWidth);
+  assert.ok(wide <= 0, `${name}: the page is ${wide} px wider than the window`);
+  await page.context().close();
+}
+
+const device = await pu();
+let failed = 0;
+for (const [name, test] of Object.entries(tests)) {
+  if (only.length > 0 && !only.includes(name)) continue;
+  console.log(name);
+  try {
+    await test();
+  } catch (error) {
+    failed += 1;
+    console.error(`  FAILED ${name}:`, error);
+  }
+}
+if (complaints.length > 0) {
+  failed += 1;
+  console.error('errors in the page:', complaints);
+}
+await browser.close();
+mock.close();
+process.exit(failed > 0 ? 1 : 0);
