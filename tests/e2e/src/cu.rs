@@ -1,0 +1,83 @@
+//! The command line client, signed in as a person.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Output},
+    time::Duration,
+};
+
+use crate::process::{bin, wait_for};
+
+/// One person's `cu`, with a home of its own.
+#[derive(Debug)]
+pub struct Cu {
+    home: tempfile::TempDir,
+}
+
+impl Cu {
+    /// Signs in as a new user would: asks for a code, reads it from the SMS log.
+    ///
+    /// # Panics
+    /// When any of it fails.
+    #[must_use]
+    pub fn login(portal: &str, phone: &str, sms_log: &Path, ca: Option<&Path>) -> Self {
+        let cu = Self { home: tempfile::tempdir().expect("a temporary folder") };
+        let before = codes(sms_log, phone);
+        let code_file: PathBuf = cu.home.path().join("code");
+        let mut command = cu.command();
+        command.args(["login", "--portal", portal, "--phone", phone, "--code-file"]);
+        command.arg(&code_file);
+        if let Some(ca) = ca {
+            command.arg("--ca").arg(ca);
+        }
+        let mut login = command.spawn().expect("cu starts");
+        let code = wait_for("the SMS", Duration::from_secs(10), || {
+            let now = codes(sms_log, phone);
+            (now.len() > before.len()).then(|| now.last().cloned()).flatten()
+        });
+        fs::write(&code_file, code).expect("written");
+        assert!(login.wait().is_ok_and(|status| status.success()), "cu login failed");
+        cu
+    }
+
+    /// A `cu` command of this person.
+    #[must_use]
+    pub fn command(&self) -> Command {
+        let mut command = Command::new(bin("cu"));
+        command.arg("--home").arg(self.home.path());
+        command
+    }
+
+    /// Runs a `cu` command to its end.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn run(&self, arguments: &[&str]) -> Output {
+        self.command().args(arguments).output().expect("cu starts")
+    }
+
+    /// Runs a `cu` command that must succeed; returns what it printed.
+    ///
+    /// # Panics
+    /// When it fails.
+    pub fn ok(&self, arguments: &[&str]) -> String {
+        let output = self.run(arguments);
+        let (text, errors) =
+            (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success(), "cu {arguments:?} failed:\n{text}\n{errors}");
+        text.into_owned()
+    }
+}
+
+/// The one-time codes that were sent to a number so far.
+fn codes(sms_log: &Path, phone: &str) -> Vec<String> {
+    let text = fs::read_to_string(sms_log).unwrap_or_default();
+    let lines = text.lines().filter(|line| line.contains(phone));
+    lines.filter_map(|line| six_digits(line.split(phone).nth(1)?)).collect()
+}
+
+fn six_digits(text: &str) -> Option<String> {
+    let mut words = text.split(|c: char| !c.is_ascii_digit());
+    words.find(|word| word.len() == 6).map(str::to_owned)
+}
