@@ -119,7 +119,8 @@ impl Framer {
         if end > MAX_HEADER {
             return Err(FrameError::HeaderTooLong);
         }
-        self.searched = end;
+        // So that the end is found again at once while the body is awaited.
+        self.searched = end - 1;
         let body = body_length(&self.buffer[..end])?;
         if body > MAX_BODY {
             return Err(FrameError::BodyTooLong);

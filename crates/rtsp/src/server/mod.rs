@@ -385,6 +385,7 @@ impl Server {
             answer = answer.header(headers::PIPELINED_REQUESTS, pipeline.as_str());
         }
         match status {
+            StatusCode::Ok => answer.reason_phrase("OK"),
             StatusCode::Unauthorized => {
                 answer.header(headers::WWW_AUTHENTICATE, "Basic realm=\"sightline\"")
             }
