@@ -1,1 +1,89 @@
-fn main() {}
+//! Command line of the PU agent.
+
+use std::path::PathBuf;
+
+use anyhow::Context;
+use clap::{Parser, Subcommand};
+use pu_agent::{Config, identity::Identity};
+use sightline_service_kit::{config, lifecycle::Lifecycle, telemetry};
+use url::Url;
+
+/// Gives the cameras of this place to whoever may watch them.
+#[derive(Parser)]
+#[command(name = "pu-agent", version)]
+struct Arguments {
+    /// Configuration file (TOML); pu-agent.sample.toml explains every key.
+    #[arg(long, global = true, env = "SIGHTLINE_CONFIG")]
+    config: Option<PathBuf>,
+    /// Say whether the configuration can work, and end.
+    #[arg(long)]
+    check_config: bool,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the agent (also without a command).
+    Run,
+    /// Print this unit's claim code, as text and as a QR code.
+    ClaimCode,
+    /// Hold the button: the claim code works again although the unit is bound, until its owner
+    /// changes.
+    UnlockClaim,
+}
+
+fn main() -> anyhow::Result<()> {
+    let arguments = Arguments::parse();
+    let config: Config = config::load(arguments.config.as_deref())?;
+    if arguments.check_config {
+        config.check()?;
+        println!("The configuration is good.");
+        return Ok(());
+    }
+    match arguments.command.unwrap_or(Command::Run) {
+        Command::Run => run(config),
+        Command::ClaimCode => claim_code(&config),
+        Command::UnlockClaim => unlock_claim(&config),
+    }
+}
+
+#[tokio::main]
+async fn run(config: Config) -> anyhow::Result<()> {
+    let _guard = telemetry::init("pu-agent", &config.telemetry)?;
+    let lifecycle = Lifecycle::new();
+    let running = pu_agent::start(config, &lifecycle).await?;
+    println!("{} listens: RTSP {}, QUIC {}", running.pu_id, running.rtsp_addr, running.quic_addr);
+    println!("Its claim code is shown by: pu-agent claim-code");
+    lifecycle.run_until_signal().await;
+    Ok(())
+}
+
+fn claim_code(config: &Config) -> anyhow::Result<()> {
+    let identity = Identity::load_or_create(&config.data_dir)?;
+    let code = identity.claim_code().to_string();
+    if let Some(portal) = &config.portal {
+        let link = bind_link(portal, &code)?;
+        let qr = qrcode::QrCode::new(link.as_str()).context("the QR code cannot be made")?;
+        let picture = qr.render::<qrcode::render::unicode::Dense1x2>().quiet_zone(true).build();
+        println!("{picture}\n{link}");
+    }
+    println!("{code}");
+    Ok(())
+}
+
+fn bind_link(portal: &Url, code: &str) -> anyhow::Result<Url> {
+    let mut link = portal.join("/").context("portal")?;
+    link.set_fragment(Some(&format!("/bind?code={code}")));
+    Ok(link)
+}
+
+fn unlock_claim(config: &Config) -> anyhow::Result<()> {
+    let identity = Identity::load_or_create(&config.data_dir)?;
+    identity.unlock_claim()?;
+    println!(
+        "The claim code of {} works again, until the unit has a new owner.",
+        identity.pu_id()
+    );
+    Ok(())
+}

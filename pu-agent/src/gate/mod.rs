@@ -4,9 +4,6 @@
 mod books;
 mod token;
 
-#[cfg(test)]
-mod tests;
-
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use parking_lot::Mutex;

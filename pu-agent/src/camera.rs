@@ -1,0 +1,195 @@
+//! The unit's cameras: their hubs, their sources, and what the centre hears of them.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use sightline_media::ring::Limits;
+use sightline_media_io::{
+    camera::{Camera, Cameras},
+    hub::{Hub, SourceState},
+    source::{
+        rtsp::{self, RtspSourceConfig},
+        synthetic::{self, SyntheticConfig},
+    },
+};
+use sightline_model::{ChannelId, StreamInfo, StreamTier};
+use sightline_protocol::ps::ChannelStatus;
+use sightline_service_kit::lifecycle::Lifecycle;
+use tokio::sync::{Notify, watch};
+
+use crate::{
+    config::{CameraSource, CheckedCamera},
+    supervisor::supervise,
+};
+
+/// Changes that come within this time are told at once: a camera that starts changes twice.
+const DEBOUNCE: Duration = Duration::from_millis(200);
+
+/// Starts every camera's sources.
+#[must_use]
+pub fn start(cameras: Vec<CheckedCamera>, lifecycle: &Lifecycle) -> Cameras {
+    let started = cameras.into_iter().zip(0u16..).map(|(camera, number)| {
+        let channel = ChannelId(number);
+        (channel, start_one(channel, camera, lifecycle))
+    });
+    Arc::new(started.collect::<BTreeMap<_, _>>())
+}
+
+fn start_one(channel: ChannelId, camera: CheckedCamera, lifecycle: &Lifecycle) -> Camera {
+    let CheckedCamera { name, source } = camera;
+    let (main, sub) = match source {
+        CameraSource::Synthetic(config) => {
+            let sub = config.sub();
+            (synthetic(&name, config, lifecycle), Some(synthetic(&name, sub, lifecycle)))
+        }
+        CameraSource::Rtsp { main, sub } => (
+            from_rtsp(&name, main, lifecycle),
+            sub.map(|config| from_rtsp(&name, config, lifecycle)),
+        ),
+    };
+    Camera { channel, name: name.into(), main, sub }
+}
+
+fn synthetic(name: &str, config: SyntheticConfig, lifecycle: &Lifecycle) -> Hub {
+    let hub = new_hub();
+    supervise(lifecycle, name.to_owned(), hub.clone(), move |publisher, token| {
+        let run = synthetic::run(config.clone(), publisher, token);
+        async move { run.await.map_err(|error| error.to_string()) }
+    });
+    hub
+}
+
+fn from_rtsp(name: &str, config: RtspSourceConfig, lifecycle: &Lifecycle) -> Hub {
+    let hub = new_hub();
+    supervise(lifecycle, name.to_owned(), hub.clone(), move |publisher, token| {
+        let run = rtsp::run(config.clone(), publisher, token);
+        async move {
+            run.await;
+            Ok(())
+        }
+    });
+    hub
+}
+
+fn new_hub() -> Hub {
+    // The supervisor makes the writer anew for every run.
+    Hub::new(Limits::default()).1
+}
+
+/// Follows the cameras' state.
+#[must_use]
+pub fn watch(cameras: &Cameras, lifecycle: &Lifecycle) -> watch::Receiver<Vec<ChannelStatus>> {
+    let changed = Arc::new(Notify::new());
+    for hub in cameras.values().flat_map(|c| std::iter::once(&c.main).chain(&c.sub)) {
+        let (mut state, changed) = (hub.watch_state(), Arc::clone(&changed));
+        lifecycle.spawn(async move {
+            while state.changed().await.is_ok() {
+                state.borrow_and_update();
+                changed.notify_one();
+            }
+        });
+    }
+    let mut known = Known::new(cameras);
+    let (sender, receiver) = watch::channel(known.look());
+    lifecycle.spawn(async move {
+        loop {
+            changed.notified().await;
+            tokio::time::sleep(DEBOUNCE).await;
+            let now = known.look();
+            sender.send_if_modified(|told| {
+                let modified = *told != now;
+                *told = now;
+                modified
+            });
+        }
+    });
+    receiver
+}
+
+/// What was last seen of each camera; a camera that is away keeps its form.
+struct Known {
+    cameras: Cameras,
+    status: BTreeMap<ChannelId, ChannelStatus>,
+}
+
+impl Known {
+    fn new(cameras: &Cameras) -> Self {
+        Self { cameras: Arc::clone(cameras), status: BTreeMap::new() }
+    }
+
+    fn look(&mut self) -> Vec<ChannelStatus> {
+        for camera in self.cameras.values() {
+            let before = self.status.remove(&camera.channel);
+            self.status.insert(camera.channel, status(camera, before));
+        }
+        self.status.values().cloned().collect()
+    }
+}
+
+fn status(camera: &Camera, before: Option<ChannelStatus>) -> ChannelStatus {
+    let main = camera.main.state();
+    let before = before.as_ref();
+    let mut streams = Vec::new();
+    let hubs = [(StreamTier::Main, Some(&camera.main)), (StreamTier::Sub, camera.sub.as_ref())];
+    for (tier, hub) in hubs {
+        let seen = hub.and_then(|hub| stream_info(tier, &hub.state()));
+        let kept = || before?.streams.iter().find(|info| info.tier == tier).cloned();
+        streams.extend(seen.or_else(|| hub.and_then(|_| kept())));
+    }
+    let (online, fault, audio) = match &main {
+        SourceState::Online(form) => (true, None, form.audio.as_ref().map(|a| a.codec)),
+        SourceState::Offline(why) => (false, Some(why.clone()), before.and_then(|b| b.audio)),
+    };
+    let name = camera.name.to_string();
+    ChannelStatus { channel: camera.channel, name, online, fault, streams, audio }
+}
+
+fn stream_info(tier: StreamTier, state: &SourceState) -> Option<StreamInfo> {
+    let video = state.description()?.video.as_ref()?;
+    let (codec, fps) = (video.codec(), video.fps);
+    Some(StreamInfo { tier, codec, width: video.width, height: video.height, fps })
+}
+
+#[cfg(test)]
+mod tests {
+    use sightline_model::AudioCodec;
+
+    use super::*;
+
+    fn synthetic_camera() -> CheckedCamera {
+        let config = SyntheticConfig { width: 320, height: 180, ..SyntheticConfig::default() };
+        CheckedCamera { name: "Yard".into(), source: CameraSource::Synthetic(config) }
+    }
+
+    #[tokio::test]
+    async fn the_centre_hears_when_a_camera_comes_and_what_it_gives() {
+        let lifecycle = Lifecycle::new();
+        let cameras = start(vec![synthetic_camera()], &lifecycle);
+        let mut channels = watch(&cameras, &lifecycle);
+        let complete = |c: &Vec<ChannelStatus>| c[0].online && c[0].streams.len() == 2;
+        let told = channels.wait_for(complete).await.expect("watched").clone();
+        assert_eq!(told[0].channel, ChannelId(0));
+        assert_eq!((told[0].streams[0].width, told[0].streams[0].tier), (320, StreamTier::Main));
+        assert_eq!(told[0].audio, Some(AudioCodec::Pcmu));
+        assert_eq!(told[0].fault, None);
+    }
+
+    #[tokio::test]
+    async fn a_camera_that_goes_keeps_its_form_and_says_why() {
+        let (publisher, main) = Hub::new(Limits::default());
+        let camera = Camera { channel: ChannelId(3), name: "Yard".into(), main, sub: None };
+        let cameras: Cameras = Arc::new([(ChannelId(3), camera)].into());
+        let lifecycle = Lifecycle::new();
+        let mut channels = watch(&cameras, &lifecycle);
+        assert!(!channels.borrow()[0].online);
+        let source = start(vec![synthetic_camera()], &lifecycle);
+        let mut state = source[&ChannelId(0)].main.watch_state();
+        let online = state.wait_for(|s| s.description().is_some()).await.expect("lives").clone();
+        let SourceState::Online(form) = online else { unreachable!("waited for it") };
+        publisher.online((*form).clone());
+        channels.wait_for(|c| c[0].online).await.expect("watched");
+        publisher.offline("unplugged");
+        let told = channels.wait_for(|c| !c[0].online).await.expect("watched").clone();
+        assert_eq!(told[0].fault.as_deref(), Some("unplugged"));
+        assert_eq!(told[0].streams.len(), 1);
+    }
+}

@@ -1,0 +1,381 @@
+//! The configuration file; `pu-agent.sample.toml` explains every key.
+
+use std::{
+    collections::HashSet,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    path::PathBuf,
+};
+
+use serde::Deserialize;
+use sightline_media_io::source::{rtsp, synthetic::SyntheticConfig};
+use sightline_model::Secret;
+use sightline_service_kit::{config::ConfigError, telemetry::TelemetryConfig};
+use url::Url;
+
+use crate::uplink::dial::Server;
+
+/// All of the configuration.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Where the unit keeps its identity.
+    pub data_dir: PathBuf,
+    /// The portal, for the QR code: `https://…`.
+    pub portal: Option<Url>,
+    /// The authority that the centre's certificates must come from; the public ones when absent.
+    pub centre_ca: Option<PathBuf>,
+    /// SCUs, tried in turn.
+    pub scu: Vec<ScuConfig>,
+    /// Cameras.
+    pub camera: Vec<CameraConfig>,
+    /// Look for cameras on the LAN when none is configured.
+    pub discover: bool,
+    /// Tell the centre loopback addresses too: for a demo on one machine.
+    pub announce_loopback: bool,
+    /// Most sessions at once.
+    pub max_sessions: usize,
+    /// RTSP to players.
+    pub rtsp: Listen,
+    /// RTSP inside QUIC.
+    pub quic: Listen,
+    /// WebRTC.
+    pub webrtc: Listen,
+    /// Health and metrics.
+    pub http: Listen,
+    /// Logs and traces.
+    pub telemetry: TelemetryConfig,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        let any = |port| Listen { listen: SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)) };
+        Self {
+            data_dir: "pu-data".into(),
+            portal: None,
+            centre_ca: None,
+            scu: Vec::new(),
+            camera: Vec::new(),
+            discover: false,
+            announce_loopback: false,
+            max_sessions: 64,
+            rtsp: any(8554),
+            quic: any(8555),
+            webrtc: any(8556),
+            http: Listen { listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8557)) },
+            telemetry: TelemetryConfig::default(),
+        }
+    }
+}
+
+/// `[[scu]]`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ScuConfig {
+    /// `host:port` of Ps over QUIC.
+    pub quic: Option<String>,
+    /// `wss://host/ps/v1`, for networks that block UDP.
+    pub websocket: Option<Url>,
+}
+
+/// Where to listen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Listen {
+    /// Address and port; `[::]` is every address of both families, port 0 any port.
+    pub listen: SocketAddr,
+}
+
+/// `[[camera]]`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct CameraConfig {
+    /// What people call it.
+    pub name: String,
+    /// `synthetic`, or the `rtsp://…` of its best encoding.
+    pub source: String,
+    /// The `rtsp://…` of its small encoding.
+    pub sub: Option<Url>,
+    /// User name at the camera.
+    pub username: Option<String>,
+    /// File with the password at the camera.
+    pub password_file: Option<PathBuf>,
+    /// How RTP travels from the camera.
+    pub transport: CameraTransport,
+    /// Form of the synthetic picture.
+    pub synthetic: SyntheticForm,
+}
+
+/// How RTP travels from a camera.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CameraTransport {
+    /// Inside the RTSP connection.
+    #[default]
+    Tcp,
+    /// Beside it.
+    Udp,
+}
+
+/// `[camera.synthetic]`.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SyntheticForm {
+    /// Width in pixels.
+    pub width: u32,
+    /// Height in pixels.
+    pub height: u32,
+    /// Pictures per second.
+    pub fps: u32,
+    /// Seconds from keyframe to keyframe.
+    pub gop_s: f32,
+    /// Bits per second.
+    pub bitrate_bps: u32,
+    /// Pitch of the tone.
+    pub tone_hz: f32,
+}
+
+impl Default for SyntheticForm {
+    fn default() -> Self {
+        let SyntheticConfig { width, height, fps, gop_s, bitrate_bps, tone_hz, .. } =
+            SyntheticConfig::default();
+        Self { width, height, fps, gop_s, bitrate_bps, tone_hz }
+    }
+}
+
+impl SyntheticForm {
+    fn with_label(self, label: &str) -> SyntheticConfig {
+        let Self { width, height, fps, gop_s, bitrate_bps, tone_hz } = self;
+        let rest = SyntheticConfig { camera_label: label.into(), ..SyntheticConfig::default() };
+        SyntheticConfig { width, height, fps, gop_s, bitrate_bps, tone_hz, ..rest }
+    }
+}
+
+/// Where a camera's media comes from, checked.
+#[derive(Debug, Clone)]
+pub enum CameraSource {
+    /// Made by the unit.
+    Synthetic(SyntheticConfig),
+    /// A camera on the LAN.
+    Rtsp {
+        /// Its best encoding.
+        main: rtsp::RtspSourceConfig,
+        /// Its small encoding.
+        sub: Option<rtsp::RtspSourceConfig>,
+    },
+}
+
+/// A camera, checked.
+#[derive(Debug, Clone)]
+pub struct CheckedCamera {
+    /// What people call it.
+    pub name: String,
+    /// Where its media comes from.
+    pub source: CameraSource,
+}
+
+impl Config {
+    /// Says whether the configuration can work, without starting anything.
+    ///
+    /// # Errors
+    /// [`ConfigError`], in words for whoever wrote it.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        self.servers()?;
+        self.cameras()?;
+        if let Some(portal) = &self.portal
+            && !matches!(portal.scheme(), "https" | "http")
+        {
+            return Err(unusable("portal must be an https:// URL"));
+        }
+        if self.max_sessions == 0 {
+            return Err(unusable("max_sessions must be at least 1"));
+        }
+        if !self.http.listen.ip().is_loopback() {
+            return Err(unusable(
+                "http.listen must be a loopback address: what it shows is for this machine only",
+            ));
+        }
+        Ok(())
+    }
+
+    /// The SCUs, checked.
+    ///
+    /// # Errors
+    /// [`ConfigError`].
+    pub fn servers(&self) -> Result<Vec<Server>, ConfigError> {
+        if self.scu.is_empty() {
+            return Err(unusable("no [[scu]] is configured: the unit would register nowhere"));
+        }
+        self.scu.iter().map(ScuConfig::check).collect()
+    }
+
+    /// The cameras, checked.
+    ///
+    /// # Errors
+    /// [`ConfigError`].
+    pub fn cameras(&self) -> Result<Vec<CheckedCamera>, ConfigError> {
+        if self.camera.is_empty() && !self.discover {
+            return Err(unusable("no [[camera]] is configured; add one, or set discover = true"));
+        }
+        if self.camera.len() > usize::from(u16::MAX) {
+            return Err(unusable("there are too many cameras"));
+        }
+        let mut names = HashSet::new();
+        if let Some(twice) = self.camera.iter().find(|c| !names.insert(c.name.as_str())) {
+            return Err(unusable(format!("two cameras have the name {:?}", twice.name)));
+        }
+        self.camera.iter().map(CameraConfig::check).collect()
+    }
+}
+
+impl ScuConfig {
+    fn check(&self) -> Result<Server, ConfigError> {
+        if self.quic.is_none() && self.websocket.is_none() {
+            return Err(unusable("an [[scu]] needs quic = \"host:port\", websocket, or both"));
+        }
+        if let Some(quic) = &self.quic {
+            let port = quic.rsplit_once(':').and_then(|(host, port)| {
+                (!host.is_empty() && !host.contains("//")).then(|| port.parse::<u16>().ok())?
+            });
+            if port.is_none_or(|port| port == 0) {
+                return Err(unusable(format!("scu.quic: {quic:?} is not of the form host:port")));
+            }
+        }
+        if let Some(url) = &self.websocket {
+            let usable = match url.scheme() {
+                "wss" => url.has_host(),
+                // Registration proves the unit's key, but only TLS proves the SCU's.
+                "ws" => is_this_machine(url),
+                _ => false,
+            };
+            if !usable {
+                return Err(unusable(
+                    "scu.websocket must be a wss:// URL; ws:// is allowed to localhost only",
+                ));
+            }
+        }
+        Ok(Server { quic: self.quic.clone(), websocket: self.websocket.clone() })
+    }
+}
+
+fn is_this_machine(url: &Url) -> bool {
+    match url.host() {
+        Some(url::Host::Domain(name)) => name == "localhost",
+        Some(url::Host::Ipv4(ip)) => IpAddr::V4(ip).is_loopback(),
+        Some(url::Host::Ipv6(ip)) => IpAddr::V6(ip).is_loopback(),
+        None => false,
+    }
+}
+
+impl CameraConfig {
+    fn check(&self) -> Result<CheckedCamera, ConfigError> {
+        /// Longer names fit on no screen.
+        const MAX_NAME_LEN: usize = 64;
+        let name = self.name.trim();
+        if name.is_empty() || name.len() > MAX_NAME_LEN || name.chars().any(char::is_control) {
+            return Err(unusable("every camera needs a name of 1 to 64 characters"));
+        }
+        let source = if self.source == "synthetic" {
+            if self.sub.is_some() {
+                return Err(unusable("a synthetic camera makes its own sub stream; remove sub"));
+            }
+            CameraSource::Synthetic(self.synthetic.with_label(name))
+        } else {
+            let main = Url::parse(&self.source).map_err(|_| {
+                unusable(format!("camera {name:?}: source must be \"synthetic\" or rtsp://…"))
+            })?;
+            let sub = self.sub.clone().map(|url| self.rtsp(name, url)).transpose()?;
+            CameraSource::Rtsp { main: self.rtsp(name, main)?, sub }
+        };
+        Ok(CheckedCamera { name: name.to_owned(), source })
+    }
+
+    fn rtsp(&self, name: &str, url: Url) -> Result<rtsp::RtspSourceConfig, ConfigError> {
+        if url.scheme() != "rtsp" || !url.has_host() {
+            return Err(unusable(format!("camera {name:?}: the stream's URL must be rtsp://host…")));
+        }
+        let mut config = rtsp::RtspSourceConfig::new(url);
+        if self.username.is_some() {
+            config.username.clone_from(&self.username);
+            config.password = None;
+        }
+        if let Some(path) = &self.password_file {
+            // Cameras have what passwords they have: no least length here.
+            let text = std::fs::read_to_string(path)
+                .map_err(|source| ConfigError::Unreadable { path: path.clone(), source })?;
+            config.password = Some(Secret::new(text.trim_end_matches(['\r', '\n']).to_owned()));
+        }
+        config.transport = match self.transport {
+            CameraTransport::Tcp => rtsp::Transport::Tcp,
+            CameraTransport::Udp => rtsp::Transport::Udp,
+        };
+        Ok(config)
+    }
+}
+
+fn unusable(why: impl Into<String>) -> ConfigError {
+    ConfigError::Unusable(why.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn camera(source: &str) -> CameraConfig {
+        CameraConfig { name: "Yard".into(), source: source.into(), ..CameraConfig::default() }
+    }
+
+    fn good() -> Config {
+        let scu = ScuConfig { quic: Some("scu.example:8600".into()), websocket: None };
+        Config { scu: vec![scu], camera: vec![camera("synthetic")], ..Config::default() }
+    }
+
+    fn refused(change: impl FnOnce(&mut Config)) -> String {
+        let mut config = good();
+        change(&mut config);
+        config.check().expect_err("refused").to_string()
+    }
+
+    #[test]
+    fn the_sample_file_is_good() {
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("pu-agent.sample.toml");
+        let config: Config =
+            sightline_service_kit::config::load(Some(&path)).expect("the sample parses");
+        config.check().expect("the sample is usable");
+    }
+
+    #[test]
+    fn what_cannot_work_is_refused_in_words() {
+        good().check().expect("good");
+        assert!(refused(|c| c.scu.clear()).contains("[[scu]]"));
+        assert!(refused(|c| c.scu[0].quic = None).contains("needs quic"));
+        for bad in ["scu.example", "scu:0", "scu:x", ":1", "https://x:1"] {
+            assert!(refused(|c| c.scu[0].quic = Some(bad.into())).contains("host:port"), "{bad}");
+        }
+        for bad in ["ws://scu.example/ps/v1", "https://scu.example", "ws://192.168.1.1/"] {
+            let url = Url::parse(bad).expect("a URL");
+            assert!(refused(|c| c.scu[0].websocket = Some(url)).contains("wss://"), "{bad}");
+        }
+        assert!(refused(|c| c.camera.clear()).contains("discover"));
+        assert!(refused(|c| c.camera.push(camera("synthetic"))).contains("the name"));
+        for bad in ["", "http://x/", "rtsp:", "/dev/video0", "$(reboot)"] {
+            refused(|c| c.camera = vec![camera(bad)]);
+        }
+        refused(|c| c.camera[0].name = "a\r\nb".into());
+        refused(|c| c.max_sessions = 0);
+        assert!(refused(|c| c.http.listen = ([0, 0, 0, 0], 1).into()).contains("loopback"));
+        let missing = |c: &mut Config| {
+            c.camera = vec![camera("rtsp://192.168.1.2/")];
+            c.camera[0].password_file = Some("/no/such/file".into());
+        };
+        assert!(refused(missing).contains("/no/such/file"));
+    }
+
+    #[test]
+    fn websocket_without_tls_stays_on_this_machine() {
+        for local in ["ws://localhost:1/ps/v1", "ws://127.0.0.1:1/", "ws://[::1]:1/"] {
+            let mut config = good();
+            config.scu[0].websocket = Some(Url::parse(local).expect("a URL"));
+            config.check().expect(local);
+        }
+    }
+}

@@ -1,0 +1,363 @@
+//! Puts the agent together.
+
+use std::{
+    fs::File,
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
+
+use sightline_media_io::{
+    camera::Cameras,
+    gate::Gate,
+    rtsp_server::{self, RtspServer},
+    webrtc::{self, LocalCandidates, NoTranscoder, QualitySource, WebrtcConfig},
+};
+use sightline_model::{ClaimCode, PuId};
+use sightline_protocol::ps::{Addresses, ChannelStatus};
+use sightline_service_kit::{
+    config::ConfigError,
+    health::{self, Health},
+    http,
+    lifecycle::Lifecycle,
+    tls::TlsError,
+};
+use tokio::sync::watch;
+
+use crate::{
+    addresses::Interfaces,
+    camera,
+    config::Config,
+    gate::{GateSettings, PuGate},
+    identity::{Identity, IdentityError},
+    listen,
+    uplink::{
+        Driver, DriverSettings, Status, Uplink, Watched,
+        clock::Clock,
+        dial::Dialer,
+        machine::{Profile, Settings},
+    },
+    viewers::{Viewers, stun_servers},
+};
+
+/// How often addresses and the button are looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(1_500);
+/// How often a unit that is on WebSocket tries QUIC.
+const RETRY_QUIC: Duration = Duration::from_secs(30);
+
+/// The agent cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The configuration cannot work.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The unit's identity cannot be used.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// Another agent runs as this unit.
+    #[error("another agent is running with the data folder {}", .0.display())]
+    Twice(PathBuf),
+    /// The trusted authority cannot be used.
+    #[error("centre_ca: {0}")]
+    Tls(#[from] TlsError),
+    /// An address is taken or not ours.
+    #[error("cannot listen for {what} on {address}: {source}")]
+    Listen {
+        /// For what.
+        what: &'static str,
+        /// Where.
+        address: SocketAddr,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// Health and metrics cannot be served.
+    #[error("health and metrics: {0}")]
+    Http(#[from] http::ListenError),
+    /// The unit's key cannot be used for QUIC.
+    #[error("QUIC: {0}")]
+    Quic(#[from] rtsp_server::quic::QuicError),
+    /// The WebRTC engine does not start.
+    #[error("WebRTC: {0}")]
+    Webrtc(#[from] webrtc::StartError),
+    /// The system gives no random numbers.
+    #[error("no random numbers: {0}")]
+    Random(getrandom::Error),
+}
+
+/// A running agent.
+#[derive(Debug)]
+pub struct Running {
+    /// The unit.
+    pub pu_id: PuId,
+    /// What its owner types or scans.
+    pub claim_code: ClaimCode,
+    /// Where RTSP listens.
+    pub rtsp_addr: SocketAddr,
+    /// Where RTSP inside QUIC listens.
+    pub quic_addr: SocketAddr,
+    /// Where WebRTC listens, one address a family.
+    pub webrtc_addrs: Vec<SocketAddr>,
+    /// Where health and metrics are.
+    pub http_addr: SocketAddr,
+    /// State of the registration.
+    pub uplink: watch::Receiver<Status>,
+    /// State of the cameras.
+    pub channels: watch::Receiver<Vec<ChannelStatus>>,
+}
+
+/// Starts the agent; its tasks belong to `lifecycle`. Returns once it listens, registered or not.
+///
+/// # Errors
+/// [`StartError`], in words for whoever runs the unit.
+pub async fn start(config: Config, lifecycle: &Lifecycle) -> Result<Running, StartError> {
+    config.check()?;
+    let identity = Arc::new(Identity::load_or_create(&config.data_dir)?);
+    hold_lock(&config, lifecycle)?;
+    let servers = config.servers()?;
+    let dialer = Dialer::new(config.centre_ca.as_deref(), lifecycle.tasks.clone())?;
+
+    let rtsp_at = |source| listen_error("RTSP", config.rtsp.listen, source);
+    let rtsp = listen::tcp(config.rtsp.listen).await.map_err(rtsp_at)?;
+    let rtsp_addr = rtsp.local_addr().map_err(rtsp_at)?;
+    let quic_at = |source| listen_error("QUIC", config.quic.listen, source);
+    let quic = quic_endpoint(&config, &identity)?;
+    let quic_addr = quic.local_addr().map_err(quic_at)?;
+    let (health_listener, http_addr) = http::bind(config.http.listen)?;
+
+    let cameras = camera::start(config.cameras()?, lifecycle);
+    let channels = camera::watch(&cameras, lifecycle);
+    let reach = Reach {
+        interfaces: Interfaces { loopback: config.announce_loopback },
+        rtsp: rtsp_addr,
+        quic: quic_addr,
+    };
+    let machine = reach.interfaces.list();
+    let (addresses_tx, addresses) = watch::channel(reach.addresses(&machine));
+    let (unlocked_tx, claim_unlocked) = watch::channel(identity.claim_unlocked());
+
+    let clock = Clock::default();
+    let mut profile = profile(&identity);
+    profile.claim_unlocked = *claim_unlocked.borrow();
+    profile.addresses = addresses.borrow().clone();
+    profile.channels = channels.borrow().clone();
+    let settings = DriverSettings {
+        machine: Settings::new(servers.len(), seed()?),
+        servers,
+        dialer,
+        retry_quic: RETRY_QUIC,
+        clock: clock.clone(),
+    };
+    let watched = Watched { addresses, channels: channels.clone(), claim_unlocked };
+    let (driver, uplink) = Driver::new(settings, profile, watched);
+
+    let gate_settings = GateSettings::new(identity.pu_id().clone(), config.max_sessions);
+    let gate = PuGate::new(gate_settings, uplink.clone(), clock, lifecycle);
+    let candidates = reach.candidates(&machine, Vec::new());
+    let engine = start_webrtc(&config, &cameras, candidates, lifecycle)?;
+    serve_rtsp(&config, &cameras, &gate, rtsp, quic, lifecycle);
+
+    let handler = Viewers::new(
+        Arc::clone(&identity),
+        gate,
+        uplink.clone(),
+        Arc::new(engine.clone()),
+        lifecycle,
+    );
+    let look = Look { reach, identity: Arc::clone(&identity), engine: engine.clone() };
+    lifecycle.spawn(look.run(addresses_tx, unlocked_tx, uplink.status(), machine));
+    lifecycle.spawn(driver.run(Arc::new(handler)));
+    serve_health(&uplink, health_listener, lifecycle)?;
+    tracing::info!(pu = %identity.pu_id(), "the agent runs");
+    Ok(Running {
+        pu_id: identity.pu_id().clone(),
+        claim_code: identity.claim_code().clone(),
+        rtsp_addr,
+        quic_addr,
+        webrtc_addrs: engine.bound().to_vec(),
+        http_addr,
+        uplink: uplink.status(),
+        channels,
+    })
+}
+
+fn listen_error(what: &'static str, address: SocketAddr, source: std::io::Error) -> StartError {
+    StartError::Listen { what, address, source }
+}
+
+/// Two agents with one identity would throw each other out of the centre for ever.
+fn hold_lock(config: &Config, lifecycle: &Lifecycle) -> Result<(), StartError> {
+    let path = config.data_dir.join("agent.lock");
+    let file = File::create(&path).map_err(|source| IdentityError::File { path, source })?;
+    file.try_lock().map_err(|_| StartError::Twice(config.data_dir.clone()))?;
+    lifecycle.spawn_graceful(|token| async move {
+        token.cancelled().await;
+        drop(file);
+    });
+    Ok(())
+}
+
+fn seed() -> Result<u64, StartError> {
+    getrandom::u64().map_err(StartError::Random)
+}
+
+fn profile(identity: &Arc<Identity>) -> Profile {
+    let signer = Arc::clone(identity);
+    Profile {
+        pu: identity.pu_id().clone(),
+        public_key: identity.public_key(),
+        claim: identity.claim_code().hash(),
+        claim_unlocked: false,
+        agent: concat!("Sightline PU agent ", env!("CARGO_PKG_VERSION")).to_owned(),
+        addresses: Addresses::default(),
+        channels: Vec::new(),
+        sign: Box::new(move |bytes| signer.sign(bytes)),
+    }
+}
+
+fn start_webrtc(
+    config: &Config,
+    cameras: &Cameras,
+    candidates: LocalCandidates,
+    lifecycle: &Lifecycle,
+) -> Result<webrtc::Engine, StartError> {
+    let webrtc = WebrtcConfig {
+        bind: listen::by_family(config.webrtc.listen),
+        max_sessions: config.max_sessions,
+        ..WebrtcConfig::default()
+    };
+    let quality: Arc<dyn QualitySource> = Arc::new(NoTranscoder);
+    let (token, tasks) = (lifecycle.token.child_token(), &lifecycle.tasks);
+    Ok(webrtc::start(webrtc, candidates, Arc::clone(cameras), quality, token, tasks)?)
+}
+
+fn serve_rtsp(
+    config: &Config,
+    cameras: &Cameras,
+    gate: &PuGate,
+    listener: tokio::net::TcpListener,
+    quic: quinn::Endpoint,
+    lifecycle: &Lifecycle,
+) {
+    let gate: Arc<dyn Gate> = Arc::new(gate.clone());
+    let options = rtsp_server::Options {
+        max_connections: config.max_sessions.saturating_mul(2),
+        ..rtsp_server::Options::default()
+    };
+    let server = RtspServer::new(Arc::clone(cameras), gate, options);
+    let (over_quic, tasks) = (server.clone(), lifecycle.tasks.clone());
+    lifecycle.spawn_graceful(|token| async move {
+        over_quic.serve_quic(quic, token, tasks).await;
+    });
+    let tasks = lifecycle.tasks.clone();
+    lifecycle.spawn_graceful(|token| async move {
+        if let Err(error) = server.serve_tcp(listener, token, tasks).await {
+            tracing::error!(%error, "RTSP has ended");
+        }
+    });
+}
+
+fn quic_endpoint(config: &Config, identity: &Identity) -> Result<quinn::Endpoint, StartError> {
+    let server = rtsp_server::quic::server_config(&identity.pkcs8())?;
+    let failed = |source| listen_error("QUIC", config.quic.listen, source);
+    let socket = listen::udp(config.quic.listen).map_err(failed)?;
+    let runtime = Arc::new(quinn::TokioRuntime);
+    quinn::Endpoint::new(quinn::EndpointConfig::default(), Some(server), socket, runtime)
+        .map_err(failed)
+}
+
+fn serve_health(
+    uplink: &Uplink,
+    listener: std::net::TcpListener,
+    lifecycle: &Lifecycle,
+) -> Result<(), StartError> {
+    let health = Health::default();
+    let router = health::router(health.clone());
+    let mut status = uplink.status();
+    lifecycle.spawn(async move {
+        loop {
+            let now = status.borrow_and_update().clone();
+            match (now.up, now.fault) {
+                (Some(_), _) => health.ready(),
+                (None, Some(fault)) => health.not_ready(format!("not registered: {fault}")),
+                (None, None) => health.not_ready("not registered yet"),
+            }
+            if status.changed().await.is_err() {
+                return;
+            }
+        }
+    });
+    Ok(http::serve(listener, None, router, lifecycle)?)
+}
+
+/// Where viewers find the unit.
+struct Reach {
+    interfaces: Interfaces,
+    rtsp: SocketAddr,
+    quic: SocketAddr,
+}
+
+impl Reach {
+    fn addresses(&self, machine: &[IpAddr]) -> Addresses {
+        Addresses {
+            rtsp: self.interfaces.of_socket(self.rtsp, machine),
+            quic: self.interfaces.of_socket(self.quic, machine),
+            ..Addresses::default()
+        }
+    }
+
+    fn candidates(&self, machine: &[IpAddr], stun_servers: Vec<SocketAddr>) -> LocalCandidates {
+        // Port 0 stands for the engine's own.
+        let host = machine.iter().map(|ip| SocketAddr::new(*ip, 0)).collect();
+        LocalCandidates { host, mapped: Vec::new(), stun_servers }
+    }
+}
+
+/// Looks for what changes around the unit.
+struct Look {
+    reach: Reach,
+    identity: Arc<Identity>,
+    engine: webrtc::Engine,
+}
+
+impl Look {
+    async fn run(
+        self,
+        addresses: watch::Sender<Addresses>,
+        unlocked: watch::Sender<bool>,
+        mut status: watch::Receiver<Status>,
+        mut machine: Vec<IpAddr>,
+    ) {
+        let mut stun = Vec::new();
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(LOOK_EVERY) => {
+                    unlocked.send_if_modified(|known| {
+                        let now = self.identity.claim_unlocked();
+                        std::mem::replace(known, now) != now
+                    });
+                    let now = self.reach.interfaces.list();
+                    if now == machine {
+                        continue;
+                    }
+                    tracing::info!(count = now.len(), "the machine's addresses have changed");
+                    machine = now;
+                    addresses.send_replace(self.reach.addresses(&machine));
+                }
+                changed = status.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                    let lease = status.borrow_and_update().lease.clone();
+                    let Some(lease) = lease else { continue };
+                    let now = stun_servers(&lease.ice_servers).await;
+                    if now == stun {
+                        continue;
+                    }
+                    stun = now;
+                }
+            }
+            self.engine.set_candidates(self.reach.candidates(&machine, stun.clone())).await;
+        }
+    }
+}

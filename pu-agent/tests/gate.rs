@@ -1,0 +1,380 @@
+//! Play tokens at the unit: who gets in, and every refusal (A8.4, SECURITY.md).
+
+mod support;
+
+use std::{net::IpAddr, sync::Arc, time::Duration};
+
+use ed25519_dalek::SigningKey;
+use pu_agent::{
+    gate::{GateSettings, PuGate},
+    identity::Identity,
+    uplink::{
+        Driver, DriverSettings, Handler, Status, Uplink, Watched,
+        clock::Clock,
+        dial::{Dialer, Server},
+        machine::{Profile, Settings},
+    },
+};
+use sightline_media_io::gate::{Admission, Gate};
+use sightline_model::{PuId, PublicKey, Right, SessionToken, UserId};
+use sightline_protocol::{
+    Problem, ProblemKind,
+    pc::{MediaTransport, PathReport},
+    ps::{Addresses, PlayClaims, PuToScu, ScuToPu, TokenBearer},
+};
+use sightline_service_kit::lifecycle::Lifecycle;
+use support::{Centre, FakeScu, grant, sign_with};
+use tokio::sync::watch;
+
+struct Unit {
+    gate: PuGate,
+    pu: PuId,
+    status: watch::Receiver<Status>,
+    clock: Clock,
+    _lifecycle: Lifecycle,
+    _dir: tempfile::TempDir,
+    _watched: (watch::Sender<Addresses>, watch::Sender<bool>),
+}
+
+/// Hands revocations to the gate, as the agent does.
+struct Ears(PuGate);
+
+impl Handler for Ears {
+    fn message(&self, message: ScuToPu) {
+        match message {
+            ScuToPu::EndSession { session, problem } => self.0.end_session(&session, problem),
+            ScuToPu::RevokeUser { user } => self.0.revoke(user.as_ref()),
+            _ => {}
+        }
+    }
+
+    fn registered(&self) {
+        self.0.report_all();
+    }
+
+    fn owner(&self, _: Option<UserId>) {}
+}
+
+fn uplink(
+    identity: &Arc<Identity>,
+    centre: &Centre,
+    scu: &FakeScu,
+    clock: &Clock,
+    lifecycle: &Lifecycle,
+) -> (Driver, Uplink, (watch::Sender<Addresses>, watch::Sender<bool>)) {
+    let (addresses_tx, addresses) = watch::channel(Addresses::default());
+    let (unlocked_tx, claim_unlocked) = watch::channel(false);
+    let channels = watch::channel(Vec::new()).1;
+    let signer = Arc::clone(identity);
+    let profile = Profile {
+        pu: identity.pu_id().clone(),
+        public_key: identity.public_key(),
+        claim: identity.claim_code().hash(),
+        claim_unlocked: false,
+        agent: "test".into(),
+        addresses: Addresses::default(),
+        channels: Vec::new(),
+        sign: Box::new(move |bytes| signer.sign(bytes)),
+    };
+    let settings = DriverSettings {
+        servers: vec![Server { quic: Some(scu.quic.to_string()), websocket: None }],
+        dialer: Dialer::new(Some(&centre.ca()), lifecycle.tasks.clone()).expect("dialer"),
+        machine: Settings::new(1, 1),
+        retry_quic: Duration::from_secs(30),
+        clock: clock.clone(),
+    };
+    let watched = Watched { addresses, channels, claim_unlocked };
+    let (driver, uplink) = Driver::new(settings, profile, watched);
+    (driver, uplink, (addresses_tx, unlocked_tx))
+}
+
+async fn unit(centre: &Centre, scu: &mut FakeScu, max_sessions: usize) -> Unit {
+    let dir = tempfile::tempdir().expect("temporary folder");
+    let identity = Arc::new(Identity::load_or_create(dir.path()).expect("identity"));
+    let lifecycle = Lifecycle::new();
+    let clock = Clock::default();
+    let (driver, uplink, watched) = uplink(&identity, centre, scu, &clock, &lifecycle);
+    let pu = identity.pu_id().clone();
+    let settings = GateSettings {
+        check_timeout: Duration::from_millis(700),
+        ..GateSettings::new(pu.clone(), max_sessions)
+    };
+    let mut status = uplink.status();
+    let gate = PuGate::new(settings, uplink, clock.clone(), &lifecycle);
+    lifecycle.spawn(driver.run(Arc::new(Ears(gate.clone()))));
+    scu.registered().await;
+    status.wait_for(|s| s.up.is_some()).await.expect("runs");
+    Unit { gate, pu, status, clock, _lifecycle: lifecycle, _dir: dir, _watched: watched }
+}
+
+fn lan() -> TokenBearer {
+    at("192.168.1.20")
+}
+
+fn at(ip: &str) -> TokenBearer {
+    TokenBearer::Address { ip: ip.parse::<IpAddr>().expect("address") }
+}
+
+fn key(seed: u8) -> PublicKey {
+    SigningKey::from_bytes(&[seed; 32]).verifying_key().into()
+}
+
+fn holder(seed: u8) -> TokenBearer {
+    TokenBearer::Key { client: key(seed) }
+}
+
+impl Unit {
+    async fn admit(&self, token: &SessionToken, bearer: TokenBearer) -> Result<Admission, Problem> {
+        self.gate.admit(token, bearer).await
+    }
+
+    async fn refused(&self, token: &SessionToken, bearer: TokenBearer) -> ProblemKind {
+        match self.admit(token, bearer).await {
+            Ok(_) => panic!("a viewer got in"),
+            Err(problem) => problem.kind,
+        }
+    }
+
+    async fn centre_is_away(&mut self) {
+        self.status.wait_for(|s| s.up.is_none()).await.expect("runs");
+    }
+}
+
+fn changed(claims: &PlayClaims, change: impl FnOnce(&mut PlayClaims)) -> PlayClaims {
+    let mut claims = claims.clone();
+    change(&mut claims);
+    claims
+}
+
+#[tokio::test]
+async fn a_good_token_opens_and_its_session_is_reported_from_path_to_end() {
+    let centre = Centre::new();
+    let mut scu = FakeScu::on_any_port(&centre).await;
+    let unit = unit(&centre, &mut scu, 8).await;
+    let claims = centre.claims(&unit.pu);
+    let token = centre.sign(&claims);
+    centre.grant(&token, &claims);
+    let admission = unit.admit(&token, lan()).await.expect("granted");
+    assert_eq!(admission.grant, grant(&claims));
+    assert_eq!(unit.gate.live(), 1);
+    let path = PathReport {
+        transport: MediaTransport::RtspTcp,
+        relayed: false,
+        reason: "the player asked for it".into(),
+    };
+    admission.path.send_replace(Some(path.clone()));
+    let report = |m| match m {
+        PuToScu::SessionReport { session, path } => Some((session, path)),
+        _ => None,
+    };
+    assert_eq!(scu.heard(report).await, (claims.sid.clone(), Some(path)));
+    drop(admission);
+    assert_eq!(scu.heard(report).await, (claims.sid.clone(), None));
+    assert_eq!(unit.gate.live(), 0);
+}
+
+#[tokio::test]
+async fn forged_foreign_and_expired_tokens_are_refused_without_asking_the_centre() {
+    let centre = Centre::new();
+    let mut scu = FakeScu::on_any_port(&centre).await;
+    let unit = unit(&centre, &mut scu, 8).await;
+    let good = centre.claims(&unit.pu);
+    // A centre that says yes to everything: what is refused below, the unit refused by itself.
+    let claims = good.clone();
+    centre.set_checker(move |_, _| Some(Ok(grant(&claims))));
+
+    let forged = sign_with(&SigningKey::from_bytes(&[9; 32]), "key-1", &good);
+    assert_eq!(unit.refused(&forged, lan()).await, ProblemKind::InvalidToken);
+    let other_kid = sign_with(&SigningKey::from_bytes(&[9; 32]), "key-2", &good);
+    assert_eq!(unit.refused(&other_kid, lan()).await, ProblemKind::InvalidToken);
+
+    let other: PuId = "b".repeat(26).parse().expect("device id");
+    let foreign = centre.sign(&changed(&good, |c| c.aud = other));
+    assert_eq!(unit.refused(&foreign, lan()).await, ProblemKind::InvalidToken);
+    let elsewhere = centre.sign(&changed(&good, |c| c.iss = "other.example".parse().expect("id")));
+    assert_eq!(unit.refused(&elsewhere, lan()).await, ProblemKind::InvalidToken);
+    let expired = centre.sign(&changed(&good, |c| c.exp = c.iat - 1));
+    assert_eq!(unit.refused(&expired, lan()).await, ProblemKind::TokenExpired);
+
+    let token = centre.sign(&good);
+    let text = token.expose();
+    let unsigned = format!("{}.", text.rsplit_once('.').expect("a JWT").0);
+    for bad in ["", "x", "a.b.c", &unsigned, &text[..text.len() - 2], &"x".repeat(100_000)] {
+        let kind = unit.refused(&SessionToken::new(bad.to_owned()), lan()).await;
+        assert_eq!(kind, ProblemKind::InvalidToken, "{bad:.40}");
+    }
+    drop(unit.admit(&token, lan()).await.expect("the good one"));
+    let nothing_else_asked = |m| matches!(m, PuToScu::TokenCheck { .. }).then_some(m);
+    match scu.heard(nothing_else_asked).await {
+        PuToScu::TokenCheck { token: asked, .. } => assert_eq!(asked, token.hash()),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn expiry_is_judged_by_the_centres_clock() {
+    let centre = Centre::new();
+    let mut scu = FakeScu::on_any_port(&centre).await;
+    let unit = unit(&centre, &mut scu, 8).await;
+    let claims = centre.claims(&unit.pu);
+    let token = centre.sign(&claims);
+    centre.grant(&token, &claims);
+    unit.clock.set_offset(61_000_000);
+    assert_eq!(unit.refused(&token, lan()).await, ProblemKind::TokenExpired);
+    unit.clock.set_offset(0);
+    unit.admit(&token, lan()).await.expect("granted");
+}
+
+#[tokio::test]
+async fn a_second_client_is_refused_and_the_first_may_come_again() {
+    let centre = Centre::new();
+    let mut scu = FakeScu::on_any_port(&centre).await;
+    let mut unit = unit(&centre, &mut scu, 8).await;
+    let claims = centre.claims(&unit.pu);
+    let token = centre.sign(&claims);
+    centre.grant(&token, &claims);
+    drop(unit.admit(&token, lan()).await.expect("the first"));
+    for other in [at("192.168.1.21"), holder(1)] {
+        assert_eq!(unit.refused(&token, other).await, ProblemKind::TokenInUse);
+    }
+    let mapped = at("::ffff:192.168.1.20");
+    drop(unit.admit(&token, mapped).await.expect("the first, as a dual-stack socket sees it"));
+
+    let bound = changed(&claims, |c| c.cnf = Some(key(1)));
+    let token_bound = centre.sign(&bound);
+    centre.grant(&token_bound, &bound);
+    for other in [lan(), holder(2)] {
+        assert_eq!(unit.refused(&token_bound, other).await, ProblemKind::TokenInUse);
+    }
+    unit.admit(&token_bound, holder(1)).await.expect("the holder of the key");
+
+    scu.kill().await;
+    unit.centre_is_away().await;
+    let second = unit.refused(&token, at("192.168.1.21")).await;
+    assert_eq!(second, ProblemKind::TokenInUse, "also while the centre is away");
+    unit.admit(&token, lan()).await.expect("the first, while the centre is away");
+}
+
+#[tokio::test]
+async fn what_the_centre_refuses_or_leaves_unanswered_stays_out() {
+    let centre = Centre::new();
+    let mut scu = FakeScu::on_any_port(&centre).await;
+    let unit = unit(&centre, &mut scu, 8).await;
+    let claims = centre.claims(&unit.pu);
+    let token = centre.sign(&claims);
+    centre.set_checker(|_, _| Some(Err(Problem::new(ProblemKind::TokenRevoked, "unshared"))));
+    assert_eq!(unit.refused(&token, lan()).await, ProblemKind::TokenRevoked);
+    centre.set_checker(|_, _| None);
+    assert_eq!(unit.refused(&token, lan()).await, ProblemKind::Timeout);
+
+    // An answer that speaks of something else.
+    let wrong = changed(&claims, |c| c.ch = sightline_model::ChannelId(7));
+    centre.set_checker(move |_, _| Some(Ok(grant(&wrong))));
+    assert_eq!(unit.refused(&token, lan()).await, ProblemKind::InvalidToken);
+    let mut blind = grant(&claims);
+    blind.rights.0.remove(&Right::View);
+    centre.set_checker(move |_, _| Some(Ok(blind.clone())));
+    assert_eq!(unit.refused(&token, lan()).await, ProblemKind::Forbidden);
+
+    centre.grant(&token, &claims);
+    unit.admit(&token, at("192.168.1.99")).await.err();
+    assert_eq!(unit.gate.live(), 0);
+}
+
+#[tokio::test]
+async fn ending_a_session_or_revoking_a_user_ends_what_runs() {
+    let centre = Centre::new();
+    let mut scu = FakeScu::on_any_port(&centre).await;
+    let mut unit = unit(&centre, &mut scu, 8).await;
+    let anna = centre.claims(&unit.pu);
+    let bert = changed(&anna, |c| {
+        c.sub = "bert".parse().expect("user");
+        c.sid = support::session("session-2");
+    });
+    let tokens = [centre.sign(&anna), centre.sign(&bert)];
+    let both = [(tokens[0].hash(), grant(&anna)), (tokens[1].hash(), grant(&bert))];
+    centre.set_checker(move |asked, _| {
+        both.iter().find(|(hash, _)| hash == asked).map(|(_, grant)| Ok(grant.clone()))
+    });
+    let mut of_anna = unit.admit(&tokens[0], lan()).await.expect("granted");
+    let mut of_bert = unit.admit(&tokens[1], lan()).await.expect("granted");
+
+    scu.say(ScuToPu::RevokeUser { user: Some(anna.sub.clone()) });
+    let ended = tokio::time::timeout(support::PATIENCE, of_anna.wait_ended()).await;
+    assert_eq!(ended.expect("ended").kind, ProblemKind::TokenRevoked);
+    assert!(of_bert.ended.borrow().is_none(), "another user's session was ended");
+
+    let problem = Problem::new(ProblemKind::TokenRevoked, "unbound");
+    scu.say(ScuToPu::EndSession { session: bert.sid.clone(), problem: Some(problem.clone()) });
+    let ended = tokio::time::timeout(support::PATIENCE, of_bert.wait_ended()).await;
+    assert_eq!(ended.expect("ended"), problem);
+
+    // What was revoked stays so while the centre cannot be asked.
+    scu.kill().await;
+    unit.centre_is_away().await;
+    for token in &tokens {
+        assert_eq!(unit.refused(token, lan()).await, ProblemKind::TokenRevoked);
+    }
+}
+
+#[tokio::test]
+async fn with_the_centre_away_only_neighbours_get_in() {
+    let centre = Centre::new();
+    let mut scu = FakeScu::on_any_port(&centre).await;
+    let mut unit = unit(&centre, &mut scu, 8).await;
+    let claims = centre.claims(&unit.pu);
+    scu.kill().await;
+    unit.centre_is_away().await;
+    let fresh = |id: &str| {
+        centre.sign(&changed(&claims, |c| {
+            c.jti = id.parse().expect("token id");
+            c.sid = support::session(id);
+        }))
+    };
+    for (id, near) in [
+        ("a1", "192.168.7.7"),
+        ("a2", "10.0.0.9"),
+        ("a3", "fd00::5"),
+        ("a4", "127.0.0.1"),
+        ("a5", "::ffff:172.16.0.3"),
+    ] {
+        unit.admit(&fresh(id), at(near)).await.unwrap_or_else(|p| panic!("{near}: {p}"));
+    }
+    for (id, far) in
+        [("b1", "203.0.113.5"), ("b2", "2001:db8::1"), ("b3", "100.64.0.1"), ("b4", "172.32.0.1")]
+    {
+        let kind = unit.refused(&fresh(id), at(far)).await;
+        assert_eq!(kind, ProblemKind::DeviceOffline, "{far}");
+    }
+    assert_eq!(unit.refused(&fresh("c1"), holder(1)).await, ProblemKind::DeviceOffline);
+    let expired = centre.sign(&changed(&claims, |c| c.exp = c.iat - 1));
+    assert_eq!(unit.refused(&expired, lan()).await, ProblemKind::TokenExpired);
+}
+
+#[tokio::test]
+async fn a_full_unit_is_busy_and_one_session_cannot_take_all_streams() {
+    let centre = Centre::new();
+    let mut scu = FakeScu::on_any_port(&centre).await;
+    let unit = unit(&centre, &mut scu, 1).await;
+    let claims = centre.claims(&unit.pu);
+    let token = centre.sign(&claims);
+    centre.grant(&token, &claims);
+    let mut open = Vec::new();
+    let kind = loop {
+        match unit.admit(&token, lan()).await {
+            Ok(admission) => open.push(admission),
+            Err(problem) => break problem.kind,
+        }
+        assert!(open.len() < 100, "no bound");
+    };
+    assert_eq!(kind, ProblemKind::Busy);
+    open.truncate(1);
+
+    let second = changed(&claims, |c| {
+        c.sid = support::session("session-2");
+        c.jti = "token-2".parse().expect("token id");
+    });
+    let token = centre.sign(&second);
+    centre.grant(&token, &second);
+    assert_eq!(unit.refused(&token, lan()).await, ProblemKind::Busy);
+}
