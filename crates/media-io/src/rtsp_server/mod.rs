@@ -5,6 +5,7 @@
 //! nobody: it stops reading the hub while its socket is full, and goes on at a keyframe.
 
 mod connection;
+pub mod pinned_tls;
 pub mod quic;
 mod udp;
 

@@ -1,1 +1,188 @@
-//! placeholder
+//! RTSP inside QUIC (RFC 9000): every bidirectional stream that the CU opens is one RTSP
+//! connection with interleaved media. Both ends are known by their Ed25519 keys
+//! ([`pinned_tls`](super::pinned_tls)).
+
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+
+use quinn::{
+    Connection, Endpoint, Incoming, TransportConfig, VarInt,
+    crypto::rustls::{QuicClientConfig, QuicServerConfig},
+};
+use rustls::pki_types::CertificateDer;
+use sightline_model::PublicKey;
+use sightline_protocol::{
+    pc::{MediaTransport, QUIC_ALPN},
+    ps::TokenBearer,
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::debug;
+
+use super::{
+    Peer, RtspServer,
+    pinned_tls::{self, PinnedTlsError},
+};
+
+/// Dialogues in one QUIC connection.
+const MAX_STREAMS: u32 = 4;
+/// Unacknowledged bytes of one viewer that are kept: the queue of a slow one.
+const SEND_WINDOW: u64 = 1 << 20;
+/// Most bytes that a viewer may have under way to us: requests and RTCP are small.
+const RECEIVE_WINDOW: u32 = 128 << 10;
+/// Connections above which a new address must prove itself first (RFC 9000 section 8.1.2).
+const CALM: usize = 16;
+/// How long a handshake may take.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+
+/// What can go wrong before media flows.
+#[derive(Debug, thiserror::Error)]
+pub enum QuicError {
+    /// Own key.
+    #[error(transparent)]
+    Tls(#[from] PinnedTlsError),
+    /// The cipher suites lack what QUIC needs.
+    #[error("TLS cannot carry QUIC: {0}")]
+    NoInitialSuite(#[from] quinn::crypto::rustls::NoInitialCipherSuite),
+    /// The socket.
+    #[error("socket: {0}")]
+    Io(#[from] io::Error),
+    /// The address cannot be dialled.
+    #[error("cannot dial: {0}")]
+    Connect(#[from] quinn::ConnectError),
+    /// The peer is away, or does not hold the key that it must.
+    #[error("connection: {0}")]
+    Connection(#[from] quinn::ConnectionError),
+}
+
+/// `receive_window` bounds what the peer may have under way to us.
+fn transport(receive_window: VarInt) -> Arc<TransportConfig> {
+    let mut transport = TransportConfig::default();
+    transport
+        .max_concurrent_bidi_streams(MAX_STREAMS.into())
+        .max_concurrent_uni_streams(0_u8.into())
+        .send_window(SEND_WINDOW)
+        .receive_window(receive_window)
+        .keep_alive_interval(Some(Duration::from_secs(5)))
+        .max_idle_timeout(Some(VarInt::from_u32(15_000).into()));
+    Arc::new(transport)
+}
+
+/// QUIC's side of a PU; `key_pkcs8` is the PU's own Ed25519 key.
+///
+/// # Errors
+/// When the key cannot be used.
+pub fn server_config(key_pkcs8: &[u8]) -> Result<quinn::ServerConfig, QuicError> {
+    let tls = pinned_tls::server_config(key_pkcs8, QUIC_ALPN)?;
+    let mut config = quinn::ServerConfig::with_crypto(Arc::new(QuicServerConfig::try_from(tls)?));
+    config.transport_config(transport(RECEIVE_WINDOW.into()));
+    Ok(config)
+}
+
+/// An endpoint for [`RtspServer::serve_quic`] on a socket of its own.
+///
+/// # Errors
+/// When the key cannot be used or the address cannot be bound.
+pub fn server_endpoint(bind: SocketAddr, key_pkcs8: &[u8]) -> Result<Endpoint, QuicError> {
+    Ok(Endpoint::server(server_config(key_pkcs8)?, bind)?)
+}
+
+/// QUIC's side of a CU that talks to the holder of `pu` alone.
+///
+/// # Errors
+/// When `key_pkcs8`, the CU's Ed25519 key, cannot be used.
+pub fn client_config(key_pkcs8: &[u8], pu: PublicKey) -> Result<quinn::ClientConfig, QuicError> {
+    let tls = pinned_tls::client_config(key_pkcs8, pu, QUIC_ALPN)?;
+    let mut config = quinn::ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls)?));
+    // Media comes this way.
+    config.transport_config(transport(VarInt::from_u32(8 << 20)));
+    Ok(config)
+}
+
+/// Connects a CU to the PU that holds `pu`. Then `open_bi` and speak RTSP.
+///
+/// # Errors
+/// When the PU is away or another answers in its place.
+pub async fn connect(
+    endpoint: &Endpoint,
+    address: SocketAddr,
+    key_pkcs8: &[u8],
+    pu: PublicKey,
+) -> Result<Connection, QuicError> {
+    let config = client_config(key_pkcs8, pu)?;
+    // The name is sent in clear and means nothing: the key does.
+    Ok(endpoint.connect_with(config, address, "sightline.invalid")?.await?)
+}
+
+/// The key that the other end has proved to hold.
+#[must_use]
+pub fn peer_key(connection: &Connection) -> Option<PublicKey> {
+    let identity = connection.peer_identity()?;
+    let chain = identity.downcast::<Vec<CertificateDer<'static>>>().ok()?;
+    pinned_tls::key_of(chain.first()?)
+}
+
+impl RtspServer {
+    /// Accepts CUs over QUIC until `token` is cancelled; every connection is a task in `tasks`.
+    pub async fn serve_quic(
+        &self,
+        endpoint: Endpoint,
+        token: CancellationToken,
+        tasks: TaskTracker,
+    ) {
+        loop {
+            let incoming = tokio::select! {
+                () = token.cancelled() => break,
+                incoming = endpoint.accept() => incoming,
+            };
+            let Some(incoming) = incoming else { break };
+            if !incoming.remote_address_validated() && endpoint.open_connections() > CALM {
+                if let Err(error) = incoming.retry() {
+                    debug!(%error, "QUIC retry");
+                }
+                continue;
+            }
+            let local = endpoint.local_addr().ok();
+            let (server, token, streams) = (self.clone(), token.child_token(), tasks.clone());
+            tasks.spawn(async move {
+                if let Err(error) = server.quic_connection(incoming, local, token, streams).await {
+                    debug!(%error, "QUIC connection ended");
+                }
+            });
+        }
+        endpoint.close(0_u8.into(), b"going away");
+    }
+
+    async fn quic_connection(
+        &self,
+        incoming: Incoming,
+        local: Option<SocketAddr>,
+        token: CancellationToken,
+        tasks: TaskTracker,
+    ) -> Result<(), QuicError> {
+        let handshake = tokio::time::timeout(HANDSHAKE, incoming.accept()?);
+        let connection = tokio::select! {
+            () = token.cancelled() => return Ok(()),
+            done = handshake => done.map_err(|_| quinn::ConnectionError::TimedOut)??,
+        };
+        let Some(client) = peer_key(&connection) else {
+            connection.close(1_u8.into(), b"no key");
+            return Ok(());
+        };
+        let remote = connection.remote_address();
+        let local_ip = connection.local_ip().or(local.map(|l| l.ip())).unwrap_or(remote.ip());
+        let peer = Peer {
+            remote,
+            local: SocketAddr::new(local_ip, local.map_or(0, |l| l.port())),
+            bearer: TokenBearer::Key { client },
+            transport: MediaTransport::Quic,
+        };
+        loop {
+            let (send, receive) = tokio::select! {
+                () = token.cancelled() => return Ok(()),
+                stream = connection.accept_bi() => stream?,
+            };
+            let (server, peer, token) = (self.clone(), peer.clone(), token.child_token());
+            let stream = tokio::io::join(receive, send);
+            tasks.spawn(async move { server.serve_stream(stream, peer, token).await });
+        }
+    }
+}
