@@ -3,8 +3,11 @@
 //! A source publishes into a [`hub::Hub`]; a sink reads from one. Data flows one way.
 
 pub mod camera;
+pub mod codec;
 pub mod gate;
 pub mod hub;
+pub mod onvif;
 pub mod rtsp_server;
 pub mod source;
+pub mod transcode;
 pub mod webrtc;

@@ -56,6 +56,25 @@ pub enum ParameterSets {
     },
 }
 
+impl ParameterSets {
+    /// The sequence parameter set.
+    #[must_use]
+    pub const fn sps(&self) -> &Bytes {
+        match self {
+            Self::H264 { sps, .. } | Self::H265 { sps, .. } => sps,
+        }
+    }
+
+    /// All of them, in the order in which a decoder needs them.
+    pub fn nal_units(&self) -> impl Iterator<Item = &Bytes> {
+        let (vps, sps, pps) = match self {
+            Self::H264 { sps, pps } => (None, sps, pps),
+            Self::H265 { vps, sps, pps } => (Some(vps), sps, pps),
+        };
+        vps.into_iter().chain([sps, pps])
+    }
+}
+
 /// A sound track.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AudioTrack {

@@ -25,7 +25,7 @@ VIDEO = {
     " ! video/x-h264,profile=constrained-baseline ! rtph264pay name=pay0 pt=96 config-interval=-1",
     "h265": "x265enc name=enc tune=zerolatency speed-preset=ultrafast bitrate=800 key-int-max={gop}"
     " ! rtph265pay name=pay0 pt=96 config-interval=-1",
-    "jpeg": "jpegenc ! rtpjpegpay name=pay0 pt=26",
+    "jpeg": "video/x-raw,format=I420 ! jpegenc ! rtpjpegpay name=pay0 pt=26",
 }
 AUDIO = {
     "aac": "audio/x-raw,rate={rate},channels=1 ! voaacenc bitrate=64000 ! aacparse ! rtpmp4gpay name=pay1 pt=97",
@@ -60,8 +60,8 @@ def launch(options):
     branches = []
     if options.codec != "none":
         branches.append(
-            f"videotestsrc is-live=true pattern=smpte ! capsfilter name=size caps={caps(options.size)}"
-            " ! timeoverlay ! videoconvert ! " + VIDEO[options.codec].format(gop=options.gop)
+            f"videotestsrc is-live=true pattern=ball ! capsfilter name=size caps={caps(options.size)}"
+            " ! videoconvert ! " + VIDEO[options.codec].format(gop=options.gop)
         )
     if options.audio != "none":
         tone = AUDIO[options.audio].format(rate=options.audio_rate)

@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use bytes::Bytes;
+use bytes::{BufMut, Bytes, BytesMut};
 use retina::{
     PacketContext,
     client::Stream,
@@ -10,6 +10,7 @@ use retina::{
 };
 use sightline_media::{
     AccessUnit, AudioTrack, MAX_RTP_PAYLOAD, ParameterSets, StreamDescription, VideoTrack,
+    packetize::nal_units,
 };
 use sightline_model::{AudioCodec, UnixMicros, VideoCodec};
 
@@ -21,6 +22,8 @@ pub(super) struct Tracks {
     pub(super) video: usize,
     codec: VideoCodec,
     audio: Option<(usize, AudioCodec)>,
+    /// The picture's, as last described.
+    parameter_sets: Option<ParameterSets>,
 }
 
 impl Tracks {
@@ -39,7 +42,7 @@ impl Tracks {
             })?;
         let audio =
             of("audio").find_map(|(i, stream)| Some((i, audio_codec(stream.encoding_name())?)));
-        Ok(Self { video, codec, audio })
+        Ok(Self { video, codec, audio, parameter_sets: None })
     }
 
     pub(super) fn audio_index(&self) -> Option<usize> {
@@ -47,7 +50,7 @@ impl Tracks {
     }
 
     /// What the stream consists of; `None` while the picture's parameters are not known.
-    pub(super) fn describe(&self, streams: &[Stream]) -> Option<StreamDescription> {
+    pub(super) fn describe(&mut self, streams: &[Stream]) -> Option<StreamDescription> {
         let stream = streams.get(self.video)?;
         let Some(ParametersRef::Video(parameters)) = stream.parameters() else { return None };
         let (width, height) = parameters.pixel_dimensions();
@@ -57,6 +60,7 @@ impl Tracks {
             fps: stream.framerate().unwrap_or_else(|| frame_rate(parameters)),
             parameter_sets: parameter_sets(parameters)?,
         };
+        self.parameter_sets = Some(video.parameter_sets.clone());
         let audio = self.audio.and_then(|(i, codec)| audio_track(streams.get(i)?, codec));
         Some(StreamDescription { video: Some(video), audio })
     }
@@ -66,10 +70,20 @@ impl Tracks {
         let timestamp = frame.timestamp().timestamp();
         let captured_at = arrival(frame.start_ctx());
         let data = Bytes::from(frame.into_data());
-        (!data.is_empty()).then(|| match self.codec {
+        let make = |data| match self.codec {
             VideoCodec::H264 => AccessUnit::h264(timestamp, captured_at, data),
             VideoCodec::H265 => AccessUnit::h265(timestamp, captured_at, data),
-        })
+        };
+        // retina puts them in front of IDR pictures, not of H.265's other keyframes.
+        let complete = |unit: AccessUnit| match (&self.parameter_sets, &unit) {
+            (Some(sets), AccessUnit::Video { keyframe: true, data, .. })
+                if !nal_units(data).any(|nal| nal == *sets.sps()) =>
+            {
+                make(with_parameter_sets(sets, data))
+            }
+            _ => unit,
+        };
+        (!data.is_empty()).then(|| complete(make(data)))
     }
 
     /// A piece of sound; more than one unit when the camera's packet does not fit ours.
@@ -92,6 +106,16 @@ impl Tracks {
             });
         }
     }
+}
+
+fn with_parameter_sets(sets: &ParameterSets, data: &Bytes) -> Bytes {
+    let mut out = BytesMut::with_capacity(data.len() + 256);
+    for nal in sets.nal_units() {
+        out.put_u32(u32::try_from(nal.len()).unwrap_or(0));
+        out.put_slice(nal);
+    }
+    out.put_slice(data);
+    out.freeze()
 }
 
 fn video_codec(encoding_name: &str) -> Option<VideoCodec> {

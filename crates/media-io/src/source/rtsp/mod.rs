@@ -23,6 +23,7 @@ use url::Url;
 
 pub use self::error::SourceError;
 use self::media::Tracks;
+use super::percent_decode;
 use crate::hub::Publisher;
 
 /// Longest wait for connection, and for the answer to each request.
@@ -96,22 +97,6 @@ impl fmt::Debug for RtspSourceConfig {
             .field("transport", &self.transport)
             .finish_non_exhaustive()
     }
-}
-
-/// `%41` becomes `A`; what is no valid escape stays.
-fn percent_decode(text: &str) -> String {
-    let mut out = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((first, tail)) = rest.split_first() {
-        let escaped = (*first == b'%')
-            .then(|| tail.get(..2))
-            .flatten()
-            .and_then(|hex| std::str::from_utf8(hex).ok())
-            .and_then(|hex| u8::from_str_radix(hex, 16).ok());
-        out.push(escaped.unwrap_or(*first));
-        rest = if escaped.is_some() { &tail[2..] } else { tail };
-    }
-    String::from_utf8_lossy(&out).into_owned()
 }
 
 /// Publishes the camera's stream until `token` is cancelled, connecting again whenever it is lost.
@@ -193,7 +178,7 @@ async fn setup(
 /// Hands frames on until the camera falls silent or breaks off.
 async fn pump(
     mut demuxed: Demuxed,
-    tracks: Tracks,
+    mut tracks: Tracks,
     publisher: &Publisher,
     online: &mut bool,
 ) -> Result<Infallible, SourceError> {

@@ -127,7 +127,9 @@ impl Painter {
     fn character(&mut self, character: char, dot: usize, dots: usize, middle: f64, ground: Colour) {
         let width = 1.0 / dots as f64;
         let height = width * self.width / self.height;
-        let top = middle - height * font::HEIGHT as f64 / 2.0;
+        // On the grid of blocks, so that all rows of dots get the same height.
+        let rows = self.height / 4.0;
+        let top = ((middle - height * font::HEIGHT as f64 / 2.0) * rows).round() / rows;
         for (y, row) in font::glyph(character).iter().enumerate() {
             for x in 0..font::ADVANCE {
                 let lit = x < 5 && row >> (4 - x) & 1 == 1;
