@@ -20,6 +20,9 @@ const TRIAL: Duration = Duration::from_secs(15);
 const FORGIVE: Duration = Duration::from_secs(60);
 /// A path somewhat too narrow is borne this long.
 const PATIENCE: Duration = Duration::from_millis(1_500);
+/// So long after a change its own effect is waited for: what was lost before still counts in the
+/// figures.
+const SETTLE: Duration = Duration::from_secs(3);
 /// A path far too narrow is borne this long.
 const PATIENCE_SEVERE: Duration = Duration::from_millis(300);
 
@@ -279,25 +282,39 @@ impl Policy {
     }
 
     fn must_fall(&mut self, now: Duration, offered: &Offered, measured: &Measured) -> bool {
-        if self.level == Level::KeyframesOnly {
+        let settling = self.changed_at > Duration::ZERO
+            && now.saturating_sub(self.changed_at) < SETTLE
+            && self.climbed_at != Some(self.changed_at);
+        if self.level == Level::KeyframesOnly || settling {
             return false;
         }
-        let need = rate(self.level, offered);
-        let below =
-            |factor: f64| measured.estimate_bps.is_some_and(|e| (e as f64) < need as f64 * factor);
-        let severe =
-            below(0.7) || measured.loss > 0.25 || measured.backlog > Duration::from_millis(900);
-        let bad = severe
-            || below(0.95)
-            || measured.loss > 0.10
-            || measured.backlog > Duration::from_millis(500);
-        remember(&mut self.severe_since, severe, now);
-        remember(&mut self.bad_since, bad, now);
+        let measure = if self.level == Level::Main && offered.sub.is_some() {
+            self.too_much_for_main(offered, measured)
+        } else {
+            too_much_for_motion(measured)
+        };
+        remember(&mut self.severe_since, measure == Strain::Severe, now);
+        remember(&mut self.bad_since, measure != Strain::None, now);
         lasted(self.severe_since, now, PATIENCE_SEVERE) || lasted(self.bad_since, now, PATIENCE)
     }
 
+    fn too_much_for_main(&self, offered: &Offered, measured: &Measured) -> Strain {
+        let need = rate(self.level, offered) as f64;
+        let below =
+            |factor: f64| measured.estimate_bps.is_some_and(|e| (e as f64) < need * factor);
+        let waits = |ms| measured.backlog > Duration::from_millis(ms);
+        if below(0.65) || measured.loss > 0.25 || waits(900) {
+            Strain::Severe
+        } else if below(0.8) || measured.loss > 0.10 || waits(500) {
+            Strain::Some
+        } else {
+            Strain::None
+        }
+    }
+
     fn fall(&mut self, now: Duration, offered: &Offered, measured: &Measured) {
-        if self.climbed_at.is_some_and(|at| now.saturating_sub(at) < TRIAL) {
+        let failed = self.climbed_at.is_some_and(|at| now.saturating_sub(at) < TRIAL);
+        if failed && self.level == Level::Main {
             self.hold = (self.hold * 2).min(HOLD_MAX);
         }
         let to = match (self.level, offered.sub) {
@@ -328,11 +345,13 @@ impl Policy {
         measured: &Measured,
         ceiling: Level,
     ) -> bool {
-        let need = rate(above(self.level, ceiling, offered), offered);
+        let to = above(self.level, ceiling, offered);
+        let need = rate(to, offered);
         let wide = measured.estimate_bps.is_none_or(|e| e as f64 >= need as f64 * 1.1);
         let calm = measured.loss < 0.05 && measured.backlog < Duration::from_millis(200);
         remember(&mut self.good_since, wide && calm, now);
-        let hold = if measured.estimate_bps.is_some() { self.hold } else { self.hold * 2 };
+        let hold = if to == Level::Sub { HOLD_MIN } else { self.hold };
+        let hold = if measured.estimate_bps.is_some() { hold } else { hold * 2 };
         lasted(self.good_since, now, hold)
     }
 
@@ -345,6 +364,27 @@ impl Policy {
             self.good_since = None;
         }
         self.reason = reason;
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Strain {
+    None,
+    Some,
+    Severe,
+}
+
+/// Whether not even the smallest moving picture passes. The estimate does not count here: after
+/// overuse it lies below what is being sent, however little that is. A path that is really too
+/// narrow shows in what waits, since sending is paced by the estimate.
+fn too_much_for_motion(measured: &Measured) -> Strain {
+    let waits = |ms| measured.backlog > Duration::from_millis(ms);
+    if measured.loss > 0.5 || waits(2_000) {
+        Strain::Severe
+    } else if measured.loss > 0.25 || waits(700) {
+        Strain::Some
+    } else {
+        Strain::None
     }
 }
 
@@ -538,7 +578,11 @@ mod tests {
     #[test]
     fn without_a_sub_stream_keyframes_remain() {
         let offered = Offered { main: Some(tier(4_000_000, 1920, 1080)), sub: None };
-        let narrow = Measured { estimate_bps: Some(500_000), ..Measured::default() };
+        let narrow = Measured {
+            estimate_bps: Some(500_000),
+            backlog: Duration::from_secs(1),
+            ..Measured::default()
+        };
         let mut policy = Policy::new(Capabilities::default(), vec![VideoCodec::H264]);
         let mut last = Level::Main;
         for tick in 0..25 {

@@ -1,6 +1,7 @@
 //! The outgoing tracks of one session: which units are written, when, and under which timestamp.
 
 use std::{
+    ops::Range,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -22,7 +23,7 @@ use super::{
 use crate::hub::{Next, Reader, SourceState};
 
 /// Sending rate while nothing speaks against it: a keyframe leaves in a few milliseconds.
-const FREE_RATE_BPS: u64 = 40_000_000;
+pub(super) const FREE_RATE_BPS: u64 = 40_000_000;
 /// What may leave at once.
 const BURST_BYTES: i64 = 96 * 1024;
 /// A live picture older than this is not worth sending: the viewer goes on at a keyframe.
@@ -64,7 +65,8 @@ impl Budget {
     fn wait(&mut self, now: Instant) -> Option<Instant> {
         let passed = now.saturating_duration_since(self.at);
         let earned = self.rate_bps as f64 / 8.0 * passed.as_secs_f64();
-        let most = BURST_BYTES.min((self.rate_bps / 8 / 12) as i64).max(12 * 1024);
+        // What passes at once: a fortieth of a second, so that a queue on the way sees no burst.
+        let most = BURST_BYTES.min((self.rate_bps / 8 / 40) as i64).max(4 * 1024);
         self.bytes = (self.bytes + earned as i64).min(most);
         self.at = now;
         (self.bytes <= 0).then(|| {
@@ -81,6 +83,8 @@ pub(super) struct VideoOut {
     seq: u64,
     clock: OutClock,
     budget: Budget,
+    /// A picture of which a part has been written.
+    partial: Option<Partial>,
     pub(super) current: Option<Source>,
     pending: Option<Source>,
     pub(super) keyframes_only: bool,
@@ -110,6 +114,7 @@ impl VideoOut {
             seq: 1,
             clock: OutClock::new(VIDEO_CLOCK_HZ, now.unix),
             budget: Budget { rate_bps: FREE_RATE_BPS, bytes: BURST_BYTES, at: now.instant },
+            partial: None,
             current: None,
             pending: None,
             keyframes_only: false,
@@ -131,15 +136,9 @@ impl VideoOut {
         self.mid
     }
 
-    /// Paces by what the path is thought to carry, when that is little.
-    pub(super) const fn set_narrow(&mut self, estimate_bps: Option<u64>) {
-        self.budget.rate_bps = match estimate_bps {
-            Some(bps) => {
-                let rate = bps / 2 * 3;
-                if rate < 200_000 { 200_000 } else { rate }
-            }
-            None => FREE_RATE_BPS,
-        };
+    /// How fast packets may follow each other.
+    pub(super) const fn set_rate(&mut self, rate_bps: u64) {
+        self.budget.rate_bps = if rate_bps < 200_000 { 200_000 } else { rate_bps };
     }
 
     /// Goes over to `feed`: at once, from the newest keyframe that is there, or at its next one.
@@ -200,18 +199,18 @@ impl VideoOut {
     /// Writes what may be written; returns false when nothing is left to do. The caller drains
     /// the connection after each call that returns true.
     pub(super) fn pump(&mut self, rtc: &mut Rtc, now: Now) -> bool {
+        self.blocked_until = self.budget.wait(now.instant);
+        if self.blocked_until.is_some() && (self.partial.is_some() || self.current.is_some()) {
+            self.measure_backlog();
+            return false;
+        }
         self.blocked_until = None;
+        if self.write_partial(rtc) {
+            return true;
+        }
         if let Some(unit) = self.try_pending(now) {
             self.write(rtc, &unit, now);
             return true;
-        }
-        if self.current.is_none() {
-            return false;
-        }
-        if let Some(until) = self.budget.wait(now.instant) {
-            self.blocked_until = Some(until);
-            self.measure_backlog();
-            return false;
         }
         let Some(next) = self.current.as_mut().and_then(|source| source.reader.try_next()) else {
             self.catching_up = None;
@@ -326,9 +325,31 @@ impl VideoOut {
         self.delay_wishes = self.delay_wishes.saturating_sub(1);
         let wallclock = now.instant_of(taken_at);
         let packet = Packet { pt, time, wallclock, no_delay: wish, marks_end: true };
-        let sent = write_packets(rtc, self.mid, &mut self.seq, &packet, &payloads);
-        self.budget.bytes -= sent as i64;
-        self.bytes_sent += sent as u64;
+        self.partial = Some(Partial { packet, payloads, next: 0 });
+        self.write_partial(rtc);
+    }
+
+    /// Writes on at the picture that has been begun, as far as the budget goes.
+    fn write_partial(&mut self, rtc: &mut Rtc) -> bool {
+        let Some(partial) = &mut self.partial else { return false };
+        let budget = usize::try_from(self.budget.bytes).unwrap_or(0).max(1);
+        let mut end = partial.next;
+        let mut size = 0;
+        while size < budget
+            && let Some(payload) = partial.payloads.get(end)
+        {
+            size += payload.len();
+            end += 1;
+        }
+        let range = partial.next..end;
+        write_packets(rtc, self.mid, &mut self.seq, &partial.packet, &partial.payloads, range);
+        partial.next = end;
+        if end == partial.payloads.len() {
+            self.partial = None;
+        }
+        self.budget.bytes -= size as i64;
+        self.bytes_sent += size as u64;
+        true
     }
 }
 
@@ -378,7 +399,8 @@ impl AudioOut {
                     let packet =
                         Packet { pt: self.pt, time, wallclock, no_delay: false, marks_end: false };
                     let payloads = self.feed.payloads(&unit);
-                    write_packets(rtc, self.mid, &mut self.seq, &packet, &payloads);
+                    let all = 0..payloads.len();
+                    write_packets(rtc, self.mid, &mut self.seq, &packet, &payloads, all);
                     return true;
                 }
                 Next::Skipped(_) => self.clock.forget_source(),
@@ -392,6 +414,13 @@ impl AudioOut {
     }
 }
 
+/// A picture on its way out.
+struct Partial {
+    packet: Packet,
+    payloads: Payloads,
+    next: usize,
+}
+
 struct Packet {
     pt: Pt,
     time: u32,
@@ -401,24 +430,24 @@ struct Packet {
     marks_end: bool,
 }
 
-/// Writes the packets of one unit; gives their bytes.
+/// Writes packets of one unit.
 fn write_packets(
     rtc: &mut Rtc,
     mid: Mid,
     seq: &mut u64,
     packet: &Packet,
     payloads: &Payloads,
-) -> usize {
+    range: Range<usize>,
+) {
     let mut api = rtc.direct_api();
-    let Some(stream) = api.stream_tx_by_mid(mid, None) else { return 0 };
-    let mut sent = 0;
-    for (i, payload) in payloads.iter().enumerate() {
+    let Some(stream) = api.stream_tx_by_mid(mid, None) else { return };
+    for i in range {
+        let Some(payload) = payloads.get(i) else { return };
         let mut extensions = ExtensionValues::default();
         if packet.no_delay && i == 0 {
             extensions.play_delay_min = Some(MediaTime::ZERO);
             extensions.play_delay_max = Some(MediaTime::ZERO);
         }
-        sent += payload.len();
         let write = RtpWrite::new(
             packet.pt,
             (*seq).into(),
@@ -432,5 +461,4 @@ fn write_packets(
         stream.write_rtp(write);
         *seq += 1;
     }
-    sent
 }

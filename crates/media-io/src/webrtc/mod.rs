@@ -17,6 +17,8 @@ mod media;
 mod negotiate;
 mod serve;
 mod session;
+#[cfg(test)]
+mod sim;
 mod sockets;
 mod stun;
 

@@ -14,7 +14,7 @@ use str0m::media::Pt;
 
 use super::{
     feed::{Feed, FeedKey, Feeds},
-    media::{AudioOut, VideoOut},
+    media::{AudioOut, FREE_RATE_BPS, VideoOut},
     negotiate,
     session::{Now, PathState, Session},
 };
@@ -22,6 +22,9 @@ use crate::hub::SourceState;
 
 /// How long a re-encoder may take to give its first picture.
 const ENCODER_PATIENCE: Duration = Duration::from_secs(8);
+
+/// A round trip below this does not leave the building.
+const NEAR: Duration = Duration::from_millis(6);
 
 /// A re-encoded stream that the viewer asked for.
 struct Exact {
@@ -238,9 +241,21 @@ fn apply(serve: &mut Serve, video: &mut VideoOut, path: PathState, decision: Dec
     video.keyframes_only = keyframes_only;
     video.switch_to(&feed, !waits, now);
     let need = feed.tier().and_then(|tier| tier.rate_bps).unwrap_or(0);
-    let narrow = path.loss > 0.03 || path.estimate_bps.is_some_and(|bps| bps < need / 10 * 13);
-    video.set_narrow(path.estimate_bps.filter(|_| narrow));
+    video.set_rate(pace(need, path));
     video.reason = reason;
+}
+
+/// How fast packets may follow each other: as they come where the way is short, spread over time
+/// where a router's queue would take a burst for congestion.
+fn pace(need_bps: u64, path: PathState) -> u64 {
+    let near = path.way.is_some_and(|way| way < NEAR);
+    let congested = path.loss > 0.03;
+    match path.estimate_bps {
+        Some(estimate) if congested || estimate < need_bps / 10 * 8 => estimate / 2 * 3,
+        Some(_) | None if near => FREE_RATE_BPS,
+        Some(estimate) => (estimate * 2).max(need_bps / 2 * 5).max(4_000_000),
+        None => FREE_RATE_BPS / 2,
+    }
 }
 
 /// What is being sent now; `None` while a switch is under way.

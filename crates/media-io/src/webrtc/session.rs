@@ -80,6 +80,8 @@ pub(super) struct PathState {
     pub(super) estimate_bps: Option<u64>,
     pub(super) loss: f32,
     pub(super) rtt: Option<Duration>,
+    /// Round trip of ICE's own checks: nothing of the viewer's own delays in it.
+    pub(super) way: Option<Duration>,
 }
 
 pub(super) struct Session {
@@ -476,6 +478,8 @@ impl Session {
             Event::PeerStats(stats) => {
                 self.path.loss = stats.egress_loss_fraction.unwrap_or(self.path.loss);
                 self.path.rtt = stats.rtt.or(self.path.rtt);
+                let pair = stats.selected_candidate_pair;
+                self.path.way = pair.and_then(|pair| pair.current_round_trip_time);
             }
             Event::MediaEgressStats(stats) if self.path.estimate_bps.is_none() => {
                 self.path.loss = stats.loss.unwrap_or(self.path.loss);
