@@ -1,0 +1,160 @@
+//! To whom a relay may send. Without this, a relay is a way into the operator's own network
+//! (coturn CVE-2020-26262, CVE-2026-27624).
+
+use std::{
+    collections::HashSet,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+};
+
+use ipnet::IpNet;
+use parking_lot::RwLock;
+
+/// Which peers are refused.
+#[derive(Debug)]
+pub(crate) struct PeerFilter {
+    allowed: Vec<IpNet>,
+    own: Vec<IpAddr>,
+    /// Relayed addresses of this MTU: when both ends of a call are relayed here, each is the
+    /// other's peer.
+    live: RwLock<HashSet<SocketAddr>>,
+}
+
+impl PeerFilter {
+    pub(crate) fn new(allowed: Vec<IpNet>, own: Vec<IpAddr>) -> Self {
+        Self { allowed, own, live: RwLock::default() }
+    }
+
+    pub(crate) fn opened(&self, relayed: SocketAddr) {
+        self.live.write().insert(relayed);
+    }
+
+    pub(crate) fn closed(&self, relayed: SocketAddr) {
+        self.live.write().remove(&relayed);
+    }
+
+    /// Whether packets may go to and come from this peer.
+    pub(crate) fn allows(&self, peer: SocketAddr) -> bool {
+        self.is_allowed(peer.ip())
+            || self.live.read().contains(&peer)
+            || !(is_denied(peer.ip()) || self.own.contains(&peer.ip().to_canonical()))
+    }
+
+    /// Whether there may be a permission for this address, whatever the port will be
+    /// (RFC 8656 section 9).
+    pub(crate) fn allows_ip(&self, ip: IpAddr) -> bool {
+        self.is_allowed(ip)
+            || self.live.read().iter().any(|relayed| relayed.ip() == ip)
+            || !(is_denied(ip) || self.own.contains(&ip.to_canonical()))
+    }
+
+    fn is_allowed(&self, ip: IpAddr) -> bool {
+        self.allowed.iter().any(|net| net.contains(&ip))
+    }
+}
+
+/// Addresses that no stranger has any business with.
+fn is_denied(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(ip) => is_denied_v4(ip),
+        IpAddr::V6(ip) => is_denied_v6(ip),
+    }
+}
+
+fn is_denied_v4(ip: Ipv4Addr) -> bool {
+    let [a, b, c, _] = ip.octets();
+    ip.is_private()
+        || ip.is_loopback()
+        || ip.is_link_local()
+        || ip.is_multicast()
+        || a == 0
+        || a >= 240
+        // RFC 6598, RFC 6890, RFC 2544, RFC 7526
+        || (a == 100 && (64..128).contains(&b))
+        || (a == 192 && b == 0 && c == 0)
+        || (a == 198 && (b == 18 || b == 19))
+        || (a == 192 && b == 88 && c == 99)
+}
+
+fn is_denied_v6(ip: Ipv6Addr) -> bool {
+    let segments = ip.segments();
+    ip.is_unspecified()
+        || ip.is_loopback()
+        || ip.is_multicast()
+        || ip.is_unicast_link_local()
+        || ip.is_unique_local()
+        // Site-local, RFC 3879
+        || segments[0] & 0xffc0 == 0xfec0
+        // Whatever carries an IPv4 address within: mapped and compatible, translated (RFC 6052,
+        // RFC 8215), 6to4, Teredo. Their IPv4 peers are reached as such.
+        || segments[..5] == [0; 5]
+        || segments[..2] == [0x64, 0xff9b]
+        || segments[0] == 0x2002
+        || segments[..2] == [0x2001, 0]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().expect("an address")
+    }
+
+    const DENIED: [&str; 24] = [
+        "0.0.0.0",
+        "0.1.2.3",
+        "127.0.0.1",
+        "127.255.255.254",
+        "10.0.0.1",
+        "172.16.0.1",
+        "172.31.255.255",
+        "192.168.1.1",
+        "169.254.169.254",
+        "100.64.0.1",
+        "192.0.0.8",
+        "198.18.0.1",
+        "224.0.0.1",
+        "255.255.255.255",
+        "::",
+        "::1",
+        "::ffff:127.0.0.1",
+        "::ffff:8.8.8.8",
+        "::127.0.0.1",
+        "fe80::1",
+        "fd00::1",
+        "64:ff9b::7f00:1",
+        "2002:7f00:1::",
+        "ff02::1",
+    ];
+
+    #[test]
+    fn inner_addresses_are_refused_and_others_are_not() {
+        let filter = PeerFilter::new(vec![], vec![ip("203.0.113.9")]);
+        for denied in DENIED {
+            assert!(!filter.allows_ip(ip(denied)), "{denied} was let through");
+            assert!(!filter.allows(SocketAddr::new(ip(denied), 9)), "{denied} was let through");
+        }
+        for allowed in ["8.8.8.8", "172.32.0.1", "100.128.0.1", "203.0.113.8", "2606:4700::1"] {
+            assert!(filter.allows_ip(ip(allowed)), "{allowed} was refused");
+        }
+    }
+
+    #[test]
+    fn the_own_address_is_refused_but_for_live_relays() {
+        let own = ip("203.0.113.9");
+        let filter = PeerFilter::new(vec![], vec![own]);
+        let (relay, other) = (SocketAddr::new(own, 50_000), SocketAddr::new(own, 22));
+        assert!(!filter.allows_ip(own) && !filter.allows(relay));
+        filter.opened(relay);
+        assert!(filter.allows_ip(own) && filter.allows(relay) && !filter.allows(other));
+        filter.closed(relay);
+        assert!(!filter.allows(relay));
+    }
+
+    #[test]
+    fn what_is_allowed_by_hand_is_allowed() {
+        let filter = PeerFilter::new(vec!["127.0.0.0/8".parse().expect("a network")], vec![]);
+        assert!(filter.allows_ip(ip("127.0.0.1")) && !filter.allows_ip(ip("::ffff:127.0.0.1")));
+        assert!(!filter.allows_ip(ip("10.0.0.1")));
+    }
+}
