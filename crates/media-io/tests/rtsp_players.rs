@@ -65,8 +65,18 @@ async fn ffmpeg_decodes_over_tcp_and_udp() {
     for transport in ["tcp", "udp"] {
         let url = unit.url("0");
         let arguments = [
-            "-v", "warning", "-stats", "-rtsp_transport", transport, "-i", &url, "-frames:v", "40",
-            "-f", "null", "-",
+            "-v",
+            "warning",
+            "-stats",
+            "-rtsp_transport",
+            transport,
+            "-i",
+            &url,
+            "-frames:v",
+            "40",
+            "-f",
+            "null",
+            "-",
         ];
         let (ok, text) = run("ffmpeg", &arguments).await;
         assert!(ok, "{transport}: {text}");
@@ -114,9 +124,25 @@ async fn gstreamer_plays_with_rtsp_1_and_2() {
             let version = format!("default-rtsp-version={version}");
             let protocols = format!("protocols={protocols}");
             let arguments = [
-                "-q", "rtspsrc", &location, &version, &protocols, "latency=0", "name=s", "s.", "!",
-                "application/x-rtp,media=video", "!", "rtph264depay", "!", "h264parse", "!",
-                "avdec_h264", "!", "fakesink", "num-buffers=30",
+                "-q",
+                "rtspsrc",
+                &location,
+                &version,
+                &protocols,
+                "latency=0",
+                "name=s",
+                "s.",
+                "!",
+                "application/x-rtp,media=video",
+                "!",
+                "rtph264depay",
+                "!",
+                "h264parse",
+                "!",
+                "avdec_h264",
+                "!",
+                "fakesink",
+                "num-buffers=30",
             ];
             let (ok, text) = run("gst-launch-1.0", &arguments).await;
             assert!(ok, "{version} {protocols}: {text}");
@@ -153,8 +179,21 @@ async fn vlc_records_over_tcp_and_udp_and_is_refused_without_token() {
         let home = format!("HOME={}", folder.display());
         // VLC refuses to run as root.
         let arguments = [
-            "--reuid=65534", "--regid=65534", "--clear-groups", "env", &home, "cvlc", "-I", "dummy",
-            transport, "--run-time=4", "--play-and-exit", "--sout", &sout, &url, "vlc://quit",
+            "--reuid=65534",
+            "--regid=65534",
+            "--clear-groups",
+            "env",
+            &home,
+            "cvlc",
+            "-I",
+            "dummy",
+            transport,
+            "--run-time=4",
+            "--play-and-exit",
+            "--sout",
+            &sout,
+            &url,
+            "vlc://quit",
         ];
         let (_, text) = run("setpriv", &arguments).await;
         let size = std::fs::metadata(&file).map_or(0, |m| m.len());

@@ -48,7 +48,8 @@ impl Dialogue {
                     Output::Event(event) => return event,
                 }
             }
-            let read = tokio::time::timeout(Duration::from_secs(10), self.receive.read(&mut buffer));
+            let read =
+                tokio::time::timeout(Duration::from_secs(10), self.receive.read(&mut buffer));
             let read = read.await.expect("the server goes on").expect("the connection lives");
             let Some(count) = read else { return Event::Ended };
             let now = UnixMicros::from(SystemTime::now());
@@ -77,8 +78,9 @@ async fn a_cu_gets_sound_and_picture_and_is_stopped_when_its_right_ends() {
     let (pu, cu) = (key(1), key(2));
     let address = serve(&unit, &pu).await;
     let endpoint = endpoint();
-    let connection =
-        quic::connect(&endpoint, address, &cu.pkcs8, pu.public).await.expect("both hold their keys");
+    let connection = quic::connect(&endpoint, address, &cu.pkcs8, pu.public)
+        .await
+        .expect("both hold their keys");
     for version_2 in [false, true] {
         let mut dialogue = Dialogue::start(&connection, TOKEN, version_2).await;
         let Event::Described(stream) = dialogue.next().await else { panic!("not described") };

@@ -63,6 +63,8 @@ struct Playing {
     report_at: Instant,
     paced_until: Instant,
     begun: bool,
+    /// The camera is offline: what the hub still holds was sent before.
+    away: bool,
 }
 
 /// What woke the connection.
@@ -126,14 +128,11 @@ impl<S: AsyncRead + AsyncWrite + Send + 'static> Connection<S> {
     async fn wait(&mut self, token: &CancellationToken) -> Woken {
         let deadline = self.deadline();
         let open = self.closing.is_none();
-        let wants_input =
-            open && self.server.wants_input() && self.unsent.len() < MAX_UNSENT;
+        let wants_input = open && self.server.wants_input() && self.unsent.len() < MAX_UNSENT;
         let Self { reader, writer, received, unsent, pending, admission, playing, pairs, .. } =
             self;
         let room = unsent.len() < MAX_UNSENT;
-        let media = playing.as_mut().filter(|p| {
-            open && room && p.paced_until <= Instant::now()
-        });
+        let media = playing.as_mut().filter(|p| open && room && p.paced_until <= Instant::now());
         received.clear();
         received.reserve(READ_SIZE);
         let mut limited = reader.take(READ_SIZE as u64);
@@ -153,7 +152,8 @@ impl<S: AsyncRead + AsyncWrite + Send + 'static> Connection<S> {
         if self.closing.is_some() {
             return self.closing;
         }
-        let stall = (!self.unsent.is_empty()).then(|| self.stalled + self.shared.options.write_stall);
+        let stall =
+            (!self.unsent.is_empty()).then(|| self.stalled + self.shared.options.write_stall);
         let now = Instant::now();
         let playing = self.playing.as_ref();
         let report = playing.filter(|p| p.begun).map(|p| p.report_at);
@@ -298,18 +298,19 @@ impl<S: AsyncRead + AsyncWrite + Send + 'static> Connection<S> {
         let now = Instant::now();
         let described = hub.state().description().cloned();
         hub.request_keyframe();
+        let reader = hub.subscribe();
+        // Looked at after subscribing: the reader reports every later change.
+        let away = hub.state().description().is_none();
         self.playing = Some(Playing {
-            reader: hub.subscribe(),
+            reader,
             described,
             report_at: now,
             paced_until: now,
             begun: false,
+            away,
         });
-        let transport = if self.pairs.is_empty() {
-            self.peer.transport
-        } else {
-            MediaTransport::RtspUdp
-        };
+        let transport =
+            if self.pairs.is_empty() { self.peer.transport } else { MediaTransport::RtspUdp };
         if let Some(admission) = &self.admission {
             let reason = "the viewer reaches the camera's own address".to_owned();
             admission.path.send_replace(Some(PathReport { transport, relayed: false, reason }));
@@ -320,7 +321,11 @@ impl<S: AsyncRead + AsyncWrite + Send + 'static> Connection<S> {
         match next {
             Next::Unit(unit) => self.unit(&unit, now),
             Next::Skipped(count) => debug!(count, "the player was too slow"),
-            Next::State(SourceState::Offline(_)) => {}
+            Next::State(SourceState::Offline(_)) => {
+                if let Some(playing) = &mut self.playing {
+                    playing.away = true;
+                }
+            }
             Next::State(SourceState::Online(stream)) => self.source_is_back(&stream),
         }
     }
@@ -333,13 +338,14 @@ impl<S: AsyncRead + AsyncWrite + Send + 'static> Connection<S> {
             return self.end();
         }
         playing.described = Some(Arc::clone(stream));
+        playing.away = false;
         for track in self.server.tracks_mut() {
             track.sender_mut().source_restarted();
         }
     }
 
     fn unit(&mut self, unit: &AccessUnit, now: Instant) {
-        let Some(playing) = &mut self.playing else { return };
+        let Some(playing) = self.playing.as_mut().filter(|p| !p.away) else { return };
         let tracks = self.server.tracks_mut();
         if !playing.begun {
             for track in &mut *tracks {

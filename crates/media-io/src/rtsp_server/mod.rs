@@ -202,7 +202,9 @@ impl Directory for CameraDirectory<'_> {
         let Some(camera) = self.0.get(&channel) else { return Lookup::Unknown };
         match camera.hub(tier).state() {
             SourceState::Offline(reason) => Lookup::Offline(reason),
-            SourceState::Online(stream) => Lookup::Online { name: Arc::clone(&camera.name), stream },
+            SourceState::Online(stream) => {
+                Lookup::Online { name: Arc::clone(&camera.name), stream }
+            }
         }
     }
 }

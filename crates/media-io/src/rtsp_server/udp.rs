@@ -184,7 +184,8 @@ mod tests {
         let pool = Pool::new(Some((41_010, 41_013)));
         let open = || pool.open(local, to, to);
         let (one, two) = (open().expect("first"), open().expect("second"));
-        let mut ports = [one.local().expect("bound").0.port(), two.local().expect("bound").0.port()];
+        let mut ports =
+            [one.local().expect("bound").0.port(), two.local().expect("bound").0.port()];
         ports.sort_unstable();
         assert_eq!(ports, [41_010, 41_012]);
         assert!(open().is_err());

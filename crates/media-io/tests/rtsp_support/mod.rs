@@ -17,12 +17,8 @@ use sightline_media_io::{
     rtsp_server::{Options, RtspServer},
     source::synthetic::{self, SyntheticConfig},
 };
-use sightline_model::{
-    Capabilities, ChannelId, Rights, SessionToken, UnixMicros,
-};
-use sightline_protocol::{
-    Problem, ProblemKind, pc::PathReport, ps::TokenBearer, sc::TokenGrant,
-};
+use sightline_model::{Capabilities, ChannelId, Rights, SessionToken, UnixMicros};
+use sightline_protocol::{Problem, ProblemKind, pc::PathReport, ps::TokenBearer, sc::TokenGrant};
 use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 

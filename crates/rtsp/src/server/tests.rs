@@ -377,7 +377,8 @@ fn seeded_garbage_never_panics_nor_plays() {
     for seed in 1..3_000_u64 {
         let mut state = seed;
         let mut next = move || {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963);
+            state =
+                state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963);
             usize::try_from(state >> 33).unwrap_or(0)
         };
         let mut bytes = good.as_bytes().to_vec();
