@@ -1,1 +1,83 @@
-fn main() {}
+//! `cmu`: the central management unit as a process of its own.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use clap::{Parser, Subcommand};
+use sightline_bus::Bus;
+use sightline_model::PhoneNumber;
+use sightline_service_kit::{config, lifecycle::Lifecycle, telemetry};
+
+/// Central management unit: accounts, devices, rights, and the portal.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Args {
+    /// Configuration file; `cmu.sample.toml` explains every key.
+    #[arg(long, env = "SIGHTLINE_CONFIG")]
+    config: Option<PathBuf>,
+    /// Check the configuration and end.
+    #[arg(long)]
+    check_config: bool,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Print the OpenAPI document, or write it to a file.
+    Openapi {
+        /// Where to.
+        #[arg(long)]
+        out: Option<PathBuf>,
+    },
+    /// The operator's staff.
+    Operator {
+        #[command(subcommand)]
+        command: Operator,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum Operator {
+    /// Make the owner of a mobile number one of the operator's staff.
+    Add {
+        /// In international form, such as +8613800138000.
+        phone: PhoneNumber,
+    },
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let args = Args::parse();
+    if let Some(Command::Openapi { out }) = &args.command {
+        return write_openapi(out.as_deref());
+    }
+    let config: cmu::Config = config::load(args.config.as_deref())?;
+    config.check()?;
+    if args.check_config {
+        println!("The configuration is in order.");
+        return Ok(());
+    }
+    if let Some(Command::Operator { command: Operator::Add { phone } }) = &args.command {
+        let user = cmu::operator_add(&config, phone).await?;
+        println!("{} ({user}) now works for the operator.", phone.masked());
+        return Ok(());
+    }
+    let _telemetry = telemetry::init("cmu", &config.telemetry)?;
+    let lifecycle = Lifecycle::new();
+    let bus = Bus::nats(&config.bus.url).await.context("bus.url")?;
+    cmu::start(config, bus, &lifecycle).await?;
+    lifecycle.run_until_signal().await;
+    Ok(())
+}
+
+fn write_openapi(out: Option<&Path>) -> anyhow::Result<()> {
+    let text = cmu::openapi_json();
+    match out {
+        Some(path) => std::fs::write(path, text).with_context(|| path.display().to_string()),
+        None => {
+            print!("{text}");
+            Ok(())
+        }
+    }
+}

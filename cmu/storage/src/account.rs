@@ -29,7 +29,9 @@ pub(crate) type AccountRow = (String, String, String, i64, i64);
 
 impl TryFrom<AccountRow> for Account {
     type Error = StorageError;
-    fn try_from((id, phone, subscription, is_operator, at): AccountRow) -> Result<Self, StorageError> {
+    fn try_from(
+        (id, phone, subscription, is_operator, at): AccountRow,
+    ) -> Result<Self, StorageError> {
         Ok(Self {
             id: typed(&id, "user id")?,
             phone: typed(&phone, "mobile number")?,

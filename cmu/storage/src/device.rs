@@ -215,7 +215,9 @@ impl Devices<'_> {
             ($engine:ty, $pool:expr) => {{
                 let mut sql = QueryBuilder::<$engine>::new(head);
                 sql.push_bind(expires_at.0).push(glue).push_bind(self.0.domain.as_str());
-                sql.push(" AND scu = ").push_bind(scu.as_str()).push(" AND (pu, epoch) IN (VALUES ");
+                sql.push(" AND scu = ")
+                    .push_bind(scu.as_str())
+                    .push(" AND (pu, epoch) IN (VALUES ");
                 let mut rows = sql.separated(", ");
                 for (pu, epoch) in leases {
                     rows.push("(").push_bind_unseparated(pu.as_str());

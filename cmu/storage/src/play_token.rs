@@ -96,7 +96,8 @@ struct Row {
 impl TryFrom<Row> for TokenRow {
     type Error = StorageError;
     fn try_from(row: Row) -> Result<Self, StorageError> {
-        let channel = row.channel.try_into().map_err(|_| StorageError::Corrupt("channel number"))?;
+        let channel =
+            row.channel.try_into().map_err(|_| StorageError::Corrupt("channel number"))?;
         Ok(Self {
             session: typed(&row.session, "session id")?,
             owned: row.owner.as_ref() == Some(&row.user_id),

@@ -1,0 +1,3 @@
+//! Routes of `/bindings`.
+
+pub mod post;

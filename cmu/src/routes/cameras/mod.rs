@@ -1,0 +1,29 @@
+//! Routes of `/cameras`.
+
+pub mod get;
+pub mod list;
+pub mod patch;
+pub mod play;
+
+use cmu_storage::DeviceRow;
+use sightline_model::CameraId;
+use sightline_protocol::cm::Camera;
+
+use crate::{cameras, error::ApiError, extract::Caller, state::AppState};
+
+/// A camera of the caller. Whoever asks for too many that are not theirs has to wait: ids cannot be
+/// tried out, although 128 bits could not be found that way anyhow.
+async fn own_camera(
+    app: &AppState,
+    caller: &Caller,
+    id: &CameraId,
+) -> Result<(DeviceRow, Camera), ApiError> {
+    let user = &caller.0.account.id;
+    let (limit, key) = (app.config.limits.not_found_per_user, format!("miss:user:{user}"));
+    app.limit_left(limit, &key).await?;
+    if let Some(found) = cameras::one(&app.db, user, id, app.now()).await? {
+        return Ok(found);
+    }
+    app.limit(limit, &key).await?;
+    Err(ApiError::not_found())
+}

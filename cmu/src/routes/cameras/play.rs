@@ -1,0 +1,187 @@
+//! `POST /cameras/{id}/play` (A8.4 steps 1 to 3).
+
+use std::{net::IpAddr, time::Duration};
+
+use axum::extract::State;
+use cmu_domain::{address::same_place, play};
+use cmu_storage::{DeviceRow, NewPlayToken};
+use sightline_model::{CameraId, MediaSessionId, Presence, SessionToken, TokenId, UnixMicros};
+use sightline_protocol::{
+    ProblemKind,
+    cm::{Camera, IceServer, PlayAnswer, PlayRequest, Player},
+    cs::WEBSOCKET_PATH,
+    ps::{PlayClaims, TokenBearer},
+    sm::{SmReply, SmRequest},
+};
+use sightline_service_kit::flow;
+
+use crate::{
+    error::{ApiError, ProblemDocument},
+    extract::{Caller, ClientAddress, IdPath, Json},
+    random,
+    routes::cameras::own_camera,
+    state::AppState,
+};
+
+/// Ask to watch a camera: the answer says where it is and holds a token for it.
+///
+/// The video comes from the device itself. The token names the caller's client key (player
+/// `client`) or is bound to the first address that shows it (player `rtsp`).
+#[utoipa::path(post, path = "/cameras/{id}/play", operation_id = "playCamera", tag = "cameras",
+    security(("bearer" = [])), params(("id" = CameraId, Path, description = "the camera")),
+    request_body = PlayRequest,
+    responses(
+        (status = 200, body = PlayAnswer),
+        (status = 400, body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 401, body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 403, description = "not approved, or an operator without the owner's grant", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 404, body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 429, body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 503, description = "the device or its camera is offline", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 504, description = "the device did not answer", body = ProblemDocument, content_type = "application/problem+json"),
+    ))]
+pub async fn handler(
+    State(app): State<AppState>,
+    ClientAddress(ip): ClientAddress,
+    caller: Caller,
+    IdPath(id): IdPath<CameraId>,
+    Json(request): Json<PlayRequest>,
+) -> Result<axum::Json<PlayAnswer>, ApiError> {
+    flow::sent("Cm", "CU", "CMU", "play", id.pu.as_str());
+    let user = &caller.0.account.id;
+    let result = start(&app, &caller, ip, &id, &request).await;
+    let answer = app.audited(Some(user), "camera.play", &id.to_string(), result).await?;
+    flow::sent("Cm", "CMU", "CU", "play_answer", answer.session.as_str());
+    Ok(axum::Json(answer))
+}
+
+async fn start(
+    app: &AppState,
+    caller: &Caller,
+    ip: IpAddr,
+    id: &CameraId,
+    request: &PlayRequest,
+) -> Result<PlayAnswer, ApiError> {
+    caller.approved()?;
+    let limits = &app.config.limits;
+    let user = &caller.0.account.id;
+    app.limit(limits.play_per_user, &format!("play:user:{user}")).await?;
+    let (device, camera) = find(app, caller, id).await?;
+    let offline = |kind, detail| Err(ApiError::new(kind, detail));
+    match camera.presence {
+        Presence::Offline => {
+            return offline(ProblemKind::DeviceOffline, "The camera is not connected now.");
+        }
+        Presence::Inactive => {
+            let detail = "The device is there, but its camera gives no picture.";
+            return offline(ProblemKind::CameraOffline, detail);
+        }
+        Presence::Online | Presence::Active => {}
+    }
+    let ticket = issue(app, caller, &camera, request).await?;
+    let prepare = SmRequest::PrepareMedia {
+        device: id.pu.clone(),
+        session: ticket.session.clone(),
+        user: user.clone(),
+        channel: id.channel,
+        capabilities: request.capabilities.clone(),
+    };
+    let ice_servers = match app.ask_scu(&id.pu, "prepare_media", &prepare).await? {
+        SmReply::Prepared { ice_servers } => ice_servers,
+        SmReply::Done | SmReply::Refused { .. } => Vec::new(),
+    };
+    Ok(answer(&device, camera, ticket, ice_servers, same_place(ip, device.observed)))
+}
+
+/// An operator learns nothing here about which cameras exist: without being the owner the answer
+/// is always the same.
+async fn find(
+    app: &AppState,
+    caller: &Caller,
+    id: &CameraId,
+) -> Result<(DeviceRow, Camera), ApiError> {
+    match own_camera(app, caller, id).await {
+        Err(error) if error.kind() == ProblemKind::NotFound && caller.0.account.is_operator => {
+            let detail =
+                "Watching needs a grant by the camera's owner, for the operator's staff too.";
+            Err(ApiError::new(ProblemKind::Forbidden, detail))
+        }
+        result => result,
+    }
+}
+
+struct Ticket {
+    session: MediaSessionId,
+    token: SessionToken,
+    expires_at: UnixMicros,
+}
+
+async fn issue(
+    app: &AppState,
+    caller: &Caller,
+    camera: &Camera,
+    request: &PlayRequest,
+) -> Result<Ticket, ApiError> {
+    let sign_in = &caller.0;
+    let now = app.now();
+    let expires_at = now.plus(Duration::from_secs(app.config.tokens.play_s.into()));
+    let cnf = match request.player {
+        Player::Client => Some(sign_in.client_key),
+        Player::Rtsp => None,
+    };
+    let claims = PlayClaims {
+        iss: app.config.domain.clone(),
+        aud: camera.id.pu.clone(),
+        sub: sign_in.account.id.clone(),
+        jti: TokenId::from_random(random::id_bits()?),
+        exp: expires_at.as_secs(),
+        iat: now.as_secs(),
+        ch: camera.id.channel,
+        sid: MediaSessionId::from_random(random::id_bits()?),
+        rights: camera.rights.clone(),
+        cnf,
+        client: Some(sign_in.client.clone()),
+    };
+    let token = app.keys.sign_play(&claims).map_err(|error| {
+        tracing::error!(%error, "a play token could not be signed");
+        ApiError::internal()
+    })?;
+    let bearer = cnf.map(|client| play::bearer_text(&TokenBearer::Key { client }));
+    let new = NewPlayToken {
+        hash: &token.hash(),
+        jti: &claims.jti,
+        session: &claims.sid,
+        user: &claims.sub,
+        sign_in: &sign_in.id,
+        camera: &camera.id,
+        rights: &claims.rights,
+        capabilities: &request.capabilities,
+        bearer: bearer.as_deref(),
+        now,
+        expires_at,
+    };
+    app.db.play_tokens().insert(&new).await?;
+    Ok(Ticket { session: claims.sid, token, expires_at })
+}
+
+fn answer(
+    device: &DeviceRow,
+    camera: Camera,
+    ticket: Ticket,
+    ice_servers: Vec<IceServer>,
+    near: bool,
+) -> PlayAnswer {
+    let addresses = &device.addresses;
+    PlayAnswer {
+        session: ticket.session,
+        rtsp_urls: play::rtsp_urls(addresses, camera.id.channel.0, &ticket.token, near),
+        quic: play::quic_addresses(addresses, near),
+        device: camera.device,
+        camera: camera.id,
+        token: ticket.token,
+        expires_at: ticket.expires_at,
+        device_key: device.public_key,
+        signal_url: format!("{}{WEBSOCKET_PATH}", device.scu_url.trim_end_matches('/')),
+        ice_servers,
+    }
+}

@@ -1,0 +1,3 @@
+//! Routes of `/devices`.
+
+pub mod delete_binding;

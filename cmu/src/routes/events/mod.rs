@@ -1,0 +1,3 @@
+//! Routes of `/events`.
+
+pub mod get;

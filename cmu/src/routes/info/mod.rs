@@ -1,0 +1,3 @@
+//! Routes of `/info`.
+
+pub mod get;

@@ -1,0 +1,3 @@
+//! Routes of `/me`.
+
+pub mod get;

@@ -1,0 +1,5 @@
+//! Routes of `/sessions`.
+
+pub mod delete;
+pub mod post;
+pub mod refresh;

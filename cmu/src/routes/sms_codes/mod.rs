@@ -1,0 +1,3 @@
+//! Routes of `/sms-codes`.
+
+pub mod post;

@@ -1,0 +1,238 @@
+//! Putting a CMU together.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use axum::Router;
+use cmu_storage::{Account, Database, StorageError};
+use sightline_bus::{Bus, BusError};
+use sightline_model::{PhoneNumber, UserId};
+use sightline_protocol::{cm::Subscription, subject};
+use sightline_service_kit::{
+    config::ConfigError,
+    health::{self, Health},
+    lifecycle::Lifecycle,
+};
+use tokio::{net::TcpListener, sync::broadcast};
+use tower_http::trace::TraceLayer;
+
+use crate::{
+    clock::{Clock, SystemClock},
+    config::Config,
+    jobs,
+    keys::{KeyError, Keys},
+    portal::{self, PortalError},
+    random, routes, sc, sms,
+    sms::SmsGateway,
+    state::{App, AppState, NOTICE_QUEUE_LEN},
+};
+
+/// The CMU cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The configuration cannot work.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The database cannot be opened.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// The signing key cannot be used.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// The portal cannot be served.
+    #[error(transparent)]
+    Portal(#[from] PortalError),
+    /// The bus cannot be used.
+    #[error(transparent)]
+    Bus(#[from] BusError),
+    /// The data folder cannot be made, or the address cannot be listened on.
+    #[error("{what}: {source}")]
+    Io {
+        /// What was tried.
+        what: String,
+        /// Why it failed.
+        source: std::io::Error,
+    },
+}
+
+/// A CMU that serves.
+#[derive(Debug, Clone, Copy)]
+pub struct Running {
+    /// Where the portal and the API are.
+    pub addr: SocketAddr,
+    /// Where health and metrics are, if anywhere.
+    pub admin_addr: Option<SocketAddr>,
+}
+
+/// A CMU that answers SCUs and does its jobs; [`Cmu::router`] makes it answer customer units.
+#[derive(Debug, Clone)]
+pub struct Cmu {
+    app: AppState,
+    health: Health,
+}
+
+impl Cmu {
+    /// Opens the database, subscribes to the bus and starts the jobs.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub async fn open(config: Config, bus: Bus, lifecycle: &Lifecycle) -> Result<Self, StartError> {
+        let sms = sms::from_config(&config, lifecycle)?;
+        Self::open_with(config, bus, lifecycle, Arc::new(SystemClock), sms).await
+    }
+
+    /// The same with another clock and another way to telephones.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub async fn open_with(
+        config: Config,
+        bus: Bus,
+        lifecycle: &Lifecycle,
+        clock: Arc<dyn Clock>,
+        sms: Arc<dyn SmsGateway>,
+    ) -> Result<Self, StartError> {
+        config.check()?;
+        let what = format!("the data folder {}", config.data_dir.display());
+        make_private_dir(&config.data_dir).map_err(|source| StartError::Io { what, source })?;
+        let db = Database::connect(config.database_url()?.expose(), config.domain.clone()).await?;
+        let keys = Keys::open(&config.data_dir, &db, clock.now()).await?;
+        // Before anything is answered, so that no request and no change is missed.
+        let requests = bus.subscribe(&subject::cmu(db.domain()), Some(sc::QUEUE_GROUP)).await?;
+        let changes = bus.subscribe(&subject::notices(db.domain()), None).await?;
+        let app = Arc::new(App {
+            policy: config.devices.policy(),
+            notices: broadcast::Sender::new(NOTICE_QUEUE_LEN),
+            lifecycle: lifecycle.child(),
+            config,
+            db,
+            bus,
+            clock,
+            keys,
+            sms,
+        });
+        let health = Health::default();
+        lifecycle.spawn(sc::serve(app.clone(), requests));
+        lifecycle.spawn(jobs::notices::run(app.clone(), changes));
+        lifecycle.spawn(jobs::sweep::run(app.clone()));
+        lifecycle.spawn(jobs::purge::run(app.clone()));
+        lifecycle.spawn(watch_database(app.clone(), health.clone()));
+        let closing = app.clone();
+        lifecycle.spawn_graceful(|token| async move {
+            token.cancelled().await;
+            closing.db.close().await;
+        });
+        Ok(Self { app, health })
+    }
+
+    /// The API under `/api` and the portal everywhere else. Serve it with
+    /// `into_make_service_with_connect_info::<SocketAddr>()`, or limits by address are shared by
+    /// all.
+    ///
+    /// # Errors
+    /// [`StartError::Portal`].
+    pub fn router(&self) -> Result<Router, StartError> {
+        let portal = portal::router(self.app.config.portal_dir.as_deref())?;
+        // Paths only: query strings may hold tokens.
+        let trace = TraceLayer::new_for_http().make_span_with(|request: &axum::extract::Request| {
+            tracing::info_span!("http", method = %request.method(), path = request.uri().path())
+        });
+        Ok(routes::router(self.app.clone()).fallback_service(portal).layer(trace))
+    }
+
+    /// Whether this CMU can do its work.
+    #[must_use]
+    pub fn health(&self) -> Health {
+        self.health.clone()
+    }
+
+    /// Makes the owner of a number one of the operator's staff; the account is made if need be.
+    ///
+    /// # Errors
+    /// [`StartError::Storage`].
+    pub async fn add_operator(&self, phone: &PhoneNumber) -> Result<UserId, StartError> {
+        add_operator(&self.app.db, phone, self.app.now()).await
+    }
+}
+
+/// Makes the owner of a number one of the operator's staff, without a running CMU.
+///
+/// # Errors
+/// [`StartError`].
+pub async fn operator_add(config: &Config, phone: &PhoneNumber) -> Result<UserId, StartError> {
+    let what = format!("the data folder {}", config.data_dir.display());
+    make_private_dir(&config.data_dir).map_err(|source| StartError::Io { what, source })?;
+    let db = Database::connect(config.database_url()?.expose(), config.domain.clone()).await?;
+    let user = add_operator(&db, phone, SystemClock.now()).await;
+    db.close().await;
+    user
+}
+
+async fn add_operator(
+    db: &Database,
+    phone: &PhoneNumber,
+    now: sightline_model::UnixMicros,
+) -> Result<UserId, StartError> {
+    let random = random::id_bits().map_err(|_| KeyError::Unusable("needs random numbers"))?;
+    let new = Account {
+        id: UserId::from_random(random),
+        phone: phone.clone(),
+        subscription: Subscription::Active,
+        is_operator: true,
+        created_at: now,
+    };
+    let account = db.accounts().find_or_insert(&new).await?;
+    db.accounts().set_operator(&account.id, true).await?;
+    Ok(account.id)
+}
+
+/// Starts a CMU of its own: opens it and serves on `config.listen`.
+///
+/// # Errors
+/// [`StartError`].
+pub async fn start(config: Config, bus: Bus, lifecycle: &Lifecycle) -> Result<Running, StartError> {
+    let (listen, admin) = (config.listen, config.admin_listen.clone());
+    let cmu = Cmu::open(config, bus, lifecycle).await?;
+    let addr = serve(&listen.to_string(), cmu.router()?, lifecycle).await?;
+    let admin_addr = match admin.as_str() {
+        "" => None,
+        admin => Some(serve(admin, health::router(cmu.health()), lifecycle).await?),
+    };
+    tracing::info!(%addr, "the CMU serves");
+    Ok(Running { addr, admin_addr })
+}
+
+async fn serve(
+    listen: &str,
+    router: Router,
+    lifecycle: &Lifecycle,
+) -> Result<SocketAddr, StartError> {
+    let io = |source| StartError::Io { what: format!("listening on {listen}"), source };
+    let listener = TcpListener::bind(listen).await.map_err(io)?;
+    let addr = listener.local_addr().map_err(io)?;
+    lifecycle.spawn_graceful(|token| async move {
+        let service = router.into_make_service_with_connect_info::<SocketAddr>();
+        let server = axum::serve(listener, service)
+            .with_graceful_shutdown(async move { token.cancelled().await });
+        if let Err(error) = server.await {
+            tracing::error!(%error, "the HTTP server failed");
+        }
+    });
+    Ok(addr)
+}
+
+fn make_private_dir(dir: &std::path::Path) -> std::io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)
+}
+
+async fn watch_database(app: AppState, health: Health) {
+    let mut ticks = tokio::time::interval(Duration::from_secs(5));
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        match app.db.ping().await {
+            Ok(()) => health.ready(),
+            Err(error) => health.not_ready(error.to_string()),
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! What every handler and job shares.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use cmu_domain::{limit::Limit, registration::Policy};
+use cmu_storage::{Database, NewEntry};
+use sightline_bus::{Bus, BusError};
+use sightline_model::{PuId, Secret, UnixMicros, UserId};
+use sightline_protocol::{
+    Problem, ProblemKind,
+    cm::Notice,
+    decode, encode,
+    sm::{SmReply, SmRequest},
+    subject,
+};
+use sightline_service_kit::{flow, lifecycle::Lifecycle, telemetry::current_traceparent};
+use tokio::sync::broadcast;
+
+use crate::{clock::Clock, config::Config, error::ApiError, keys::Keys, random, sms::SmsGateway};
+
+/// Shared handle.
+pub type AppState = Arc<App>;
+
+/// Notices that one event stream may lag behind before it is told to fetch everything anew.
+pub const NOTICE_QUEUE_LEN: usize = 256;
+
+/// Everything that handlers and jobs work with.
+#[derive(Debug)]
+pub struct App {
+    /// As it was started.
+    pub config: Config,
+    /// Who may register.
+    pub policy: Policy,
+    /// The database.
+    pub db: Database,
+    /// The way to SCUs and to the other CMUs.
+    pub bus: Bus,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Keys that sign tokens.
+    pub keys: Keys,
+    /// The way to telephones.
+    pub sms: Arc<dyn SmsGateway>,
+    /// Notices of every CMU of the domain, this one's own included.
+    pub notices: broadcast::Sender<Notice>,
+    /// The owner of this CMU's tasks.
+    pub lifecycle: Lifecycle,
+}
+
+impl App {
+    /// Now.
+    #[must_use]
+    pub fn now(&self) -> UnixMicros {
+        self.clock.now()
+    }
+
+    /// Tells every CMU of the domain that something has changed.
+    pub async fn notify(&self, notice: &Notice) {
+        let subject = subject::notices(self.db.domain());
+        let payload = Bytes::from(encode(notice, current_traceparent()));
+        if let Err(error) = self.bus.publish(&subject, payload).await {
+            tracing::warn!(%error, "a change could not be announced; event streams may lag");
+        }
+    }
+
+    /// Writes to the audit log. A log that cannot be written stops nobody, but is an error.
+    pub async fn audit(&self, user: Option<&UserId>, action: &str, target: &str, outcome: &str) {
+        let Ok(id) = random::bits() else { return };
+        let now = self.now();
+        // The time first, so that entries of one microsecond keep apart and ids stay short.
+        let id = format!("{:016x}{id:016x}", now.0);
+        let entry = NewEntry { id: &id, at: now, user, action, target, outcome };
+        if let Err(error) = self.db.audit().insert(&entry).await {
+            tracing::error!(%error, action, outcome, "the audit log cannot be written");
+        }
+    }
+
+    /// Writes the outcome of `result` to the audit log and hands it on.
+    ///
+    /// # Errors
+    /// That of `result`.
+    pub async fn audited<T>(
+        &self,
+        user: Option<&UserId>,
+        action: &str,
+        target: &str,
+        result: Result<T, ApiError>,
+    ) -> Result<T, ApiError> {
+        match &result {
+            Ok(_) => self.audit(user, action, target, "ok").await,
+            Err(error) => self.audit(user, action, target, &error.word()).await,
+        }
+        result
+    }
+
+    /// Takes one use of a budget.
+    ///
+    /// # Errors
+    /// [`ProblemKind::RateLimited`].
+    pub async fn limit(&self, limit: Limit, key: &str) -> Result<(), ApiError> {
+        let now = self.now();
+        if limit.count == 0 {
+            return Err(ApiError::rate_limited(limit.per_s));
+        }
+        let budget = self.db.rate_limits();
+        match budget.take(key, limit.cost_us(), limit.tolerance_us(), now).await? {
+            None => Ok(()),
+            Some(stored) => Err(ApiError::rate_limited(limit.retry_after_s(stored.0, now))),
+        }
+    }
+
+    /// Refuses when a budget is used up, without taking from it.
+    ///
+    /// # Errors
+    /// [`ProblemKind::RateLimited`].
+    pub async fn limit_left(&self, limit: Limit, key: &str) -> Result<(), ApiError> {
+        let stored = self.db.rate_limits().peek(key).await?;
+        match limit.check(stored, self.now()) {
+            cmu_domain::limit::Verdict::Allowed { .. } => Ok(()),
+            cmu_domain::limit::Verdict::Refused { retry_after_s } => {
+                Err(ApiError::rate_limited(retry_after_s))
+            }
+        }
+    }
+
+    /// Asks the SCU that holds the device's lease.
+    ///
+    /// # Errors
+    /// The SCU's refusal, or that no SCU answers.
+    pub async fn ask_scu(
+        &self,
+        pu: &PuId,
+        message: &'static str,
+        request: &SmRequest,
+    ) -> Result<SmReply, Problem> {
+        let subject = subject::device(self.db.domain(), pu);
+        let payload = Bytes::from(encode(request, current_traceparent()));
+        flow::sent("Sm", "CMU", "SCU", message, pu.as_str());
+        let reply = self.bus.request(&subject, payload, self.config.scu_timeout()).await;
+        let bytes = reply.map_err(|error| match error {
+            BusError::NoResponder(_) => {
+                Problem::new(ProblemKind::DeviceOffline, "The camera is not connected now.")
+            }
+            BusError::Timeout(..) => {
+                Problem::new(ProblemKind::Timeout, "The camera did not answer in time.")
+            }
+            BusError::Closed | BusError::Transport(_) => {
+                tracing::error!(%error, "the bus fails");
+                Problem::new(ProblemKind::Internal, "Something failed on our side.")
+            }
+        })?;
+        match decode::<SmReply>(&bytes) {
+            Ok(envelope) => match envelope.body {
+                SmReply::Refused { problem } => Err(problem),
+                reply @ (SmReply::Prepared { .. } | SmReply::Done) => Ok(reply),
+            },
+            Err(error) => {
+                tracing::error!(%error, "an SCU sent what cannot be read");
+                Err(Problem::new(ProblemKind::Internal, "Something failed on our side."))
+            }
+        }
+    }
+}
+
+/// A number in the form in which limits know it: hashed, so that the table holds no numbers.
+#[must_use]
+pub fn phone_key(phone: &str) -> String {
+    Secret::new(phone.to_owned()).hash().as_str()[..32].to_owned()
+}
