@@ -1,0 +1,239 @@
+//! The command line: what can be asked, with examples.
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+use sightline_model::{PhoneNumber, QualityChoice, StreamTier};
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done
+  1  something else went wrong (a file cannot be written, our own fault)
+  2  the command line is wrong
+  3  not signed in, or the sign-in has ended
+  4  refused by the portal or the camera
+  5  the portal or the camera cannot be reached
+  6  wrong key or certificate: somebody may be in between
+  7  no answer in time
+
+Examples:
+  cu login --portal https://cameras.example.org --phone +8613800138000
+  cu bind abcd-efgh-ijkl-mnop-qrst-uvwx-yz23-4567-abcd-efgh-ijkl
+  cu list
+  cu play Garden --rtsp-listen 127.0.0.1:8554     then: ffplay rtsp://127.0.0.1:8554/0
+  cu play Garden --out garden.mp4 --seconds 60
+  cu snapshot Garden garden.jpg
+  cu doctor Garden";
+
+/// Watch your own cameras, straight from the camera to you.
+#[derive(Debug, Parser)]
+#[command(name = "cu", version, after_help = EXIT_CODES, arg_required_else_help = true)]
+pub struct Cli {
+    /// Folder for key, sign-in and known cameras [default: $XDG_CONFIG_HOME/sightline]
+    #[arg(long, global = true, value_name = "DIR", env = "SIGHTLINE_CU_HOME")]
+    pub home: Option<PathBuf>,
+    /// Results and errors as JSON, one object a line
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Say more on the standard error; twice for details
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+    /// What to do
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Sign in with a mobile number and the code that is sent to it
+    #[command(after_help = "\
+The first sign-in makes the account. The code comes as an SMS; it is asked for at the prompt unless
+--code or --code-file gives it.
+
+Examples:
+  cu login --portal https://cameras.example.org --phone +8613800138000
+  cu login --portal https://192.168.1.5:8443 --ca demo-ca.pem --phone +8613800138000")]
+    Login(Login),
+    /// End the sign-in; key and known cameras stay
+    Logout,
+    /// Take possession of a camera by the claim code on it
+    #[command(after_help = "\
+The code is printed on the camera, below the QR code: 44 letters and digits. Dashes, spaces and case
+do not matter. The camera's key is pinned from it: from then on `cu` talks to this very device only.
+
+Example:
+  cu bind abcd-efgh-ijkl-mnop-qrst-uvwx-yz23-4567-abcd-efgh-ijkl")]
+    Bind {
+        /// The claim code; `-` reads it from the standard input
+        code: String,
+    },
+    /// Show your cameras
+    List,
+    /// Fetch a camera's live picture and sound
+    #[command(after_help = "\
+Without --out and --rtsp-listen the stream is received and counted only; add --stats to see figures.
+
+Examples:
+  cu play Garden --rtsp-listen 127.0.0.1:8554     any player: ffplay, ffprobe, VLC
+  cu play 1 --out garden.mp4 --seconds 60         the first camera of `cu list`, for a minute
+  cu play Garden --via webrtc --stats --json      as a browser would, with figures as JSON lines
+  cu play Garden --quality 640x360@10             exactly this size and rate")]
+    Play(Play),
+    /// Save one picture as JPEG
+    #[command(after_help = "Example:\n  cu snapshot Garden garden.jpg")]
+    Snapshot {
+        /// Id, name or number in `cu list`
+        camera: String,
+        /// The file to write; `-` for the standard output
+        file: PathBuf,
+    },
+    /// Say in plain words what the network allows
+    #[command(after_help = "\
+With a camera, the ways to it are tried as well.
+
+Examples:
+  cu doctor
+  cu doctor Garden --json")]
+    Doctor {
+        /// Id, name or number in `cu list`
+        camera: Option<String>,
+    },
+    /// Give up a device: its claim code works again, for anybody who holds it
+    Release {
+        /// Device id, or one of its cameras
+        device: String,
+        /// Do not ask back
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Give a camera another name
+    Rename {
+        /// Id, name or number in `cu list`
+        camera: String,
+        /// The new name, 1 to 64 characters
+        name: String,
+    },
+    /// Print completions for a shell
+    #[command(after_help = "\
+Examples:
+  cu completions bash > ~/.local/share/bash-completion/completions/cu
+  cu completions zsh > ~/.zfunc/_cu
+  cu completions fish > ~/.config/fish/completions/cu.fish")]
+    Completions {
+        /// Which shell
+        shell: Shell,
+    },
+}
+
+/// `cu login`.
+#[derive(Debug, Args)]
+pub struct Login {
+    /// Address of the portal; the last one when left out
+    #[arg(long, value_name = "URL")]
+    pub portal: Option<url::Url>,
+    /// Mobile number in international form
+    #[arg(long, value_name = "+NUMBER")]
+    pub phone: PhoneNumber,
+    /// The code, when it is known already
+    #[arg(long, conflicts_with = "code_file")]
+    pub code: Option<String>,
+    /// File whose last code of six digits is the code; waited for up to 30 s
+    #[arg(long, value_name = "FILE")]
+    pub code_file: Option<PathBuf>,
+    /// Trust only the authority in this PEM file for the portal; remembered
+    #[arg(long, value_name = "FILE")]
+    pub ca: Option<PathBuf>,
+    /// What this client is called in the portal
+    #[arg(long, default_value = "cu")]
+    pub name: String,
+}
+
+/// `cu play`.
+#[derive(Debug, Args)]
+pub struct Play {
+    /// Id, name or number in `cu list`
+    pub camera: String,
+    /// How the media travels
+    #[arg(long, value_enum, default_value_t = Via::Quic)]
+    pub via: Via,
+    /// Serve the stream to RTSP players at this address
+    #[arg(long, value_name = "ADDR")]
+    pub rtsp_listen: Option<SocketAddr>,
+    /// Record into this MP4 file
+    #[arg(long, value_name = "FILE.mp4")]
+    pub out: Option<PathBuf>,
+    /// Stop after so many seconds of media; otherwise Ctrl-C does
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub seconds: Option<u32>,
+    /// A line of figures every second
+    #[arg(long)]
+    pub stats: bool,
+    /// auto, main, sub, keyframes, or WIDTHxHEIGHT@FPS
+    #[arg(long, value_name = "QUALITY", default_value = "auto", value_parser = quality)]
+    pub quality: QualityChoice,
+    /// Refuse a camera whose claim code was not typed here
+    #[arg(long)]
+    pub require_pin: bool,
+}
+
+/// What carries the media.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Via {
+    /// RTSP inside a QUIC connection pinned to the camera's key
+    Quic,
+    /// SRTP, as browsers do
+    Webrtc,
+}
+
+fn quality(text: &str) -> Result<QualityChoice, String> {
+    let wrong = || "must be auto, main, sub, keyframes, or like 640x360@10".to_owned();
+    match text {
+        "auto" => return Ok(QualityChoice::Auto),
+        "main" => return Ok(QualityChoice::Tier { tier: StreamTier::Main }),
+        "sub" => return Ok(QualityChoice::Tier { tier: StreamTier::Sub }),
+        "keyframes" => return Ok(QualityChoice::Keyframes),
+        _ => {}
+    }
+    let (size, fps) = text.split_once('@').ok_or_else(wrong)?;
+    let (width, height) = size.split_once('x').ok_or_else(wrong)?;
+    let number = |text: &str| text.parse::<u32>().map_err(|_| wrong());
+    let (width, height, fps) = (number(width)?, number(height)?, number(fps)?);
+    let even = width % 2 == 0 && height % 2 == 0;
+    if !even
+        || !(16..=3_840).contains(&width)
+        || !(16..=2_160).contains(&height)
+        || !(1..=60).contains(&fps)
+    {
+        return Err("width and height must be even, up to 3840x2160, the rate 1 to 60".to_owned());
+    }
+    Ok(QualityChoice::Exact { width, height, fps })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quality_in_words_and_figures() {
+        assert_eq!(quality("auto"), Ok(QualityChoice::Auto));
+        assert_eq!(
+            quality("640x360@10"),
+            Ok(QualityChoice::Exact { width: 640, height: 360, fps: 10 })
+        );
+        for bad in ["", "best", "640x360", "641x360@10", "640x360@0", "99999x10@5", "x@", "-2x2@2"]
+        {
+            assert!(quality(bad).is_err(), "{bad:?} was taken");
+        }
+    }
+
+    #[test]
+    fn the_help_lists_every_exit_code() {
+        let mut command = <Cli as clap::CommandFactory>::command();
+        let help = command.render_long_help().to_string();
+        for code in 0..=7 {
+            assert!(help.contains(&format!("\n  {code}  ")), "{code} is missing:\n{help}");
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! What is known of a running stream, and the line that shows it every second.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicI64, AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use parking_lot::Mutex;
+use serde::Serialize;
+use serde_json::json;
+use sightline_media::AccessUnit;
+use sightline_model::ServedStream;
+use tokio_util::sync::CancellationToken;
+
+use crate::output;
+
+/// No latency is known.
+const UNKNOWN: i64 = i64::MIN;
+
+/// Counters of a stream; written by the way in, read by the report.
+#[derive(Debug)]
+pub(crate) struct Figures {
+    bytes: AtomicU64,
+    pictures: AtomicU64,
+    packets: AtomicU64,
+    lost: AtomicU64,
+    latency_us: AtomicI64,
+    round_trip_us: AtomicI64,
+    path: Mutex<Option<Path>>,
+    serving: Mutex<Option<ServedStream>>,
+}
+
+/// How the media travels, as far as the CU can tell.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct Path {
+    /// `quic` or `webrtc`.
+    pub transport: &'static str,
+    /// Whether a relay is in the path.
+    pub relayed: bool,
+    /// Where the packets come from.
+    pub remote: String,
+}
+
+impl Default for Figures {
+    fn default() -> Self {
+        Self {
+            bytes: AtomicU64::new(0),
+            pictures: AtomicU64::new(0),
+            packets: AtomicU64::new(0),
+            lost: AtomicU64::new(0),
+            latency_us: AtomicI64::new(UNKNOWN),
+            round_trip_us: AtomicI64::new(UNKNOWN),
+            path: Mutex::new(None),
+            serving: Mutex::new(None),
+        }
+    }
+}
+
+impl Figures {
+    pub fn unit(&self, unit: &AccessUnit) {
+        self.bytes.fetch_add(unit.len() as u64, Relaxed);
+        if unit.is_video() {
+            self.pictures.fetch_add(1, Relaxed);
+        }
+    }
+
+    pub fn packets(&self, received: u64, lost: u64) {
+        self.packets.fetch_add(received, Relaxed);
+        self.lost.fetch_add(lost, Relaxed);
+    }
+
+    pub fn latency_us(&self, micros: i64) {
+        self.latency_us.store(micros, Relaxed);
+    }
+
+    pub fn round_trip(&self, time: Duration) {
+        self.round_trip_us.store(i64::try_from(time.as_micros()).unwrap_or(i64::MAX), Relaxed);
+    }
+
+    pub fn path(&self, path: Path) {
+        *self.path.lock() = Some(path);
+    }
+
+    pub fn serving(&self, stream: ServedStream) {
+        *self.serving.lock() = Some(stream);
+    }
+
+    fn snapshot(&self) -> [u64; 4] {
+        [&self.bytes, &self.pictures, &self.packets, &self.lost].map(|c| c.load(Relaxed))
+    }
+}
+
+/// Shows a line every second until the end. Results go to the standard output.
+pub(crate) async fn report(figures: Arc<Figures>, as_json: bool, token: CancellationToken) {
+    let mut before = figures.snapshot();
+    let mut timer = tokio::time::interval(Duration::from_secs(1));
+    timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    timer.tick().await;
+    let started = tokio::time::Instant::now();
+    let mut last = started;
+    loop {
+        tokio::select! {
+            () = token.cancelled() => return,
+            now = timer.tick() => {
+                let after = figures.snapshot();
+                let seconds = now.duration_since(last).as_secs_f64().max(0.001);
+                let passed = now.duration_since(started).as_secs();
+                show(&figures, passed, seconds, before, after, as_json);
+                (before, last) = (after, now);
+            }
+        }
+    }
+}
+
+fn show(
+    figures: &Figures,
+    passed: u64,
+    seconds: f64,
+    before: [u64; 4],
+    after: [u64; 4],
+    as_json: bool,
+) {
+    let [bytes, pictures, packets, lost] =
+        std::array::from_fn(|i| after[i].saturating_sub(before[i]));
+    let bitrate_bps = (bytes as f64 * 8.0 / seconds).round();
+    let fps = pictures as f64 / seconds;
+    let loss_percent = 100.0 * lost as f64 / (packets + lost).max(1) as f64;
+    let known = |v: i64| (v != UNKNOWN).then_some(v as f64 / 1_000.0);
+    let latency_ms = known(figures.latency_us.load(Relaxed));
+    let round_trip_ms = known(figures.round_trip_us.load(Relaxed));
+    let path = figures.path.lock().clone();
+    let serving = figures.serving.lock().clone();
+    if as_json {
+        output::json(&json!({"stats": {
+            "t_s": passed, "bitrate_bps": bitrate_bps, "fps": round(fps), "packets": packets,
+            "lost": lost, "loss_percent": round(loss_percent), "latency_ms": latency_ms.map(round),
+            "round_trip_ms": round_trip_ms.map(round), "path": path, "serving": serving,
+        }}));
+        return;
+    }
+    let milliseconds = |v: Option<f64>| v.map_or_else(|| "?".into(), |v| format!("{v:.0} ms"));
+    let way = path.map_or_else(
+        || "connecting".into(),
+        |p| format!("{} {}", p.transport, if p.relayed { "relayed" } else { "direct" }),
+    );
+    let size = serving.map_or_else(String::new, |s| format!("  {}x{}", s.width, s.height));
+    output::line(&format!(
+        "{passed:>4} s  {:>8.0} kbit/s  {fps:>5.1} fps  loss {loss_percent:.1} %  latency {}  round trip {}  {way}{size}",
+        bitrate_bps / 1_000.0,
+        milliseconds(latency_ms),
+        milliseconds(round_trip_ms),
+    ));
+}
+
+fn round(value: f64) -> f64 {
+    (value * 100.0).round() / 100.0
+}

@@ -1,0 +1,236 @@
+//! RTSP inside QUIC (Pc'), pinned to the PU's key.
+
+use std::{
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use futures_util::{StreamExt, stream::FuturesUnordered};
+use quinn::{
+    ClientConfig, Connection, Endpoint, TransportConfig, VarInt, crypto::rustls::QuicClientConfig,
+};
+use sightline_model::{QualityChoice, StreamTier};
+use sightline_protocol::pc::QUIC_ALPN;
+use sightline_rtsp::{
+    TrackKind, Url,
+    client::{Client, ClientError, Event, Options, Output},
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    assembler::Assembler,
+    figures::{Figures, Path},
+    pinned,
+    session::Session,
+};
+use crate::{
+    api::now,
+    error::{CuError, Exit},
+};
+
+/// How long an address may take to answer.
+const CONNECT: Duration = Duration::from_secs(6);
+/// The next address is tried after this (RFC 8305 section 5).
+const STAGGER: Duration = Duration::from_millis(150);
+
+/// Receives until the stream ends or `token` is cancelled.
+pub(super) async fn receive(
+    session: &Session,
+    quality: QualityChoice,
+    mut assembler: Assembler,
+    figures: &Figures,
+    token: &CancellationToken,
+) -> Result<(), CuError> {
+    let connected = tokio::select! {
+        () = token.cancelled() => return Ok(()),
+        connected = connect(session) => connected?,
+    };
+    let (connection, address) = connected;
+    let remote = address.to_string();
+    figures.path(Path { transport: "quic", relayed: false, remote });
+    let result =
+        dialogue(session, quality, &connection, address, &mut assembler, figures, token).await;
+    connection.close(VarInt::from_u32(0), b"done");
+    result
+}
+
+/// Connects to the first of the PU's addresses that answers with the right key.
+pub(crate) async fn connect(session: &Session) -> Result<(Connection, SocketAddr), CuError> {
+    let addresses = &session.answer.quic;
+    if addresses.is_empty() {
+        return Err(CuError::unreachable(
+            "the camera has no address for QUIC; try --via webrtc, which finds ways through routers",
+        ));
+    }
+    let mut tries: FuturesUnordered<_> = addresses
+        .iter()
+        .enumerate()
+        .map(|(i, address)| async move {
+            tokio::time::sleep(STAGGER * u32::try_from(i).unwrap_or(u32::MAX)).await;
+            connect_to(session, *address).await.map(|connection| (connection, *address))
+        })
+        .collect();
+    let mut worst: Option<CuError> = None;
+    while let Some(result) = tries.next().await {
+        match result {
+            Ok(connected) => return Ok(connected),
+            // A wrong key is what the person must hear of, whatever the others say.
+            Err(e) if worst.as_ref().is_none_or(|w| w.exit != Exit::Security) => worst = Some(e),
+            Err(_) => {}
+        }
+    }
+    Err(worst.unwrap_or_else(|| CuError::unreachable("the camera cannot be reached over QUIC")))
+}
+
+/// Connects to one address.
+pub(crate) async fn connect_to(
+    session: &Session,
+    address: SocketAddr,
+) -> Result<Connection, CuError> {
+    let fault =
+        |what: &dyn std::fmt::Display| CuError::other(format!("QUIC cannot be set up: {what}"));
+    let (tls, pin) =
+        pinned::client_config(session.answer.device_key, session.key.signing_key(), QUIC_ALPN)?;
+    let mut config =
+        ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls).map_err(|e| fault(&e))?));
+    let mut transport = TransportConfig::default();
+    transport.keep_alive_interval(Some(Duration::from_secs(4)));
+    transport.max_idle_timeout(Some(VarInt::from_u32(12_000).into()));
+    config.transport_config(Arc::new(transport));
+    let any: SocketAddr = match address {
+        SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
+        SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
+    };
+    let mut endpoint = Endpoint::client(any).map_err(|e| fault(&e))?;
+    endpoint.set_default_client_config(config);
+    let connecting =
+        endpoint.connect(address, session.answer.device.pu.as_str()).map_err(|e| fault(&e))?;
+    match tokio::time::timeout(CONNECT, connecting).await {
+        Ok(Ok(connection)) => Ok(connection),
+        _ if pin.refused() => Err(CuError::security(
+            "whoever answered for the camera does not have its key: somebody may be in between. Nothing was played",
+        )),
+        Ok(Err(e)) => Err(CuError::unreachable(format!(
+            "the camera did not accept QUIC at {address}: {e}. Try --via webrtc"
+        ))),
+        Err(_) => Err(CuError::unreachable(format!(
+            "the camera did not answer QUIC at {address}; a router or firewall may drop it. Try --via webrtc"
+        ))),
+    }
+}
+
+fn url(session: &Session, quality: QualityChoice, address: SocketAddr) -> Result<Url, CuError> {
+    let channel = session.camera.id.channel;
+    let tier = match quality {
+        QualityChoice::Tier { tier: StreamTier::Main } => "/main",
+        QualityChoice::Tier { tier: StreamTier::Sub } => "/sub",
+        QualityChoice::Auto | QualityChoice::Keyframes | QualityChoice::Exact { .. } => "",
+    };
+    format!("rtsp://{address}/{channel}{tier}")
+        .parse()
+        .map_err(|e| CuError::other(format!("no URL: {e}")))
+}
+
+async fn dialogue(
+    session: &Session,
+    quality: QualityChoice,
+    connection: &Connection,
+    address: SocketAddr,
+    assembler: &mut Assembler,
+    figures: &Figures,
+    token: &CancellationToken,
+) -> Result<(), CuError> {
+    let lost = |e: &dyn std::fmt::Display| {
+        CuError::unreachable(format!("the connection to the camera broke: {e}"))
+    };
+    let (mut send, mut receive) = connection.open_bi().await.map_err(|e| lost(&e))?;
+    let mut client = Client::new(Options {
+        token: Some(session.answer.token.clone()),
+        raw_packets: true,
+        ..Options::new(url(session, quality, address)?)
+    });
+    client.start(Instant::now());
+    let mut loss = [Sequence::default(), Sequence::default()];
+    let mut buffer = vec![0; 64 * 1_024];
+    let mut leaving = false;
+    loop {
+        while let Some(output) = client.poll_output() {
+            match output {
+                Output::Send(bytes) => send.write_all(&bytes).await.map_err(|e| lost(&e))?,
+                Output::Event(Event::Described(stream)) => assembler.describe(stream),
+                Output::Event(Event::Unit(unit)) => {
+                    let age = now().0.saturating_sub(unit.captured_at().0);
+                    // Both clocks must agree for this to mean anything.
+                    if (0..10_000_000).contains(&age) {
+                        figures.latency_us(age);
+                    }
+                    assembler.push(unit);
+                }
+                Output::Event(Event::Packet(kind, packet)) => {
+                    let missing = loss[usize::from(kind == TrackKind::Audio)].next(packet.sequence);
+                    figures.packets(1, missing);
+                }
+                Output::Event(Event::Playing | Event::Paused) => {}
+                Output::Event(Event::Ended) => return Ok(()),
+                Output::Event(Event::Failed(error)) => return Err(refused(error)),
+            }
+        }
+        figures.round_trip(connection.rtt());
+        let wake = client.poll_timeout().map(tokio::time::Instant::from_std);
+        tokio::select! {
+            read = receive.read(&mut buffer) => match read {
+                Ok(Some(length)) => client.handle_input(&buffer[..length], Instant::now(), now()),
+                Ok(None) if leaving => return Ok(()),
+                Ok(None) => return Err(CuError::unreachable("the camera has ended the stream")),
+                Err(_) if leaving => return Ok(()),
+                Err(e) => return Err(lost(&e)),
+            },
+            () = sleep_until(wake) => client.handle_timeout(Instant::now()),
+            () = token.cancelled(), if !leaving => {
+                leaving = true;
+                client.teardown(Instant::now());
+            }
+        }
+    }
+}
+
+async fn sleep_until(at: Option<tokio::time::Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn refused(error: ClientError) -> CuError {
+    match error {
+        ClientError::Refused { status, reason, .. } => {
+            let exit = match status {
+                408 | 504 => Exit::Timeout,
+                502 | 503 => Exit::Unreachable,
+                400..=499 => Exit::Refused,
+                _ => Exit::Other,
+            };
+            CuError::new(exit, format!("the camera refused: {reason} ({status})"))
+        }
+        ClientError::Timeout => CuError::timeout("the camera did not answer in time"),
+        other @ (ClientError::Frame(_) | ClientError::Answer { .. } | ClientError::Sdp(_)) => {
+            CuError::other(format!("the camera's answer makes no sense: {other}"))
+        }
+    }
+}
+
+/// Counts the gaps in sequence numbers.
+#[derive(Default)]
+struct Sequence(Option<u16>);
+
+impl Sequence {
+    fn next(&mut self, sequence: u16) -> u64 {
+        let gap = self.0.map_or(0, |last| sequence.wrapping_sub(last).wrapping_sub(1));
+        if gap >= 0x8000 {
+            return 0;
+        }
+        self.0 = Some(sequence);
+        gap.into()
+    }
+}

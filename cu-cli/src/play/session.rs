@@ -1,0 +1,138 @@
+//! A8.4 steps 1 to 3: the right to watch, and the check that the answer speaks of the camera that
+//! was asked for.
+
+use std::net::IpAddr;
+
+use sightline_model::{Capabilities, PublicKey, QualityChoice, Right, VideoCodec};
+use sightline_protocol::cm::{Camera, PlayAnswer, PlayRequest, Player};
+
+use crate::{
+    api::SignedInApi,
+    error::{CuError, Exit},
+    home::{ClientKey, Home, Pins},
+};
+
+/// What the play command wants of a session.
+pub struct Wanted {
+    /// Codings that this way in can carry.
+    pub codecs: Vec<VideoCodec>,
+    /// What the PU should send.
+    pub quality: QualityChoice,
+    /// Whether the claim code must have been typed here.
+    pub require_pin: bool,
+}
+
+/// A camera that may be watched now.
+pub struct Session {
+    /// Which.
+    pub camera: Camera,
+    /// What the CMU answered; `device_key` is checked.
+    pub answer: PlayAnswer,
+    /// This client's key, which the token names.
+    pub key: ClientKey,
+    /// Private authority of the portal.
+    pub ca_pem: Option<String>,
+    /// Whether the portal is this machine.
+    pub local_portal: bool,
+    pinned: bool,
+}
+
+impl Session {
+    /// Asks the CMU.
+    ///
+    /// # Errors
+    /// A refusal, or [`Exit::Security`] when the answer names another key.
+    pub async fn ask(
+        api: &SignedInApi,
+        home: &Home,
+        camera: Camera,
+        wanted: &Wanted,
+    ) -> Result<Self, CuError> {
+        let pinned = check_device(&camera, &camera.device_key, &home.pins()?, wanted.require_pin)?;
+        if !camera.rights.allows(Right::View) {
+            return Err(CuError::new(Exit::Refused, format!("you may not watch {}", camera.name)));
+        }
+        let request = PlayRequest {
+            capabilities: Capabilities {
+                video_codecs: wanted.codecs.clone(),
+                ..limits(wanted.quality)
+            },
+            player: Player::Client,
+        };
+        let answer = api.play(&camera.id, &request).await?;
+        check_device(&camera, &answer.device_key, &home.pins()?, wanted.require_pin)?;
+        if answer.device.pu != camera.id.pu || answer.camera != camera.id {
+            return Err(other_camera());
+        }
+        let local_portal = match api.portal.url.host() {
+            Some(url::Host::Domain(name)) => name == "localhost",
+            Some(url::Host::Ipv4(ip)) => IpAddr::V4(ip).is_loopback(),
+            Some(url::Host::Ipv6(ip)) => IpAddr::V6(ip).is_loopback(),
+            None => false,
+        };
+        let ca_pem = api.portal.ca_pem.clone();
+        Ok(Self { camera, answer, key: home.key()?, ca_pem, local_portal, pinned })
+    }
+
+    /// What the person should know before believing the picture.
+    #[must_use]
+    pub fn warning(&self) -> Option<String> {
+        (!self.pinned).then(|| {
+            format!(
+                "note: the claim code of {} was not typed here, so its key is known from the portal \
+                 only. Compare the device id with the label: {}",
+                self.camera.name, self.camera.id.pu
+            )
+        })
+    }
+}
+
+fn limits(quality: QualityChoice) -> Capabilities {
+    match quality {
+        QualityChoice::Exact { width, height, fps } => Capabilities {
+            max_width: Some(width),
+            max_height: Some(height),
+            max_fps: Some(fps as f32),
+            ..Capabilities::default()
+        },
+        QualityChoice::Auto | QualityChoice::Tier { .. } | QualityChoice::Keyframes => {
+            Capabilities::default()
+        }
+    }
+}
+
+fn other_camera() -> CuError {
+    CuError::security(
+        "the portal answered for another camera than the one asked for; nothing was played",
+    )
+}
+
+/// Whether `key` is the key that the camera's id was made from; says whether that id came from a
+/// claim code.
+///
+/// # Errors
+/// [`Exit::Security`] when it is another key, or not pinned where `require_pin` asks for it.
+pub fn check_device(
+    camera: &Camera,
+    key: &PublicKey,
+    pins: &Pins,
+    require_pin: bool,
+) -> Result<bool, CuError> {
+    if camera.device.pu != camera.id.pu {
+        return Err(other_camera());
+    }
+    if !camera.id.pu.matches(key) {
+        return Err(CuError::security(format!(
+            "the portal names a key for {} that is not the camera's: somebody may be in between. Nothing was played",
+            camera.name
+        )));
+    }
+    let pinned = pins.from_code.contains(&camera.id.pu);
+    if require_pin && !pinned {
+        return Err(CuError::security(format!(
+            "the claim code of {} was never typed here, and --require-pin asks for that: cu bind CODE",
+            camera.name
+        )));
+    }
+    Ok(pinned)
+}

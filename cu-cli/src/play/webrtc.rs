@@ -1,0 +1,312 @@
+//! WebRTC (interface Pc) as a viewer, with the `webrtc` crate: another stack than the PU's own.
+
+mod peer;
+
+use std::time::{Duration, Instant};
+
+use sightline_model::{AudioCodec, AudioCodec::*, QualityChoice, UnixMicros, VideoCodec};
+use sightline_protocol::{
+    cm::Camera,
+    cs::{CuToScu, KEEP_ALIVE_MS, ScuToCu},
+    pc::{CuToPu, PuToCu},
+};
+use sightline_rtsp::{depacketize::Depacketizer, rtp::Packet, sdp};
+use tokio_util::sync::CancellationToken;
+
+use self::peer::{Peer, PeerEvent};
+use super::{
+    assembler::Assembler,
+    figures::Figures,
+    reorder::Reorder,
+    session::Session,
+    signal::{Signal, sign_offer, verify_answer},
+};
+use crate::{api::now, error::CuError};
+
+/// Between two measurements of path and clocks.
+const PING: Duration = Duration::from_secs(2);
+
+/// Codings of the picture that are worth offering for this camera.
+pub(super) fn codecs(camera: &Camera) -> Vec<VideoCodec> {
+    let mut codecs: Vec<_> = camera.streams.iter().map(|s| s.codec).collect();
+    // The PU may re-encode to H.264 when a size is asked for.
+    codecs.push(VideoCodec::H264);
+    codecs.sort_by_key(|c| *c == VideoCodec::H265);
+    codecs.dedup();
+    codecs
+}
+
+/// What the PU sends for this microphone: AAC leaves it as Opus.
+const fn audio_codec(camera: AudioCodec) -> AudioCodec {
+    match camera {
+        Aac | Opus => Opus,
+        Pcmu => Pcmu,
+        Pcma => Pcma,
+        G722 => G722,
+    }
+}
+
+/// Receives until the stream ends or `token` is cancelled.
+pub(super) async fn receive(
+    session: &Session,
+    quality: QualityChoice,
+    assembler: Assembler,
+    figures: &Figures,
+    token: &CancellationToken,
+) -> Result<(), CuError> {
+    let signal = Signal::connect(&session.answer.signal_url, session.ca_pem.as_deref()).await?;
+    let audio = session.camera.audio.map(audio_codec);
+    let peer = Peer::new(session, &codecs(&session.camera), audio).await?;
+    let mut viewer = Viewer {
+        session,
+        quality,
+        assembler,
+        figures,
+        peer,
+        signal,
+        offer_sdp: String::new(),
+        answered: false,
+        early: Vec::new(),
+        video: None,
+        audio: None,
+        clock_offset_us: None,
+        frame_time: None,
+    };
+    let result = viewer.run(token).await;
+    let goodbye = CuToScu::End { session: session.answer.session.clone() };
+    // The SCU notices our absence too, later.
+    let _ = viewer.signal.send(&goodbye).await;
+    viewer.signal.close().await;
+    viewer.peer.close().await;
+    result
+}
+
+/// One track on its way in.
+struct Track {
+    reorder: Reorder,
+    depacketizer: Depacketizer,
+    ssrc: u32,
+}
+
+struct Viewer<'a> {
+    session: &'a Session,
+    quality: QualityChoice,
+    assembler: Assembler,
+    figures: &'a Figures,
+    peer: Peer,
+    signal: Signal,
+    offer_sdp: String,
+    answered: bool,
+    /// The PU's candidates that came before its answer; their number is bounded.
+    early: Vec<String>,
+    video: Option<Track>,
+    audio: Option<Track>,
+    /// Clock of the PU minus ours.
+    clock_offset_us: Option<i64>,
+    /// RTP timestamp and the PU's time at which that picture came in.
+    frame_time: Option<(u32, UnixMicros)>,
+}
+
+impl Viewer<'_> {
+    async fn run(&mut self, token: &CancellationToken) -> Result<(), CuError> {
+        self.offer().await?;
+        let mut keep_alive = tokio::time::interval(Duration::from_millis(KEEP_ALIVE_MS.into()));
+        let mut ping = tokio::time::interval(PING);
+        let mut signalling = true;
+        loop {
+            let wake = [&self.video, &self.audio].into_iter().flatten();
+            let wake = wake.filter_map(|t| t.reorder.poll_timeout()).min();
+            tokio::select! {
+                () = token.cancelled() => return Ok(()),
+                message = self.signal.next(), if signalling => match message {
+                    Ok(message) => self.signalled(message).await?,
+                    Err(e) if !self.answered => return Err(e),
+                    // Media needs no centre once it flows.
+                    Err(_) => signalling = false,
+                },
+                event = self.peer.next() => self.event(event).await?,
+                () = sleep_until(wake) => self.drain().await,
+                _ = keep_alive.tick(), if signalling => {
+                    let alive = CuToScu::KeepAlive { cu_time: now() };
+                    signalling = self.signal.send(&alive).await.is_ok();
+                }
+                _ = ping.tick() => {
+                    self.peer.control(&CuToPu::Ping { cu_time: now() }).await;
+                    if let Some((path, round_trip)) = self.peer.path().await {
+                        self.figures.path(path);
+                        if let Some(time) = round_trip {
+                            self.figures.round_trip(time);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    async fn offer(&mut self) -> Result<(), CuError> {
+        self.offer_sdp = self.peer.offer().await?;
+        let answer = &self.session.answer;
+        let offer =
+            sign_offer(&answer.session, &answer.token, &self.session.key, self.offer_sdp.clone())?;
+        let (session, device) = (answer.session.clone(), answer.device.clone());
+        self.signal.send(&CuToScu::Offer { session, device, offer: Box::new(offer) }).await
+    }
+
+    async fn signalled(&mut self, message: ScuToCu) -> Result<(), CuError> {
+        let ours = self.session.answer.session.clone();
+        match message {
+            ScuToCu::Answer { session, answer } if session == ours && !self.answered => {
+                let key = &self.session.answer.device_key;
+                verify_answer(&ours, key, &self.offer_sdp, &answer)?;
+                self.peer.answer(answer.sdp).await?;
+                self.answered = true;
+                for candidate in std::mem::take(&mut self.early) {
+                    self.peer.add_candidate(candidate).await;
+                }
+            }
+            ScuToCu::Candidate { session, candidate } if session == ours => {
+                if self.answered {
+                    self.peer.add_candidate(candidate).await;
+                } else if self.early.len() < 64 {
+                    self.early.push(candidate);
+                }
+            }
+            ScuToCu::Refused { session, problem } if session == ours => return Err(problem.into()),
+            ScuToCu::Ended { session, problem } if session == ours => {
+                return Err(problem.map_or_else(
+                    || CuError::unreachable("the camera has ended the stream"),
+                    CuError::from,
+                ));
+            }
+            ScuToCu::Malformed { problem } => return Err(CuError::other(problem.detail)),
+            ScuToCu::Answer { .. }
+            | ScuToCu::Candidate { .. }
+            | ScuToCu::Refused { .. }
+            | ScuToCu::Ended { .. }
+            | ScuToCu::KeepAliveAck { .. } => {}
+        }
+        Ok(())
+    }
+
+    async fn event(&mut self, event: PeerEvent) -> Result<(), CuError> {
+        match event {
+            PeerEvent::Candidate(candidate) => {
+                let session = self.session.answer.session.clone();
+                self.signal.send(&CuToScu::Candidate { session, candidate }).await?;
+            }
+            PeerEvent::Failed => {
+                return Err(CuError::unreachable(
+                    "no way for media was found between you and the camera. `cu doctor` says what the network allows",
+                ));
+            }
+            PeerEvent::Video { codec, ssrc } => {
+                self.assembler.set_codec(codec);
+                self.video = Some(track(peer::video_track(codec), ssrc));
+            }
+            PeerEvent::Audio { codec, ssrc } => {
+                let form = peer::audio_track(codec);
+                self.assembler.set_audio(form.clone());
+                self.audio = Some(track(sdp::TrackMedia::Audio(form), ssrc));
+            }
+            PeerEvent::Packet { ssrc, packet } => {
+                let tracks = [&mut self.video, &mut self.audio].into_iter().flatten();
+                for track in tracks.filter(|t| t.ssrc == ssrc) {
+                    track.reorder.push(packet.clone(), Instant::now());
+                    self.figures.packets(1, 0);
+                }
+                self.drain().await;
+            }
+            PeerEvent::ControlOpen => {
+                if self.quality != QualityChoice::Auto {
+                    self.peer.control(&CuToPu::SetQuality { quality: self.quality }).await;
+                }
+            }
+            PeerEvent::Control(message) => return self.controlled(message),
+        }
+        Ok(())
+    }
+
+    fn controlled(&mut self, message: PuToCu) -> Result<(), CuError> {
+        match message {
+            PuToCu::Serving { stream } => self.figures.serving(stream),
+            PuToCu::Camera { online: false, fault } => {
+                self.assembler.offline(fault.as_deref().unwrap_or("the camera gives no picture"));
+            }
+            PuToCu::Camera { online: true, .. } | PuToCu::Path { .. } => {}
+            PuToCu::Pong { cu_time, pu_time } => {
+                // Half way between question and answer, as in NTP.
+                let half = (now().0 - cu_time.0) / 2;
+                self.clock_offset_us = Some(pu_time.0 - (cu_time.0 + half));
+            }
+            PuToCu::FrameTime { rtp_timestamp_90k, captured_at } => {
+                self.frame_time = Some((rtp_timestamp_90k, captured_at));
+            }
+            PuToCu::Ended { problem } => return Err(problem.into()),
+        }
+        Ok(())
+    }
+
+    /// Takes what is in order through the depacketizers.
+    async fn drain(&mut self) {
+        let mut units = Vec::new();
+        for track in [&mut self.video, &mut self.audio].into_iter().flatten() {
+            while let Some(packet) = track.reorder.poll(Instant::now()) {
+                track.depacketizer.push(&packet, now(), &mut units);
+            }
+            let lost = track.reorder.take_lost();
+            if lost > 0 {
+                self.figures.packets(0, lost);
+                self.peer.request_keyframe(track.ssrc).await;
+            }
+        }
+        for unit in units {
+            self.measure(&unit);
+            self.assembler.push(unit);
+        }
+    }
+
+    /// Latency from the PU's report of when a picture came in.
+    fn measure(&self, unit: &sightline_media::AccessUnit) {
+        let sightline_media::AccessUnit::Video { timestamp, captured_at: arrived, .. } = unit
+        else {
+            return;
+        };
+        let (Some((reported, at)), Some(offset_us)) = (self.frame_time, self.clock_offset_us)
+        else {
+            return;
+        };
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            clippy::cast_possible_wrap,
+            reason = "difference modulo 2^32"
+        )]
+        let ticks = i64::from((*timestamp as u32).wrapping_sub(reported) as i32);
+        let captured_us = at.0 + ticks * 100 / 9;
+        self.figures.latency_us(arrived.0 + offset_us - captured_us);
+    }
+}
+
+fn track(media: sdp::TrackMedia, ssrc: u32) -> Track {
+    let track = sdp::Track { payload_type: 0, control: None, media };
+    Track { reorder: Reorder::default(), depacketizer: Depacketizer::new(&track), ssrc }
+}
+
+async fn sleep_until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The header fields that our own depacketizers read.
+fn packet_of(packet: rtc::rtp::Packet) -> Packet {
+    Packet {
+        payload_type: packet.header.payload_type,
+        marker: packet.header.marker,
+        sequence: packet.header.sequence_number,
+        timestamp: packet.header.timestamp,
+        ssrc: packet.header.ssrc,
+        payload: packet.payload,
+    }
+}
