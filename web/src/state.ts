@@ -20,11 +20,12 @@ export const info = signal<Info | undefined>(undefined);
 /** `undefined` until the list has come. */
 export const cameras = signal<Camera[] | undefined>(undefined);
 /** Whether changes are being pushed. */
-export const live = signal(false);
+export const live = signal(true);
 /** A short message for everybody, read out by screen readers. */
 export const toast = signal<{ text: string; tone: 'ok' | 'bad' } | undefined>(undefined);
 
 let toastTimer: ReturnType<typeof setTimeout> | undefined;
+let downTimer: ReturnType<typeof setTimeout> | undefined;
 let events: AbortController | undefined;
 
 export function say(text: string, tone: 'ok' | 'bad' = 'ok'): void {
@@ -60,10 +61,14 @@ export function become(signedIn: SignedIn): void {
     {
       onEvent: take,
       onOpen: () => {
+        clearTimeout(downTimer);
         live.value = true;
-        void resync();
       },
-      onDown: () => (live.value = false),
+      onDown: () => {
+        // The stream ends with each access token: only a gap that lasts is worth a word.
+        clearTimeout(downTimer);
+        downTimer = setTimeout(() => (live.value = false), 3_000);
+      },
     },
     events.signal,
   );
@@ -76,7 +81,8 @@ function signedOut(): void {
   closeSignalling();
   forgetPictures();
   cameras.value = undefined;
-  live.value = false;
+  clearTimeout(downTimer);
+  live.value = true;
   auth.value = { state: 'signed_out' };
 }
 

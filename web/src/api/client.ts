@@ -45,7 +45,10 @@ export function forget(): void {
 export async function freshToken(): Promise<string> {
   // 20 s early, so that no request starts with a token that expires under way.
   if (!accessToken || Date.now() > expiresAtMs - 20_000) await refresh();
-  if (!accessToken) throw problemError('unauthenticated', '');
+  if (!accessToken) {
+    onSignedOut();
+    throw problemError('unauthenticated', '');
+  }
   return accessToken;
 }
 
@@ -142,7 +145,7 @@ export const api = {
   me: () => call<User>('GET', '/me'),
   cameras: async () => (await call<{ cameras: Camera[] }>('GET', '/cameras')).cameras,
   bind: (claimCode: string) => call<Bound>('POST', '/bindings', { claim_code: claimCode }),
-  release: (pu: string) => call('DELETE', `/bindings/${id(pu)}`),
+  release: (pu: string) => call('DELETE', `/devices/${id(pu)}/binding`),
   rename: (camera: string, name: string) =>
     call<Camera>('PATCH', `/cameras/${id(camera)}`, { name }),
   play: (camera: string, capabilities: Capabilities, signal?: AbortSignal) =>

@@ -32,7 +32,7 @@ export class SseParser {
 
 export interface EventHandlers {
   onEvent: (event: CentreEvent) => void;
-  /** The stream is open: whatever was missed before must be fetched. */
+  /** The stream is open; its first event is a `resync`. */
   onOpen: () => void;
   onDown: () => void;
 }

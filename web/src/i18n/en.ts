@@ -98,7 +98,7 @@ export const en = {
   'player.record_failed': 'This browser cannot record: {reason}',
   'player.snapshot_done': 'The picture was saved.',
   'player.quality': 'Quality',
-  'player.fps': 'Frames per second',
+  'player.fps': 'Frames/s',
   'player.panel': 'Details',
   'player.manage': 'Camera settings',
   'player.name': 'Name',

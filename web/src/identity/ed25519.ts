@@ -27,10 +27,7 @@ const noble = () => import('@noble/ed25519');
 
 export async function generate(): Promise<KeyPair> {
   if (await hasNative()) {
-    const pair = (await crypto.subtle.generateKey('Ed25519', false, [
-      'sign',
-      'verify',
-    ]));
+    const pair = await crypto.subtle.generateKey('Ed25519', false, ['sign', 'verify']);
     const raw = await crypto.subtle.exportKey('raw', pair.publicKey);
     return {
       kind: 'webcrypto',

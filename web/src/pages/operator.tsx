@@ -66,8 +66,8 @@ function Subscriptions(props: {
           <tr>
             <th scope="col">{t('operator.phone')}</th>
             <th scope="col">{t('operator.state')}</th>
-            <th scope="col">{t('operator.since')}</th>
             <th scope="col">{t('operator.actions')}</th>
+            <th scope="col">{t('operator.since')}</th>
           </tr>
         </thead>
         <tbody>
@@ -79,7 +79,6 @@ function Subscriptions(props: {
                   {t(`subscription.${row.subscription}`)}
                 </span>
               </td>
-              <td>{dateTime(row.since)}</td>
               <td>
                 {row.subscription === 'active' ? (
                   <Button
@@ -100,6 +99,7 @@ function Subscriptions(props: {
                   </Button>
                 )}
               </td>
+              <td>{dateTime(row.since)}</td>
             </tr>
           ))}
         </tbody>

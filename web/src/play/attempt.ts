@@ -177,6 +177,7 @@ export class Attempt {
   private openChannel(pc: RTCPeerConnection): void {
     const channel = pc.createDataChannel(CONTROL_CHANNEL);
     this.channel = channel;
+    channel.binaryType = 'arraybuffer';
     channel.onopen = () => {
       const quality = this.options.quality();
       if (quality.mode !== 'auto') this.setQuality(quality);
@@ -186,7 +187,7 @@ export class Attempt {
     };
     channel.onmessage = (event) => {
       this.lastPongMs = performance.now();
-      const message = parse(String(event.data));
+      const message = parse(event.data);
       if (message?.type === 'ended') this.end(message.problem);
       else if (message) this.options.onMessage(message);
     };
@@ -302,8 +303,9 @@ function lowLatency(receiver: RTCRtpReceiver): void {
   if ('playoutDelayHint' in tuned) tuned.playoutDelayHint = 0;
 }
 
-function parse(text: string): PuToCu | undefined {
+function parse(data: unknown): PuToCu | undefined {
   try {
+    const text = data instanceof ArrayBuffer ? new TextDecoder().decode(data) : String(data);
     return JSON.parse(text) as PuToCu;
   } catch {
     return undefined;

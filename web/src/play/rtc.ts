@@ -6,10 +6,8 @@ let made: Promise<RTCCertificate> | undefined;
 
 /** The page's DTLS certificate, made once: making one takes longer than a round trip. */
 export function certificate(): Promise<RTCCertificate> {
-  made ??= RTCPeerConnection.generateCertificate({
-    name: 'ECDSA',
-    namedCurve: 'P-256',
-  }).then((c) => c);
+  const ecdsa: EcKeyGenParams = { name: 'ECDSA', namedCurve: 'P-256' };
+  made ??= RTCPeerConnection.generateCertificate(ecdsa);
   return made;
 }
 

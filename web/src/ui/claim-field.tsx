@@ -37,7 +37,7 @@ export function ClaimField(props: {
       <textarea
         id={id}
         class="claim"
-        rows={2}
+        rows={3}
         autocomplete="off"
         autocapitalize="none"
         spellcheck={false}

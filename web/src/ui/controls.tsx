@@ -149,7 +149,8 @@ function useFullscreen(
       void document.exitFullscreen();
       return;
     }
-    const element = video.current;
+    const element: (HTMLVideoElement & { webkitEnterFullscreen?: () => void }) | null =
+      video.current;
     // Phones of one maker can show only the video itself on the full screen.
     if ('requestFullscreen' in HTMLElement.prototype) {
       void stage.current?.requestFullscreen().catch(() => undefined);

@@ -19,7 +19,7 @@ export function Panel({ watch, camera }: { watch: Watch; camera: Camera }) {
       <PathRow path={stats?.path} />
       <Figures watch={watch} />
       {stages && <Stages stages={stages} />}
-      <Trust camera={camera} />
+      <Trust camera={camera} refused={isRefused(watch)} />
     </details>
   );
 }
@@ -171,7 +171,12 @@ function Stages({ stages }: { stages: StageTimes }) {
   );
 }
 
-function Trust({ camera }: { camera: Camera }) {
+function isRefused(watch: Watch): boolean {
+  const now = watch.state.value;
+  return now.state === 'failed' && now.problem.type === 'security';
+}
+
+function Trust({ camera, refused }: { camera: Camera; refused: boolean }) {
   const [source, setSource] = useState(() => pinSource(camera.device.pu));
   const [asking, setAsking] = useState(false);
   const [typed, setTyped] = useState('');
@@ -192,7 +197,9 @@ function Trust({ camera }: { camera: Camera }) {
         <Icon name="shield" /> {t('panel.security')}
       </h3>
       <p class="fine" data-testid="pin" data-pin={source}>
-        {t(source === 'code' ? 'panel.pinned_code' : 'panel.pinned_centre')}
+        {refused
+          ? t('problem.security')
+          : t(source === 'code' ? 'panel.pinned_code' : 'panel.pinned_centre')}
       </p>
       {source === 'centre' && (
         <Button onClick={() => setAsking(!asking)} pressed={asking} testid="verify-code">

@@ -14,6 +14,7 @@ export function Thumbnail({ camera }: { camera: Camera }) {
   const box = useRef<HTMLSpanElement>(null);
   const canvas = useRef<HTMLCanvasElement>(null);
   const video = useRef<HTMLVideoElement>(null);
+  const [refused, setRefused] = useState(false);
   const [shown, setShown] = useState(() => pictureOf(camera.id) !== undefined);
   const visible = useVisible(box);
   const reachable = camera.presence === 'online' || camera.presence === 'active';
@@ -39,12 +40,16 @@ export function Thumbnail({ camera }: { camera: Camera }) {
       storePicture(camera.id, canvas.current);
       setShown(true);
     });
+    const unwatch = watch.state.subscribe((now) =>
+      setRefused(now.state === 'failed' && now.problem.type === 'security'),
+    );
     watch.onStream = (stream) => {
       element.srcObject = stream;
       void element.play().catch(() => undefined);
     };
     return () => {
       stop();
+      unwatch();
       watch.close();
       element.srcObject = null;
     };
@@ -54,7 +59,13 @@ export function Thumbnail({ camera }: { camera: Camera }) {
     <span class="thumb" ref={box} data-shown={shown} data-testid="thumbnail">
       <video ref={video} muted playsInline aria-hidden="true" tabIndex={-1} />
       <canvas ref={canvas} aria-hidden="true" hidden={!shown} />
-      {!shown && reachable && <span class="spinner small" />}
+      {refused && (
+        <span class="thumb-off security">
+          <Icon name="warning" />
+          <span>{t('security.title')}</span>
+        </span>
+      )}
+      {!shown && !refused && reachable && <span class="spinner small" />}
       {!reachable && (
         <span class="thumb-off">
           <Icon name="camera" />

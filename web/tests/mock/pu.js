@@ -1,6 +1,5 @@
 // A device in a browser page, for tests: sends a drawn clock and a tone over WebRTC, signs as a
 // PU does, verifies the offer's signature.
-/* global AudioContext, RTCPeerConnection, WebSocket, document, location, setInterval */
 const pair = await crypto.subtle.generateKey('Ed25519', false, ['sign', 'verify']);
 const b64 = (bytes) =>
   btoa(String.fromCharCode(...new Uint8Array(bytes)))

@@ -151,7 +151,7 @@ async function route(state, request, response) {
       return reply(200, { device: camera(state).device, cameras: [camera(state)] });
     case 'GET /events':
       response.writeHead(200, { 'content-type': 'text/event-stream' });
-      response.write(': hello\n\n');
+      response.write('data: {"type":"resync"}\n\n');
       state.events.add(response);
       response.on('close', () => state.events.delete(response));
       return;
@@ -183,7 +183,7 @@ async function route(state, request, response) {
   }
   if (path.startsWith('DELETE /')) {
     if (path.startsWith('DELETE /sessions')) state.signedIn = false;
-    if (path.startsWith('DELETE /bindings')) state.bound = false;
+    if (path.endsWith('/binding')) state.bound = false;
     return reply(204);
   }
   return problem(404, 'not_found');
