@@ -24,8 +24,8 @@ pub struct Config {
     pub domain: DomainName,
     /// Name of this SCU, unique in the domain; a random one when absent.
     pub id: Option<ScuId>,
-    /// What CUs connect to, such as `wss://scu1.example.net`; derived from the HTTP address when
-    /// empty.
+    /// What CUs connect to, such as `wss://scu1.example.net`; `/` when the portal's own address
+    /// leads here too; derived from the HTTP address when empty.
     pub public_url: String,
     /// Where the bus is; empty for none but this process (then there must be a CMU in it).
     pub bus_url: String,
@@ -211,8 +211,9 @@ impl Config {
             return Err(unusable("limits: none of them may be 0"));
         }
         let url = &self.public_url;
-        if !(url.is_empty() || url.starts_with("wss://") || url.starts_with("ws://")) {
-            return Err(unusable("public_url must begin with wss:// or ws://"));
+        let absolute = url.starts_with("wss://") || url.starts_with("ws://");
+        if !(absolute || url.is_empty() || url == "/") {
+            return Err(unusable("public_url must begin with wss:// or ws://, or be just \"/\""));
         }
         if self.http_listen.is_none() && url.is_empty() {
             return Err(unusable("without http_listen, public_url must say where CUs connect"));

@@ -1,1 +1,48 @@
-fn main() {}
+//! The whole centre in one process: CMU, SCU, MTU, and in the demo a camera too.
+
+mod banner;
+mod centre;
+mod demo;
+mod serve;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(
+    name = "sightline",
+    version,
+    about = "The whole Sightline centre in one process",
+    after_help = "Examples:\n  \
+        sightline demo                                     the centre with a test-pattern camera\n  \
+        sightline demo --camera rtsp://u:p@10.0.0.7/main   with a camera of yours\n  \
+        sightline serve --config sightline.toml            for real, on one small server"
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Try everything on this machine: centre, camera, portal
+    Demo(demo::Args),
+    /// Run the centre as one service
+    Serve(serve::Args),
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Demo(args) => demo::run(args).await,
+        Command::Serve(args) => serve::run(args).await,
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

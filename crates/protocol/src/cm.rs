@@ -250,7 +250,7 @@ pub struct PlayAnswer {
     /// Where the device answers RTSP inside QUIC, best first.
     #[cfg_attr(feature = "openapi", schema(value_type = Vec<String>))]
     pub quic: Vec<SocketAddr>,
-    /// WebSocket of the SCU, for WebRTC.
+    /// WebSocket of the SCU, for WebRTC; a path alone is relative to the portal's address.
     pub signal_url: String,
     /// STUN and TURN servers.
     pub ice_servers: Vec<IceServer>,

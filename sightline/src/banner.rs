@@ -1,0 +1,97 @@
+//! What the demo tells the person who started it.
+
+use std::path::PathBuf;
+
+use qrcode::{QrCode, render::unicode::Dense1x2};
+use serde::Serialize;
+
+/// Everything that a newcomer, or a program, needs to go on.
+#[derive(Debug, Serialize)]
+pub struct Banner {
+    /// Where the portal is, on this machine.
+    pub portal: String,
+    /// A mobile number to sign up with: any number works, its SMS go to the log.
+    pub phone: String,
+    /// Claim code of the camera.
+    pub claim_code: String,
+    /// The premises unit.
+    pub pu_id: String,
+    /// Where SMS go.
+    pub sms_log: PathBuf,
+    /// Where the portal is for phones on the LAN, each with a certificate of `ca`.
+    pub portal_lan: Vec<String>,
+    /// The authority that phones must import.
+    pub ca: PathBuf,
+    /// Where players find the camera; they need a play token.
+    pub rtsp: String,
+}
+
+impl Banner {
+    /// As one JSON line.
+    pub fn json(&self) -> anyhow::Result<String> {
+        Ok(serde_json::to_string(self)?)
+    }
+
+    /// In words.
+    pub fn words(&self) -> String {
+        let link = format!("{}/#/bind?code={}", self.link_base(), self.claim_code);
+        let qr = QrCode::new(&link)
+            .map(|code| code.render::<Dense1x2>().quiet_zone(true).build())
+            .unwrap_or_default();
+        let lan = if self.portal_lan.is_empty() {
+            String::new()
+        } else {
+            format!(
+                "     From a phone on this network: {}\n     \
+                 (import {} on the phone once; it is this demo's own authority)\n",
+                self.portal_lan.join("  "),
+                self.ca.display()
+            )
+        };
+        format!(
+            "\nSightline is running.\n\n  \
+             1. Open {portal}\n{lan}  \
+             2. Sign up with any mobile number, for example {phone}\n     \
+             The code does not go to a phone but to a file:  tail -n 1 {sms}\n  \
+             3. Bind the camera with its claim code, typed or scanned:\n\n     {code}\n\n{qr}\n  \
+             Players:  `cu login --portal {portal} --phone {phone}`, `cu bind …`, `cu play 1`\n  \
+             Ctrl-C ends it.\n",
+            portal = self.portal,
+            phone = self.phone,
+            sms = self.sms_log.display(),
+            code = self.claim_code,
+        )
+    }
+
+    fn link_base(&self) -> &str {
+        self.portal_lan.first().unwrap_or(&self.portal)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_and_json_say_how_to_go_on() {
+        let banner = Banner {
+            portal: "http://localhost:8080".into(),
+            phone: "+8613800138000".into(),
+            claim_code: "abcd-efgh".into(),
+            pu_id: "pu".into(),
+            sms_log: "data/sms.log".into(),
+            portal_lan: vec!["https://192.0.2.7:8443".into()],
+            ca: "data/tls/ca.pem".into(),
+            rtsp: "rtsp://127.0.0.1:8554/0".into(),
+        };
+        let words = banner.words();
+        for needed in ["http://localhost:8080", "+8613800138000", "abcd-efgh", "data/sms.log"] {
+            assert!(words.contains(needed), "{needed} is missing from:\n{words}");
+        }
+        let json: serde_json::Value =
+            serde_json::from_str(&banner.json().expect("serializes")).expect("JSON");
+        for key in ["portal", "phone", "claim_code", "pu_id", "sms_log"] {
+            assert!(json[key].is_string(), "{key} is missing");
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! CMU, SCU and MTU in this process, on one port for portal, API and signalling.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::{Path, PathBuf},
+};
+
+use anyhow::Context;
+use serde::Deserialize;
+use sightline_bus::Bus;
+use sightline_model::{DomainName, Secret};
+use sightline_service_kit::{
+    config::{ConfigError, write_private},
+    health, http,
+    lifecycle::Lifecycle,
+    telemetry::TelemetryConfig,
+    tls::{Authority, Identity, TlsError},
+};
+
+/// Everything that can be set for `sightline serve`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Where everything is kept.
+    pub data_dir: PathBuf,
+    /// The home domain of users and devices.
+    pub domain: DomainName,
+    /// Portal, API and signalling without TLS: for a reverse proxy or this machine only. Empty:
+    /// nowhere.
+    pub http_listen: Option<SocketAddr>,
+    /// Portal, API and signalling over TLS.
+    pub https_listen: Option<SocketAddr>,
+    /// Health and metrics; keep it off public addresses.
+    pub admin_listen: Option<SocketAddr>,
+    /// Certificates of the TLS listener and of the PUs' QUIC listener.
+    pub tls: Tls,
+    /// The CMU. What it has in common with the others (domain, data folder, listeners, bus) is set
+    /// above.
+    pub cmu: cmu::Config,
+    /// The SCU, likewise.
+    pub scu: scu::Config,
+    /// The MTU, likewise.
+    pub mtu: mtu::Config,
+    /// Logs and traces.
+    pub telemetry: TelemetryConfig,
+}
+
+/// Certificates: from files, or from an authority of one's own.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Tls {
+    /// PEM file with the certificate chain.
+    pub certificate_file: Option<PathBuf>,
+    /// PEM file with its key.
+    pub key_file: Option<PathBuf>,
+    /// Names for which the own authority vouches.
+    pub names: Vec<String>,
+    /// Addresses for which it vouches.
+    pub addresses: Vec<IpAddr>,
+}
+
+impl Default for Tls {
+    fn default() -> Self {
+        Self {
+            certificate_file: None,
+            key_file: None,
+            names: vec!["localhost".into()],
+            addresses: vec![[127, 0, 0, 1].into()],
+        }
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            data_dir: "data".into(),
+            domain: "sightline.local".parse().expect("the default domain is a valid name"),
+            http_listen: None,
+            https_listen: Some(SocketAddr::from(([0, 0, 0, 0], 8443))),
+            admin_listen: None,
+            tls: Tls::default(),
+            cmu: cmu::Config::default(),
+            scu: scu::Config::default(),
+            mtu: mtu::Config::default(),
+            telemetry: TelemetryConfig::default(),
+        }
+    }
+}
+
+impl Config {
+    /// Checks what can be checked without starting.
+    ///
+    /// # Errors
+    /// In words for whoever wrote it.
+    pub fn check(&self) -> anyhow::Result<()> {
+        if self.http_listen.is_none() && self.https_listen.is_none() {
+            let reason = "neither http_listen nor https_listen is set: nobody could sign in";
+            return Err(ConfigError::Unusable(reason.into()).into());
+        }
+        if self.tls.certificate_file.is_some() != self.tls.key_file.is_some() {
+            let reason = "tls.certificate_file and tls.key_file belong together";
+            return Err(ConfigError::Unusable(reason.into()).into());
+        }
+        self.cmu.check().context("[cmu]")?;
+        Ok(())
+    }
+
+    /// Folder of the own authority.
+    pub fn authority_dir(&self) -> PathBuf {
+        self.data_dir.join("tls")
+    }
+
+    fn identity(&self) -> Result<Identity, TlsError> {
+        if let (Some(chain), Some(key)) = (&self.tls.certificate_file, &self.tls.key_file) {
+            return Identity::from_pem_files(chain, key);
+        }
+        let name = format!("Sightline, {}", self.domain);
+        let authority = Authority::load_or_create(&self.authority_dir(), &name)?;
+        let names: Vec<_> = self.tls.names.iter().map(String::as_str).collect();
+        authority.issue(&names, &self.tls.addresses)
+    }
+}
+
+/// A running centre.
+pub struct Centre {
+    /// Portal without TLS.
+    pub http: Option<SocketAddr>,
+    /// Portal over TLS.
+    pub https: Option<SocketAddr>,
+    /// Where PUs register (QUIC).
+    pub ps: SocketAddr,
+    /// The bus of the process.
+    #[expect(dead_code, reason = "keeps the bus alive as long as the centre")]
+    bus: Bus,
+}
+
+impl Centre {
+    /// Starts all units.
+    ///
+    /// # Errors
+    /// In words for whoever runs it.
+    pub async fn start(config: Config, lifecycle: &Lifecycle) -> anyhow::Result<Self> {
+        let bus = Bus::in_process();
+        let identity = config.identity()?;
+        let secret = turn_secret(&config.data_dir)?;
+
+        let cmu = cmu::Cmu::open(cmu_config(&config), bus.clone(), lifecycle).await?;
+        let mtu = mtu::Config {
+            domain: config.domain.clone(),
+            secret: Some(secret.clone()),
+            ..config.mtu.clone()
+        };
+        mtu::start(mtu, bus.clone(), lifecycle).await.context("MTU")?;
+        let scu = scu_config(&config, identity.clone(), secret);
+        let scu = scu::start(scu, bus.clone(), lifecycle).await.context("SCU")?;
+
+        let router = cmu.router()?.merge(scu::router(&scu));
+        let listen = |address: Option<SocketAddr>, identity: Option<&Identity>| {
+            let Some(address) = address else { return anyhow::Ok(None) };
+            let (listener, bound) = http::bind(address)?;
+            http::serve(listener, identity, router.clone(), lifecycle)?;
+            Ok(Some(bound))
+        };
+        let http = listen(config.http_listen, None)?;
+        let https = listen(config.https_listen, Some(&identity))?;
+        if let Some(admin) = config.admin_listen {
+            let (listener, _) = http::bind(admin)?;
+            http::serve(listener, None, health::router(cmu.health()), lifecycle)?;
+        }
+        Ok(Self { http, https, ps: scu.quic_addr, bus })
+    }
+}
+
+fn cmu_config(config: &Config) -> cmu::Config {
+    cmu::Config {
+        domain: config.domain.clone(),
+        data_dir: config.data_dir.clone(),
+        admin_listen: String::new(),
+        ..config.cmu.clone()
+    }
+}
+
+fn scu_config(config: &Config, identity: Identity, secret: Secret<String>) -> scu::Config {
+    let mut scu = config.scu.clone();
+    scu.domain = config.domain.clone();
+    scu.http_listen = None;
+    if scu.public_url.is_empty() {
+        // Signalling is wherever the portal is, under whatever name the person reached it.
+        scu.public_url = "/".into();
+    }
+    scu.tls.identity = Some(identity);
+    scu.turn.secret = Some(secret);
+    scu
+}
+
+/// What SCU and MTU share; made on the first start.
+fn turn_secret(data_dir: &Path) -> anyhow::Result<Secret<String>> {
+    let path = data_dir.join("turn.secret");
+    if !path.exists() {
+        let mut bits = [0; 32];
+        getrandom::fill(&mut bits).context("no random numbers")?;
+        std::fs::create_dir_all(data_dir).with_context(|| data_dir.display().to_string())?;
+        let text = data_encoding::BASE64URL_NOPAD.encode(&bits);
+        write_private(&path, text.as_bytes()).with_context(|| path.display().to_string())?;
+    }
+    let secret = sightline_service_kit::config::read_secret(&path)?;
+    Ok(Secret::new(secret.to_string()))
+}

@@ -1,0 +1,199 @@
+//! `sightline demo`: centre and camera in one process, nothing to configure.
+
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
+};
+
+use anyhow::Context;
+use pu_agent::config::{CameraConfig, Listen, ScuConfig, SyntheticForm};
+use sightline_protocol::cm::Approval;
+use sightline_service_kit::{lifecycle::Lifecycle, telemetry, tls::Authority};
+
+use crate::{
+    banner::Banner,
+    centre::{Centre, Config},
+};
+
+/// A number that no operator gives out; the demo's SMS go to a file anyhow.
+const PHONE: &str = "+8613800138000";
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// A camera of yours in place of the test pattern (repeatable)
+    #[arg(long, value_name = "RTSP_URL")]
+    camera: Vec<String>,
+    /// The small encoding of each --camera, in the same order
+    #[arg(long, value_name = "RTSP_URL")]
+    sub: Vec<String>,
+    /// Fetch --camera's RTP over UDP
+    #[arg(long)]
+    camera_udp: bool,
+    /// Print one JSON line in place of words
+    #[arg(long)]
+    json: bool,
+    /// Where the demo keeps its data; remove it to begin anew
+    #[arg(long, value_name = "DIR", default_value = "data/demo")]
+    data: PathBuf,
+    /// Where phones on the LAN reach the portal (HTTPS)
+    #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:8443")]
+    https: SocketAddr,
+    /// Where this machine reaches the portal (HTTP)
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
+    http: SocketAddr,
+    /// Take any free port for everything, so that several demos run beside each other
+    #[arg(long)]
+    free_ports: bool,
+    /// Run the centre only; start `pu-agent` yourself
+    #[arg(long)]
+    no_camera: bool,
+    /// Test pattern: seconds from keyframe to keyframe
+    #[arg(long, value_name = "SECONDS", default_value_t = 2.0)]
+    gop: f32,
+    /// What to log, as `tracing` filters
+    #[arg(long, default_value = "warn")]
+    log: String,
+}
+
+pub async fn run(args: Args) -> anyhow::Result<()> {
+    let mut config = centre_config(&args);
+    config.telemetry.filter.clone_from(&args.log);
+    let _telemetry = telemetry::init("sightline", &config.telemetry)?;
+    let lifecycle = Lifecycle::new();
+    let centre = Centre::start(config.clone(), &lifecycle).await.with_context(|| {
+        "the demo cannot start; if a port is taken, try --free-ports".to_owned()
+    })?;
+    let Some(http) = centre.http else { anyhow::bail!("the demo has no HTTP listener") };
+    let portal = format!("http://localhost:{}", http.port());
+
+    let pu = pu_config(&args, &config, &centre, &portal)?;
+    let (pu_id, claim_code, rtsp) = if args.no_camera {
+        (String::new(), String::new(), String::new())
+    } else {
+        let pu = pu_agent::start(pu, &lifecycle).await.context("the camera's agent")?;
+        let rtsp = format!("rtsp://127.0.0.1:{}/0", pu.rtsp_addr.port());
+        wait_registered(pu.uplink.clone()).await;
+        (pu.pu_id.to_string(), pu.claim_code.to_string(), rtsp)
+    };
+    let lan = |address: &IpAddr| match (address, centre.https) {
+        (IpAddr::V4(v4), Some(https)) if !v4.is_loopback() => {
+            Some(format!("https://{v4}:{}", https.port()))
+        }
+        _ => None,
+    };
+    let banner = Banner {
+        portal,
+        phone: PHONE.into(),
+        claim_code,
+        pu_id,
+        sms_log: absolute(&config.data_dir.join("sms.log")),
+        portal_lan: config.tls.addresses.iter().filter_map(lan).collect(),
+        ca: absolute(&config.authority_dir().join(Authority::CERTIFICATE_FILE)),
+        rtsp,
+    };
+    println!("{}", if args.json { banner.json()? } else { banner.words() });
+    lifecycle.run_until_signal().await;
+    if !args.json {
+        println!("Ended. The demo's data is in {}.", config.data_dir.display());
+    }
+    Ok(())
+}
+
+/// The claim code works once the camera has registered; a camera that never does is no reason to
+/// say nothing.
+async fn wait_registered(mut uplink: tokio::sync::watch::Receiver<pu_agent::uplink::Status>) {
+    let registered = uplink.wait_for(|status| status.up.is_some());
+    if tokio::time::timeout(std::time::Duration::from_secs(5), registered).await.is_err() {
+        eprintln!("note: the camera has not registered yet; binding works once it has");
+    }
+}
+
+fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+}
+
+fn any_port(address: SocketAddr, free: bool) -> SocketAddr {
+    SocketAddr::new(address.ip(), if free { 0 } else { address.port() })
+}
+
+/// This machine's addresses, so that certificates and the banner can name them.
+fn own_addresses() -> Vec<IpAddr> {
+    let mut addresses = vec![IpAddr::V4(Ipv4Addr::LOCALHOST)];
+    let interfaces = if_addrs::get_if_addrs().unwrap_or_default();
+    addresses.extend(interfaces.into_iter().filter(|i| !i.is_loopback()).map(|i| i.ip()));
+    addresses
+}
+
+fn centre_config(args: &Args) -> Config {
+    let mut config = Config { data_dir: args.data.clone(), ..Config::default() };
+    config.http_listen = Some(any_port(args.http, args.free_ports));
+    config.https_listen = Some(any_port(args.https, args.free_ports));
+    config.tls.addresses = own_addresses();
+    config.cmu.approval = Approval::Automatic;
+    config.cmu.operator_name = "Sightline demo".into();
+    config.cmu.public_url = format!("http://localhost:{}", args.http.port());
+    let loopback = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    config.scu.quic_listen = any_port(loopback(7443), args.free_ports);
+    let outside = config.tls.addresses.iter().find(|a| a.is_ipv4() && !a.is_loopback());
+    let relay = outside.copied().unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
+    config.mtu.public_ip = Some(relay);
+    config.mtu.udp_listen =
+        any_port(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 3478), args.free_ports);
+    config.mtu.tcp_listen = None;
+    config
+}
+
+fn pu_config(
+    args: &Args,
+    config: &Config,
+    centre: &Centre,
+    portal: &str,
+) -> anyhow::Result<pu_agent::Config> {
+    let listen = |listen: Listen| Listen { listen: any_port(listen.listen, args.free_ports) };
+    let base = pu_agent::Config::default();
+    Ok(pu_agent::Config {
+        data_dir: config.data_dir.join("pu"),
+        portal: Some(portal.parse().context("the portal's URL")?),
+        centre_ca: Some(config.authority_dir().join(Authority::CERTIFICATE_FILE)),
+        scu: vec![ScuConfig {
+            quic: Some(format!("localhost:{}", centre.ps.port())),
+            websocket: Some(format!("{portal}/ps/v1").replacen("http", "ws", 1).parse()?),
+        }],
+        camera: cameras(args)?,
+        announce_loopback: true,
+        rtsp: listen(base.rtsp),
+        quic: listen(base.quic),
+        webrtc: listen(base.webrtc),
+        http: listen(base.http),
+        ..base
+    })
+}
+
+fn cameras(args: &Args) -> anyhow::Result<Vec<CameraConfig>> {
+    if args.camera.is_empty() {
+        return Ok(vec![CameraConfig {
+            name: "Demo camera".into(),
+            source: "synthetic".into(),
+            synthetic: SyntheticForm { gop_s: args.gop, ..SyntheticForm::default() },
+            ..CameraConfig::default()
+        }]);
+    }
+    let transport = if args.camera_udp {
+        pu_agent::config::CameraTransport::Udp
+    } else {
+        pu_agent::config::CameraTransport::Tcp
+    };
+    let with_number = args.camera.iter().enumerate();
+    with_number
+        .map(|(index, source)| {
+            let sub = args.sub.get(index).map(|url| url.parse().context("--sub")).transpose()?;
+            Ok(CameraConfig {
+                name: format!("Camera {}", index + 1),
+                source: source.clone(),
+                sub,
+                transport,
+                ..CameraConfig::default()
+            })
+        })
+        .collect()
+}

@@ -1,0 +1,33 @@
+//! `sightline serve`: the all-in-one as a service.
+
+use std::path::PathBuf;
+
+use anyhow::Context;
+use sightline_service_kit::{config, lifecycle::Lifecycle, telemetry};
+
+use crate::centre::{Centre, Config};
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// Configuration file (TOML); `sightline.sample.toml` explains every key
+    #[arg(long, value_name = "FILE", env = "SIGHTLINE_CONFIG")]
+    config: Option<PathBuf>,
+    /// Check the configuration and end
+    #[arg(long)]
+    check_config: bool,
+}
+
+pub async fn run(args: Args) -> anyhow::Result<()> {
+    let config: Config = config::load(args.config.as_deref())?;
+    config.check()?;
+    if args.check_config {
+        println!("The configuration is good.");
+        return Ok(());
+    }
+    let _telemetry = telemetry::init("sightline", &config.telemetry)?;
+    let lifecycle = Lifecycle::new();
+    let centre = Centre::start(config, &lifecycle).await.context("the centre cannot start")?;
+    tracing::info!(http = ?centre.http, https = ?centre.https, ps = %centre.ps, "centre started");
+    lifecycle.run_until_signal().await;
+    Ok(())
+}
