@@ -188,7 +188,7 @@ async fn forged_foreign_and_expired_tokens_are_refused_without_asking_the_centre
     let other_kid = sign_with(&SigningKey::from_bytes(&[9; 32]), "key-2", &good);
     assert_eq!(unit.refused(&other_kid, lan()).await, ProblemKind::InvalidToken);
 
-    let other: PuId = "b".repeat(26).parse().expect("device id");
+    let other = PuId::from_public_key(&key(5));
     let foreign = centre.sign(&changed(&good, |c| c.aud = other));
     assert_eq!(unit.refused(&foreign, lan()).await, ProblemKind::InvalidToken);
     let elsewhere = centre.sign(&changed(&good, |c| c.iss = "other.example".parse().expect("id")));

@@ -8,6 +8,8 @@ pub mod dial;
 mod driver;
 pub mod link;
 pub mod machine;
+#[cfg(test)]
+mod simulation;
 
 use std::time::Duration;
 
