@@ -32,7 +32,9 @@ async fn begins_at_a_keyframe_and_tells_what_it_serves() {
         .message(|m| matches!(m, PuToCu::Pong { cu_time: UnixMicros(42), .. }).then_some(()))
         .await;
     let captured = viewer
-        .message(|m| if let PuToCu::FrameTime { captured_at, .. } = m { Some(captured_at) } else { None })
+        .message(|m| {
+            if let PuToCu::FrameTime { captured_at, .. } = m { Some(captured_at) } else { None }
+        })
         .await;
     assert!(webrtc_support::now().since(captured) < Duration::from_secs(5));
     viewer.message(|m| matches!(m, PuToCu::Path { .. }).then_some(())).await;

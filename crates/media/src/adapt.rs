@@ -23,6 +23,9 @@ const PATIENCE: Duration = Duration::from_millis(1_500);
 /// So long after a change its own effect is waited for: what was lost before still counts in the
 /// figures.
 const SETTLE: Duration = Duration::from_secs(3);
+/// So long after an ascent a low estimate counts only when packets are lost too: the first keyframe
+/// of the better stream looks like congestion, and an estimator recovers slowly from that.
+const DOUBT: Duration = Duration::from_secs(8);
 /// A path far too narrow is borne this long.
 const PATIENCE_SEVERE: Duration = Duration::from_millis(300);
 
@@ -161,6 +164,18 @@ impl Policy {
         (best / 2 * 3).max(300_000)
     }
 
+    /// What should flow, with padding, to try the path before a better stream is put on it; 0 when
+    /// none is in sight.
+    #[must_use]
+    pub fn trial_bps(&self, offered: &Offered) -> u64 {
+        match (self.good_since, self.ceiling(offered)) {
+            (Some(_), Ok((ceiling, _))) if self.level > ceiling => {
+                rate(above(self.level, ceiling, offered), offered)
+            }
+            (_, _) => 0,
+        }
+    }
+
     /// Decides. `now` must not go back.
     ///
     /// # Errors
@@ -289,7 +304,7 @@ impl Policy {
             return false;
         }
         let measure = if self.level == Level::Main && offered.sub.is_some() {
-            self.too_much_for_main(offered, measured)
+            self.too_much_for_main(now, offered, measured)
         } else {
             too_much_for_motion(measured)
         };
@@ -298,10 +313,13 @@ impl Policy {
         lasted(self.severe_since, now, PATIENCE_SEVERE) || lasted(self.bad_since, now, PATIENCE)
     }
 
-    fn too_much_for_main(&self, offered: &Offered, measured: &Measured) -> Strain {
+    fn too_much_for_main(&self, now: Duration, offered: &Offered, measured: &Measured) -> Strain {
         let need = rate(self.level, offered) as f64;
-        let below =
-            |factor: f64| measured.estimate_bps.is_some_and(|e| (e as f64) < need * factor);
+        let fresh = self.climbed_at.is_some_and(|at| now.saturating_sub(at) < DOUBT);
+        let trusted = !fresh || measured.loss > 0.02;
+        let below = |factor: f64| {
+            trusted && measured.estimate_bps.is_some_and(|e| (e as f64) < need * factor)
+        };
         let waits = |ms| measured.backlog > Duration::from_millis(ms);
         if below(0.65) || measured.loss > 0.25 || waits(900) {
             Strain::Severe

@@ -25,6 +25,8 @@ const ENCODER_PATIENCE: Duration = Duration::from_secs(8);
 
 /// A round trip below this does not leave the building.
 const NEAR: Duration = Duration::from_millis(6);
+/// A path that carries this much takes a keyframe at once.
+const WIDE_BPS: u64 = 2_500_000;
 
 /// A re-encoded stream that the viewer asked for.
 struct Exact {
@@ -147,6 +149,11 @@ impl Serve {
         exact.map_or_else(|| self.policy.desired_bps(&self.offered()), |bps| bps / 2 * 3)
     }
 
+    /// What should flow, with padding, to try the path.
+    pub(super) fn trial_bps(&self) -> u64 {
+        self.policy.trial_bps(&self.offered())
+    }
+
     /// The feed for a decision, and why.
     fn target(&mut self, decision: Decision, now: Now) -> Option<(Arc<Feed>, String)> {
         if let Some(exact) = &mut self.exact {
@@ -245,15 +252,15 @@ fn apply(serve: &mut Serve, video: &mut VideoOut, path: PathState, decision: Dec
     video.reason = reason;
 }
 
-/// How fast packets may follow each other: as they come where the way is short, spread over time
-/// where a router's queue would take a burst for congestion.
+/// How fast packets may follow each other: as they come where the way is short and wide, spread
+/// over time where a router's queue would take a burst for congestion.
 fn pace(need_bps: u64, path: PathState) -> u64 {
     let near = path.way.is_some_and(|way| way < NEAR);
     let congested = path.loss > 0.03;
     match path.estimate_bps {
-        Some(estimate) if congested || estimate < need_bps / 10 * 8 => estimate / 2 * 3,
-        Some(_) | None if near => FREE_RATE_BPS,
-        Some(estimate) => (estimate * 2).max(need_bps / 2 * 5).max(4_000_000),
+        Some(estimate) if congested => estimate / 2 * 3,
+        Some(estimate) if near && estimate > WIDE_BPS.max(need_bps) => FREE_RATE_BPS,
+        Some(estimate) => estimate.max(need_bps / 2 * 3),
         None => FREE_RATE_BPS / 2,
     }
 }

@@ -362,7 +362,8 @@ impl Session {
     fn choose(&mut self, now: Now, feeds: &mut Feeds) {
         super::serve::choose(self, now, feeds);
         let desired = self.serve.desired_bps();
-        self.rtc.bwe().set_bitrate(Bitrate::ZERO, Bitrate::bps(desired));
+        let trial = self.serve.trial_bps();
+        self.rtc.bwe().set_bitrate(Bitrate::bps(trial), Bitrate::bps(desired));
         self.drain(now, feeds);
     }
 

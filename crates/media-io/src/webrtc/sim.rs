@@ -221,10 +221,7 @@ impl World {
     async fn tick(&mut self) {
         self.ticks += 1;
         let passed = TICK * u32::try_from(self.ticks).expect("short");
-        self.now = Now {
-            instant: self.start.instant + passed,
-            unix: self.start.unix.plus(passed),
-        };
+        self.now = Now { instant: self.start.instant + passed, unix: self.start.unix.plus(passed) };
         let fresh = self.ticks.is_multiple_of(40);
         if fresh {
             self.main.shoot(self.now.unix);
@@ -302,21 +299,49 @@ async fn narrowed_to_1_mbit_and_released() {
         [(6e6, 10, 0.0), (50e6, 2, 0.0), (10e6, 20, 0.0), (10e6, 40, 0.01), (100e6, 1, 0.0)]
     {
         let mut world = World::new(rate, delay_ms, loss);
-        world.run_until(15.0, |w| { if w.ticks % 500 == 0 { eprintln!("{} {:?} {:?}", w.elapsed(), w.session.path, w.tier()); } false}).await;
+        world
+            .run_until(15.0, |w| {
+                if w.ticks % 500 == 0 {
+                    eprintln!("{} {:?} {:?}", w.elapsed(), w.session.path, w.tier());
+                }
+                false
+            })
+            .await;
         let at = format!("{rate} bit/s, {delay_ms} ms, loss {loss}");
         assert_eq!(world.tier(), Some(StreamTier::Main), "{at}");
         world.longest_gap = Duration::ZERO;
         world.down.rate_bps = 1e6;
-        let fell =
-            world.run_until(30.0, |w| w.tier() == Some(StreamTier::Sub)).await - 15.0;
+        let fell = world.run_until(30.0, |w| w.tier() == Some(StreamTier::Sub)).await - 15.0;
         let down_gap = world.longest_gap;
         world.run_until(35.0, |_| false).await;
         let held = world.tier();
         let narrow_gap = world.longest_gap;
         world.down.rate_bps = rate;
-        let rose = world.run_until(95.0, |w| { if w.ticks % 1000 == 0 { eprintln!("{} {:?} {:?}", w.elapsed(), w.session.path, w.tier()); } w.tier() == Some(StreamTier::Main)}).await - 35.0;
+        let rose = world
+            .run_until(95.0, |w| {
+                if w.ticks % 1000 == 0 {
+                    eprintln!("{} {:?} {:?}", w.elapsed(), w.session.path, w.tier());
+                }
+                w.tier() == Some(StreamTier::Main)
+            })
+            .await
+            - 35.0;
         let narrow = world.session.path;
-        world.run_until(35.0 + rose + 10.0, |_| false).await;
+        world
+            .run_until(35.0 + rose + 10.0, |w| {
+                if w.ticks % 200 == 0 {
+                    eprintln!(
+                        "{} {:?} {:?} {:?} {}",
+                        w.elapsed(),
+                        w.session.path,
+                        w.tier(),
+                        w.session.video.as_ref().map(|v| v.backlog),
+                        w.session.video.as_ref().unwrap().reason
+                    );
+                }
+                false
+            })
+            .await;
         eprintln!(
             "{at}: down after {fell:.1} s (gap {down_gap:?}), held {held:?} (gap {narrow_gap:?}), \
              up after {rose:.1} s, gap {:?}, path {narrow:?}",

@@ -10,8 +10,7 @@ use std::{
 
 use bytes::{BufMut, Bytes, BytesMut};
 use sightline_media::{
-    AccessUnit, AudioTrack, ParameterSets, StreamDescription, VideoTrack, packetize,
-    ring::Limits,
+    AccessUnit, AudioTrack, ParameterSets, StreamDescription, VideoTrack, packetize, ring::Limits,
 };
 use sightline_media_io::{
     camera::{Camera, Cameras},
@@ -21,9 +20,7 @@ use sightline_media_io::{
         self, Engine, LocalCandidates, NoTranscoder, OfferRequest, QualitySource, WebrtcConfig,
     },
 };
-use sightline_model::{
-    AudioCodec, Capabilities, ChannelId, MediaSessionId, Rights, UnixMicros,
-};
+use sightline_model::{AudioCodec, Capabilities, ChannelId, MediaSessionId, Rights, UnixMicros};
 use sightline_protocol::{
     Problem,
     pc::{CONTROL_CHANNEL, CuToPu, PathReport, PuToCu},
@@ -336,7 +333,8 @@ impl Peer {
         session: MediaSessionId,
         seen: mpsc::UnboundedSender<Seen>,
     ) -> Self {
-        let mut rtc = RtcConfig::new().enable_pcmu(true, false).set_rtp_mode(true).build(Instant::now());
+        let mut rtc =
+            RtcConfig::new().enable_pcmu(true, false).set_rtp_mode(true).build(Instant::now());
         let socket = UdpSocket::bind("127.0.0.1:0").await.expect("loopback is there");
         let local = socket.local_addr().expect("bound");
         rtc.add_local_candidate(Candidate::host(local, Protocol::Udp).expect("an address"));
