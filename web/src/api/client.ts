@@ -2,17 +2,23 @@
 
 import { ProblemError, parseProblem, problemError } from './problem';
 import type {
-  AuditEntry,
+  AuditList,
+  BindRequest,
   Bound,
   Camera,
+  CameraChange,
+  CameraList,
   Capabilities,
   Info,
   PlayAnswer,
+  PlayRequest,
   SignedIn,
   SignInRequest,
+  SmsCodeRequest,
   SmsCodeSent,
   Subscription,
-  SubscriptionRow,
+  SubscriptionChange,
+  SubscriptionList,
   User,
 } from './types';
 
@@ -135,7 +141,8 @@ const id = encodeURIComponent;
 
 export const api = {
   info: () => send<Info>('GET', '/info'),
-  smsCode: (phone: string) => send<SmsCodeSent>('POST', '/sms-codes', { phone }),
+  smsCode: (phone: string) =>
+    send<SmsCodeSent>('POST', '/sms-codes', { phone } satisfies SmsCodeRequest),
   signIn: async (request: SignInRequest) =>
     keep(await send<SignedIn>('POST', '/sessions', request)),
   signOut: async () => {
@@ -143,22 +150,24 @@ export const api = {
     await call('DELETE', '/sessions/current').finally(forget);
   },
   me: () => call<User>('GET', '/me'),
-  cameras: async () => (await call<{ cameras: Camera[] }>('GET', '/cameras')).cameras,
-  bind: (claimCode: string) => call<Bound>('POST', '/bindings', { claim_code: claimCode }),
+  cameras: async () => (await call<CameraList>('GET', '/cameras')).cameras,
+  bind: (claimCode: string) =>
+    call<Bound>('POST', '/bindings', { claim_code: claimCode } satisfies BindRequest),
   release: (pu: string) => call('DELETE', `/devices/${id(pu)}/binding`),
   rename: (camera: string, name: string) =>
-    call<Camera>('PATCH', `/cameras/${id(camera)}`, { name }),
+    call<Camera>('PATCH', `/cameras/${id(camera)}`, { name } satisfies CameraChange),
   play: (camera: string, capabilities: Capabilities, signal?: AbortSignal) =>
     call<PlayAnswer>(
       'POST',
       `/cameras/${id(camera)}/play`,
-      { capabilities, player: 'client' },
+      { capabilities, player: 'client' } satisfies PlayRequest,
       signal,
     ),
   subscriptions: async () =>
-    (await call<{ subscriptions: SubscriptionRow[] }>('GET', '/operator/subscriptions'))
-      .subscriptions,
+    (await call<SubscriptionList>('GET', '/operator/subscriptions')).subscriptions,
   setSubscription: (user: string, subscription: Subscription) =>
-    call('PUT', `/operator/subscriptions/${id(user)}`, { subscription }),
-  audit: async () => (await call<{ entries: AuditEntry[] }>('GET', '/operator/audit')).entries,
+    call('PUT', `/operator/subscriptions/${id(user)}`, {
+      subscription,
+    } satisfies SubscriptionChange),
+  audit: async () => (await call<AuditList>('GET', '/operator/audit')).entries,
 };

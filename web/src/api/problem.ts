@@ -1,5 +1,7 @@
 /** Refusals (RFC 9457, crates/protocol/src/problem.rs) and the faults of the way to the centre. */
 
+import type { CentreProblemKind } from './types';
+
 export const PROBLEM_KINDS = [
   'invalid_request',
   'unauthenticated',
@@ -23,7 +25,7 @@ export const PROBLEM_KINDS = [
   'busy',
   'timeout',
   'internal',
-] as const;
+] as const satisfies readonly CentreProblemKind[];
 
 /** What only this page can find out. */
 export const LOCAL_KINDS = [
@@ -34,7 +36,7 @@ export const LOCAL_KINDS = [
   'unsupported', // the browser lacks something
 ] as const;
 
-export type ProblemKind = (typeof PROBLEM_KINDS)[number] | (typeof LOCAL_KINDS)[number];
+export type ProblemKind = CentreProblemKind | (typeof LOCAL_KINDS)[number];
 
 export interface Problem {
   type: ProblemKind;

@@ -1,8 +1,9 @@
 import { useEffect } from 'preact/hooks';
 import { t } from '../i18n';
 import { pinSource } from '../identity/pins';
-import { certificate } from '../play/rtc';
 import { warmUp } from '../play/signalling';
+import { dropSpare, keepSpare } from '../play/spare';
+import { route } from '../router';
 import { cameras, live } from '../state';
 import { Icon, PresenceBadge } from '../ui/parts';
 import { Thumbnail } from '../ui/thumbnail';
@@ -12,9 +13,22 @@ export function GridPage() {
   useEffect(() => {
     // What the first play session will need, so that a click finds it ready.
     warmUp();
-    void certificate().catch(() => undefined);
   }, []);
   const list = cameras.value;
+  const sound = list?.some((c) => c.rights.includes('listen') && c.audio) ?? false;
+  const some = (list?.length ?? 0) > 0;
+  useEffect(() => {
+    if (!some) return;
+    // After the thumbnails have had their turn, and again before it is too old.
+    const first = setTimeout(() => keepSpare(sound), 400);
+    const renewal = setInterval(() => keepSpare(sound), 30_000);
+    return () => {
+      clearTimeout(first);
+      clearInterval(renewal);
+      // The player that follows takes it; whoever goes elsewhere leaves nothing behind.
+      setTimeout(() => route.value.page !== 'grid' && dropSpare(), 2_000);
+    };
+  }, [some, sound]);
   return (
     <div class="wide">
       <h1 class="visually-hidden">{t('grid.title')}</h1>

@@ -9,14 +9,9 @@ import type { Camera, Capabilities, PlayAnswer } from '../api/types';
 import { sign } from '../identity/ed25519';
 import { clientKey } from '../identity/keys';
 import { nowUs } from './clock';
-import {
-  CONTROL_CHANNEL,
-  type CuToPu,
-  type MediaAnswer,
-  type PuToCu,
-  type QualityChoice,
-} from './messages';
-import { certificate, codecPreferences, toRtcIceServers } from './rtc';
+import { type CuToPu, type MediaAnswer, type PuToCu, type QualityChoice } from './messages';
+import { toRtcIceServers } from './rtc';
+import { takePrepared } from './spare';
 import { signalling, type SessionMessage, type Signalling } from './signalling';
 import type { StageClock } from './stages';
 import { checkMediaAnswer, checkPlayAnswer, dtlsFingerprint, offerBytes } from './verify';
@@ -112,11 +107,13 @@ export class Attempt {
     const { camera, stages } = this.options;
     // All that does not need the centre's answer happens while it is on its way.
     const [play, [pc, offer]] = await Promise.all([
-      api.play(camera.id, this.options.capabilities, this.abort.signal),
+      api.play(camera.id, this.options.capabilities, this.abort.signal).then((answer) => {
+        stages.mark('play', performance.now());
+        return answer;
+      }),
       this.prepare(),
       clientKey(),
     ]);
-    stages.mark('play', performance.now());
     await checkPlayAnswer(camera, play);
     if (this.over) return;
     this.play = play;
@@ -131,20 +128,15 @@ export class Attempt {
   }
 
   private async prepare(): Promise<[RTCPeerConnection, RTCSessionDescriptionInit]> {
-    const certificates = [await certificate()];
-    if (this.over) throw problemError('network', 'closed');
-    const pc = new RTCPeerConnection({ certificates, bundlePolicy: 'max-bundle' });
-    this.pc = pc;
-    const video = pc.addTransceiver('video', { direction: 'recvonly' });
-    codecPreferences(video);
-    const receivers = [video.receiver];
-    if (this.options.audio) {
-      receivers.push(pc.addTransceiver('audio', { direction: 'recvonly' }).receiver);
+    const { pc, channel, offer } = await takePrepared(this.options.audio);
+    if (this.over) {
+      pc.close();
+      throw problemError('network', 'closed');
     }
-    for (const receiver of receivers) lowLatency(receiver);
+    this.pc = pc;
     this.listen(pc);
-    this.openChannel(pc);
-    return [pc, await pc.createOffer()];
+    this.listenToChannel(channel);
+    return [pc, offer];
   }
 
   private listen(pc: RTCPeerConnection): void {
@@ -174,10 +166,8 @@ export class Attempt {
     };
   }
 
-  private openChannel(pc: RTCPeerConnection): void {
-    const channel = pc.createDataChannel(CONTROL_CHANNEL);
+  private listenToChannel(channel: RTCDataChannel): void {
     this.channel = channel;
-    channel.binaryType = 'arraybuffer';
     channel.onopen = () => {
       const quality = this.options.quality();
       if (quality.mode !== 'auto') this.setQuality(quality);
@@ -292,15 +282,6 @@ export class Attempt {
     if (ice === 'new') return { type: 'timeout', detail: '' };
     return { type: 'no_path', detail: `ICE: ${ice}` };
   }
-}
-
-function lowLatency(receiver: RTCRtpReceiver): void {
-  const tuned = receiver as RTCRtpReceiver & {
-    jitterBufferTarget?: number | null;
-    playoutDelayHint?: number | null;
-  };
-  if ('jitterBufferTarget' in tuned) tuned.jitterBufferTarget = 0;
-  if ('playoutDelayHint' in tuned) tuned.playoutDelayHint = 0;
 }
 
 function parse(data: unknown): PuToCu | undefined {

@@ -30,6 +30,8 @@ beforeAll(async () => {
     device_key: device.publicKey,
     signal_url: '',
     ice_servers: [],
+    quic: [],
+    rtsp_urls: [],
   };
 });
 

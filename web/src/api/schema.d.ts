@@ -1,0 +1,1366 @@
+// Generated from docs/api/openapi.json by `npm run generate`. Do not edit.
+
+export interface paths {
+    "/api/v1/bindings": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Make a camera yours by its claim code.
+         * @description A wrong code and a device that has never been online are answered alike. Binding one's own
+         *     device again changes nothing.
+         */
+        post: operations["bindDevice"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/cameras": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The caller's cameras, by name. */
+        get: operations["listCameras"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/cameras/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** One camera. */
+        get: operations["getCamera"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        /** Rename a camera. */
+        patch: operations["changeCamera"];
+        trace?: never;
+    };
+    "/api/v1/cameras/{id}/play": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Ask to watch a camera: the answer says where it is and holds a token for it.
+         * @description The video comes from the device itself. The token names the caller's client key (player
+         *     `client`) or is bound to the first address that shows it (player `rtsp`).
+         */
+        post: operations["playCamera"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/devices/{pu}/binding": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /** Release a device: its streams end within two seconds, and its claim code works again. */
+        delete: operations["releaseDevice"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/events": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Changes as they happen: each event's `data` is the JSON of an `Event`.
+         * @description The stream begins with `resync` and ends with the access token: fetch the list, then follow the
+         *     stream, and open another with a fresh token when it ends.
+         */
+        get: operations["streamEvents"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/info": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What a CU must know before anybody signs in. */
+        get: operations["getInfo"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/me": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Who is signed in. */
+        get: operations["getMe"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/operator/audit": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What was done and refused lately, newest first. */
+        get: operations["listAudit"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/operator/subscriptions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Accounts and their subscriptions, oldest first. */
+        get: operations["listSubscriptions"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/operator/subscriptions/{user}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /** Approve, refuse or suspend a subscription. Suspending ends the user's streams. */
+        put: operations["changeSubscription"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/sessions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Sign in with the code from the SMS; the first time makes the account. */
+        post: operations["signIn"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/sessions/current": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * Sign out here: the access token, the refresh token and the play tokens of this sign-in end, and
+         *     so do its streams.
+         */
+        delete: operations["signOut"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/sessions/refresh": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Get a new access token for a refresh token, which is replaced.
+         * @description A refresh token works once. When an old one comes again, somebody has a copy: the whole sign-in
+         *     ends. (For ten seconds the last one is forgiven, since two pages may refresh at once.)
+         */
+        post: operations["refreshSession"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/sms-codes": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Send a one-time code by SMS.
+         * @description The answer is the same whether the number has an account or not.
+         */
+        post: operations["sendSmsCode"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+}
+export type webhooks = Record<string, never>;
+export interface components {
+    schemas: {
+        /**
+         * @description How new subscriptions are approved (A6.1.1).
+         * @enum {string}
+         */
+        Approval: "automatic" | "operator";
+        /**
+         * @description Audio coding of a stream.
+         * @enum {string}
+         */
+        AudioCodec: "pcmu" | "pcma" | "g722" | "opus" | "aac";
+        /** @description One thing that somebody did or was refused. */
+        AuditEntry: {
+            /** @description What, such as `binding.create`. */
+            action: string;
+            /** @description When. */
+            at: components["schemas"]["UnixMicros"];
+            /** @description `ok`, or the problem's type. */
+            outcome: string;
+            /** @description To what. */
+            target: string;
+            user?: components["schemas"]["UserId"] | null;
+        };
+        /** @description `GET /operator/audit`: newest first. */
+        AuditList: {
+            /** @description At most 200. */
+            entries: components["schemas"]["AuditEntry"][];
+        };
+        /** @description `POST /bindings` (A8.2 step 1). */
+        BindRequest: {
+            /** @description As typed or scanned. */
+            claim_code: string;
+        };
+        /** @description A8.2 step 3. */
+        Bound: {
+            /** @description Its cameras, now in the list. */
+            cameras: components["schemas"]["Camera"][];
+            /** @description The device. */
+            device: components["schemas"]["DeviceId"];
+        };
+        /** @description A camera as its user sees it. */
+        Camera: {
+            audio?: components["schemas"]["AudioCodec"] | null;
+            /** @description Its device. */
+            device: components["schemas"]["DeviceId"];
+            /** @description The device's key, whose hash is the device id. */
+            device_key: components["schemas"]["PublicKey"];
+            /** @description Why not, in words. */
+            fault?: string | null;
+            /** @description Its id. */
+            id: components["schemas"]["CameraId"];
+            /** @description What the user calls it. */
+            name: string;
+            /** @description Whether it can be watched. */
+            presence: components["schemas"]["Presence"];
+            /** @description What the caller may do with it. */
+            rights: components["schemas"]["Rights"];
+            /** @description Its encodings. */
+            streams: components["schemas"]["StreamInfo"][];
+        };
+        /** @description `PATCH /cameras/{id}`. */
+        CameraChange: {
+            /** @description New name, 1 to 64 characters. */
+            name: string;
+        };
+        /** @description A camera: device id, a dot, channel number. */
+        CameraId: string;
+        /** @description `GET /cameras`. */
+        CameraList: {
+            /** @description The caller's cameras, by name. */
+            cameras: components["schemas"]["Camera"][];
+        };
+        /** @description What a customer unit states about itself when it asks for media. Absent means no limit. */
+        Capabilities: {
+            /**
+             * Format: int64
+             * @description Most bits per second of video.
+             */
+            max_bitrate_bps?: number | null;
+            /**
+             * Format: float
+             * @description Most pictures per second.
+             */
+            max_fps?: number | null;
+            /**
+             * Format: int32
+             * @description Highest picture in pixels.
+             */
+            max_height?: number | null;
+            /**
+             * Format: int32
+             * @description Widest picture in pixels.
+             */
+            max_width?: number | null;
+            /** @description Video codings that it can decode; H.264 when nothing is stated. */
+            video_codecs?: components["schemas"]["VideoCodec"][];
+        };
+        /** @description One app or browser of a user: the holder of a client key. */
+        ClientId: string;
+        /** @description A premises unit within its home domain. */
+        DeviceId: {
+            /** @description The domain where the device is registered. */
+            domain: components["schemas"]["DomainName"];
+            /** @description The device itself. */
+            pu: components["schemas"]["PuId"];
+        };
+        /** @description The home domain of a device or user: one operator's installation. */
+        DomainName: string;
+        /** @description `GET /events`: server-sent events, each the JSON of one of these. */
+        Event: {
+            /** @description As it is now. */
+            camera: components["schemas"]["Camera"];
+            /** @enum {string} */
+            type: "camera";
+        } | {
+            /** @description Which. */
+            id: components["schemas"]["CameraId"];
+            /** @enum {string} */
+            type: "camera_gone";
+        } | {
+            /** @description To what. */
+            subscription: components["schemas"]["Subscription"];
+            /** @enum {string} */
+            type: "subscription";
+        } | {
+            /** @enum {string} */
+            type: "resync";
+        };
+        /** @description As in the W3C's `RTCIceServer`. */
+        IceServer: {
+            /** @description Its password. */
+            credential?: string | null;
+            /** @description RFC 7064 and RFC 7065 URLs. */
+            urls: string[];
+            /** @description Time-limited user name. */
+            username?: string | null;
+        };
+        /** @description `GET /info`: what a CU must know before anybody signs in. */
+        Info: {
+            /** @description Whether a new account waits for the operator. */
+            approval: components["schemas"]["Approval"];
+            /** @description The home domain. */
+            domain: components["schemas"]["DomainName"];
+            /** @description The operator's name, for people. */
+            operator: string;
+            /** @description Version of the centre. */
+            version: string;
+        };
+        /** @description One viewing of one camera by one client: the call whose legs the SCU keeps. */
+        MediaSessionId: string;
+        /**
+         * @description A mobile number in E.164 form (`+` and 7 to 15 digits). Shown only by [`PhoneNumber::expose`].
+         *
+         *     Whether the number exists in its country's plan is the CMU's check, not this type's.
+         */
+        PhoneNumber: string;
+        /** @description A8.4 step 3. */
+        PlayAnswer: {
+            /** @description The camera. */
+            camera: components["schemas"]["CameraId"];
+            /** @description The device. */
+            device: components["schemas"]["DeviceId"];
+            /** @description The device's key; compare it with what the QR code said. */
+            device_key: components["schemas"]["PublicKey"];
+            /** @description No new use after this. */
+            expires_at: components["schemas"]["UnixMicros"];
+            /** @description STUN and TURN servers. */
+            ice_servers: components["schemas"]["IceServer"][];
+            /** @description Where the device answers RTSP inside QUIC, best first. */
+            quic: string[];
+            /** @description RTSP URLs with the token in them, best first. */
+            rtsp_urls: string[];
+            /** @description The session. */
+            session: components["schemas"]["MediaSessionId"];
+            /** @description WebSocket of the SCU, for WebRTC; a path alone is relative to the portal's address. */
+            signal_url: string;
+            /** @description The play token. */
+            token: string;
+        };
+        /**
+         * @description Who will show the play token.
+         * @enum {string}
+         */
+        Player: "client" | "rtsp";
+        /** @description `POST /cameras/{id}/play` (A8.4 step 1). */
+        PlayRequest: {
+            /** @description What the CU can take. */
+            capabilities?: components["schemas"]["Capabilities"];
+            /** @description For which kind of player. */
+            player?: components["schemas"]["Player"];
+        };
+        /**
+         * @description Whether a unit can be reached (A7.2, "presence").
+         * @enum {string}
+         */
+        Presence: "offline" | "inactive" | "online" | "active";
+        /** @description A problem document as it is sent. */
+        ProblemDocument: {
+            /** @description What happened and what to do about it, in words for the person. */
+            detail: string;
+            /**
+             * Format: int32
+             * @description The HTTP status.
+             */
+            status: number;
+            /** @description The HTTP status in words. */
+            title: string;
+            /** @description Which problem: a stable word that programs may match on. */
+            type: components["schemas"]["ProblemKind"];
+        };
+        /**
+         * @description The problems that exist.
+         * @enum {string}
+         */
+        ProblemKind: "invalid_request" | "unauthenticated" | "forbidden" | "not_found" | "not_approved" | "wrong_code" | "wrong_claim_code" | "already_bound" | "rate_limited" | "wrong_key" | "unknown_device" | "stale_lease" | "invalid_token" | "token_expired" | "token_in_use" | "token_revoked" | "device_offline" | "camera_offline" | "not_decodable" | "busy" | "timeout" | "internal";
+        /** @description An Ed25519 public key (RFC 8032), 32 bytes, base64url without padding in text. */
+        PublicKey: string;
+        /**
+         * @description A premises unit: the first 128 bits of SHA-256 over its Ed25519 public key, in base32
+         *     (26 characters).
+         *
+         *     The id *is* the key's fingerprint, so knowing an id never suffices to register with it, and
+         *     whoever holds the id (from the QR code) can pin the key.
+         */
+        PuId: string;
+        /**
+         * @description Where a refresh token travels.
+         * @enum {string}
+         */
+        RefreshIn: "cookie" | "body";
+        /** @description `POST /sessions/refresh`; the body may be empty when a cookie is sent. */
+        RefreshRequest: {
+            /** @description The refresh token, when it did not come in a cookie. */
+            refresh_token?: string | null;
+        };
+        /**
+         * @description One thing that a user may do with a camera.
+         * @enum {string}
+         */
+        Right: "view" | "listen" | "talk" | "ptz" | "playback" | "manage";
+        /** @description What a user may do with a camera. */
+        Rights: components["schemas"]["Right"][];
+        /** @description Signed in. */
+        SignedIn: {
+            /** @description Bearer token for the API. */
+            access_token: string;
+            /** @description Which client. */
+            client: components["schemas"]["ClientId"];
+            /**
+             * Format: int32
+             * @description How long it works.
+             */
+            expires_in_s: number;
+            /** @description Only with [`RefreshIn::Body`]. Each use gives a new one. */
+            refresh_token?: string | null;
+            /** @description Who. */
+            user: components["schemas"]["User"];
+        };
+        /** @description `POST /sessions`: sign in; the first time makes the account. */
+        SignInRequest: {
+            /** @description The client's own key; play tokens will be bound to it. */
+            client_key: components["schemas"]["PublicKey"];
+            /** @description What the person calls this client, such as "Chrome on Windows". */
+            client_name?: string;
+            /** @description The code from the SMS. */
+            code: string;
+            /** @description Whose account. */
+            phone: components["schemas"]["PhoneNumber"];
+            /** @description Where the refresh token goes: a cookie that scripts cannot read, or the body. */
+            refresh_in?: components["schemas"]["RefreshIn"];
+        };
+        /** @description `POST /sms-codes`: send a one-time code. */
+        SmsCodeRequest: {
+            /** @description Where to. */
+            phone: components["schemas"]["PhoneNumber"];
+        };
+        /** @description The code is on its way. */
+        SmsCodeSent: {
+            /**
+             * Format: int32
+             * @description How long the code works.
+             */
+            expires_in_s: number;
+            /**
+             * Format: int32
+             * @description When another may be asked for.
+             */
+            retry_after_s: number;
+        };
+        /** @description One encoding that a camera offers. */
+        StreamInfo: {
+            /** @description Its coding. */
+            codec: components["schemas"]["VideoCodec"];
+            /**
+             * Format: float
+             * @description Pictures per second, 0 when the camera does not say.
+             */
+            fps: number;
+            /**
+             * Format: int32
+             * @description Picture height in pixels.
+             */
+            height: number;
+            /** @description Main or sub. */
+            tier: components["schemas"]["StreamTier"];
+            /**
+             * Format: int32
+             * @description Picture width in pixels.
+             */
+            width: number;
+        };
+        /**
+         * @description Which of a camera's encodings.
+         * @enum {string}
+         */
+        StreamTier: "main" | "sub";
+        /**
+         * @description State of an account (A6.1.1).
+         * @enum {string}
+         */
+        Subscription: "pending" | "active" | "suspended";
+        /** @description `PUT /operator/subscriptions/{user}`. */
+        SubscriptionChange: {
+            /** @description The new state. */
+            subscription: components["schemas"]["Subscription"];
+        };
+        /** @description `GET /operator/subscriptions`. */
+        SubscriptionList: {
+            /** @description Oldest first. */
+            subscriptions: components["schemas"]["SubscriptionRow"][];
+        };
+        /** @description One subscription as the operator sees it. */
+        SubscriptionRow: {
+            /** @description The number with its middle hidden. */
+            phone_masked: string;
+            /** @description When the person signed up. */
+            since: components["schemas"]["UnixMicros"];
+            /** @description Its state. */
+            subscription: components["schemas"]["Subscription"];
+            /** @description The account. */
+            user: components["schemas"]["UserId"];
+        };
+        /**
+         * Format: int64
+         * @description Microseconds since 1970-01-01 UTC.
+         */
+        UnixMicros: number;
+        /** @description `GET /me`. */
+        User: {
+            /** @description The account. */
+            id: components["schemas"]["UserId"];
+            /** @description Whether the person works for the operator. */
+            is_operator: boolean;
+            /** @description The number with its middle hidden. */
+            phone_masked: string;
+            /** @description Whether the operator has approved the subscription. */
+            subscription: components["schemas"]["Subscription"];
+        };
+        /** @description A person's account. */
+        UserId: string;
+        /**
+         * @description Video coding of a stream.
+         * @enum {string}
+         */
+        VideoCodec: "h264" | "h265";
+    };
+    responses: never;
+    parameters: never;
+    requestBodies: never;
+    headers: never;
+    pathItems: never;
+}
+export type $defs = Record<string, never>;
+export interface operations {
+    bindDevice: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["BindRequest"];
+            };
+        };
+        responses: {
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Bound"];
+                };
+            };
+            /** @description this cannot be a claim code */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description wrong code, or not approved */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description bound to somebody else */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description too many tries */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+        };
+    };
+    listCameras: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CameraList"];
+                };
+            };
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+        };
+    };
+    getCamera: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description the camera */
+                id: components["schemas"]["CameraId"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Camera"];
+                };
+            };
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description unknown, unbound or somebody else's */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+        };
+    };
+    changeCamera: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description the camera */
+                id: components["schemas"]["CameraId"];
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CameraChange"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Camera"];
+                };
+            };
+            /** @description the name cannot be shown */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+        };
+    };
+    playCamera: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description the camera */
+                id: components["schemas"]["CameraId"];
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PlayRequest"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PlayAnswer"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description not approved, or an operator without the owner's grant */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description the device or its camera is offline */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description the device did not answer */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+        };
+    };
+    releaseDevice: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description the device */
+                pu: components["schemas"]["PuId"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+        };
+    };
+    streamEvents: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description server-sent events */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/event-stream": components["schemas"]["Event"];
+                };
+            };
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+        };
+    };
+    getInfo: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Info"];
+                };
+            };
+        };
+    };
+    getMe: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["User"];
+                };
+            };
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+        };
+    };
+    listAudit: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AuditList"];
+                };
+            };
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description not the operator's staff */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+        };
+    };
+    listSubscriptions: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SubscriptionList"];
+                };
+            };
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description not the operator's staff */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+        };
+    };
+    changeSubscription: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description the account */
+                user: components["schemas"]["UserId"];
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SubscriptionChange"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SubscriptionRow"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description not the operator's staff */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+        };
+    };
+    signIn: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SignInRequest"];
+            };
+        };
+        responses: {
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SignedIn"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description the code is wrong, used or too old */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description too many tries */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+        };
+    };
+    signOut: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+        };
+    };
+    refreshSession: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** @description may be empty when the cookie is sent */
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["RefreshRequest"] | null;
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SignedIn"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description sign in again */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+        };
+    };
+    sendSmsCode: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SmsCodeRequest"];
+            };
+        };
+        responses: {
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SmsCodeSent"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description the country is not served */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description too many; no SMS was sent */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description the SMS gateway fails */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+        };
+    };
+}
