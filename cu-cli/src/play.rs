@@ -5,7 +5,6 @@
 
 pub mod assembler;
 mod figures;
-pub mod pinned;
 mod quic;
 mod record;
 pub mod reorder;

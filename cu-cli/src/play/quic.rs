@@ -2,16 +2,16 @@
 
 use std::{
     net::{Ipv4Addr, Ipv6Addr, SocketAddr},
-    sync::Arc,
     time::{Duration, Instant},
 };
 
 use futures_util::{StreamExt, stream::FuturesUnordered};
-use quinn::{
-    ClientConfig, Connection, Endpoint, TransportConfig, VarInt, crypto::rustls::QuicClientConfig,
+use quinn::{Connection, Endpoint, VarInt};
+use sightline_media_io::rtsp_server::{
+    pinned_tls,
+    quic::{self as rtsp_quic, QuicError},
 };
 use sightline_model::{QualityChoice, StreamTier};
-use sightline_protocol::pc::QUIC_ALPN;
 use sightline_rtsp::{
     TrackKind, Url,
     client::{Client, ClientError, Event, Options, Output},
@@ -21,7 +21,6 @@ use tokio_util::sync::CancellationToken;
 use super::{
     assembler::Assembler,
     figures::{Figures, Path},
-    pinned,
     session::Session,
 };
 use crate::{
@@ -84,39 +83,38 @@ pub(crate) async fn connect(session: &Session) -> Result<(Connection, SocketAddr
 }
 
 /// Connects to one address.
-pub(crate) async fn connect_to(
-    session: &Session,
-    address: SocketAddr,
-) -> Result<Connection, CuError> {
-    let fault =
-        |what: &dyn std::fmt::Display| CuError::other(format!("QUIC cannot be set up: {what}"));
-    let (tls, pin) =
-        pinned::client_config(session.answer.device_key, session.key.signing_key(), QUIC_ALPN)?;
-    let mut config =
-        ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls).map_err(|e| fault(&e))?));
-    let mut transport = TransportConfig::default();
-    transport.keep_alive_interval(Some(Duration::from_secs(4)));
-    transport.max_idle_timeout(Some(VarInt::from_u32(12_000).into()));
-    config.transport_config(Arc::new(transport));
+async fn connect_to(session: &Session, address: SocketAddr) -> Result<Connection, CuError> {
     let any: SocketAddr = match address {
         SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
         SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
     };
-    let mut endpoint = Endpoint::client(any).map_err(|e| fault(&e))?;
-    endpoint.set_default_client_config(config);
-    let connecting =
-        endpoint.connect(address, session.answer.device.pu.as_str()).map_err(|e| fault(&e))?;
+    let endpoint = Endpoint::client(any)
+        .map_err(|e| CuError::other(format!("no UDP socket to be had: {e}")))?;
+    let key = pinned_tls::pkcs8(session.key.signing_key().as_bytes());
+    let connecting = rtsp_quic::connect(&endpoint, address, &key, session.answer.device_key);
     match tokio::time::timeout(CONNECT, connecting).await {
         Ok(Ok(connection)) => Ok(connection),
-        _ if pin.refused() => Err(CuError::security(
+        Ok(Err(QuicError::Connection(e))) if is_wrong_key(&e) => Err(CuError::security(
             "whoever answered for the camera does not have its key: somebody may be in between. Nothing was played",
         )),
-        Ok(Err(e)) => Err(CuError::unreachable(format!(
+        Ok(Err(QuicError::Connection(e))) => Err(CuError::unreachable(format!(
             "the camera did not accept QUIC at {address}: {e}. Try --via webrtc"
         ))),
+        Ok(Err(e)) => Err(CuError::other(format!("QUIC to {address} cannot be set up: {e}"))),
         Err(_) => Err(CuError::unreachable(format!(
             "the camera did not answer QUIC at {address}; a router or firewall may drop it. Try --via webrtc"
         ))),
+    }
+}
+
+/// Whether this side refused the peer's certificate: one of the alerts 42 to 49 of TLS
+/// (RFC 8446 section 6.2), which QUIC carries above 0x100 (RFC 9001 section 4.8).
+fn is_wrong_key(error: &quinn::ConnectionError) -> bool {
+    match error {
+        quinn::ConnectionError::TransportError(e) => {
+            (0x100 + 42..=0x100 + 49).contains(&u64::from(e.code))
+        }
+        _ => false,
     }
 }
 
