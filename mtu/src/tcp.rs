@@ -127,7 +127,8 @@ async fn read_message(read: &mut (impl AsyncReadExt + Unpin)) -> std::io::Result
     let length = usize::from(u16::from_be_bytes([head[2], head[3]]));
     let (rest, padding) = match head[0] {
         0..=0x3f => (length + 16, 0),
-        0x40..=0x4f => (length, length.next_multiple_of(4) - length),
+        // Up to 0x4f in RFC 8656; clients of RFC 5766, such as coturn's, use the rest too.
+        0x40..=0x7f => (length, length.next_multiple_of(4) - length),
         _ => return Err(invalid("neither STUN nor ChannelData")),
     };
     if rest + 4 > MAX_MESSAGE {
@@ -173,7 +174,7 @@ impl Conn for TcpFront {
 
     async fn send_to(&self, buf: &[u8], target: SocketAddr) -> webrtc_util::Result<usize> {
         let mut message = buf.to_vec();
-        if matches!(buf.first(), Some(0x40..=0x4f)) {
+        if matches!(buf.first(), Some(0x40..=0x7f)) {
             message.resize(buf.len().next_multiple_of(4), 0);
         }
         if let Some(client) = self.clients.lock().get(&target)
@@ -213,7 +214,7 @@ mod tests {
         let mut stream = std::io::Cursor::new([&channel[..], &stun].concat());
         assert_eq!(read_message(&mut stream).await.expect("whole"), channel[..7]);
         assert_eq!(read_message(&mut stream).await.expect("whole"), stun);
-        for bad in [[0x50, 0, 0, 0], [0x00, 1, 0xff, 0xff], *b"GET "] {
+        for bad in [[0x80, 0, 0, 0], [0x00, 1, 0xff, 0xff], *b"GET "] {
             let mut stream = std::io::Cursor::new(bad.to_vec());
             assert!(read_message(&mut stream).await.is_err(), "{bad:?} was taken");
         }
