@@ -232,7 +232,7 @@ impl Timeline {
 pub fn ntp(time: UnixMicros) -> u64 {
     let seconds = time.0.div_euclid(1_000_000).saturating_add(NTP_UNIX_OFFSET_S);
     let micros = u64::try_from(time.0.rem_euclid(1_000_000)).unwrap_or(0);
-    u64::try_from(seconds).unwrap_or(0) << 32 | (micros << 32) / 1_000_000
+    (u64::try_from(seconds).unwrap_or(0) << 32) | ((micros << 32) / 1_000_000)
 }
 
 /// The time that an NTP timestamp of the era of 1900 stands for.

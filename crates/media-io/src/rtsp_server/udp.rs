@@ -64,7 +64,7 @@ impl Pool {
             None => 0,
             Some((first, last)) => {
                 let first = first + first % 2;
-                let pairs = (last.saturating_sub(first) + 1) / 2;
+                let pairs = last.saturating_sub(first).div_ceil(2);
                 if pairs == 0 {
                     return Err(io::Error::new(io::ErrorKind::InvalidInput, "empty port range"));
                 }

@@ -22,6 +22,9 @@ impl Resource {
     /// (`?token=…/video`) are understood too.
     #[must_use]
     pub fn parse(url: &Url) -> Option<Self> {
+        if !matches!(url.scheme(), "rtsp" | "rtsps") || !url.has_host() {
+            return None;
+        }
         let query_tail = url.query().and_then(|q| q.split_once('/')).map_or("", |(_, tail)| tail);
         let mut parts =
             url.path().split('/').chain(query_tail.split('/')).filter(|part| !part.is_empty());
@@ -112,6 +115,7 @@ mod tests {
             assert_eq!(parse(none), None, "{none}");
         }
         assert_eq!(parse("rtsp://h/0/main/video/more"), None);
+        assert_eq!(parse("data:0"), None);
     }
 
     #[test]
