@@ -121,7 +121,9 @@ async fn register(
     if let Err((kind, detail)) = admitted {
         return Ok(refuse_registration(app, pu, kind, detail).await);
     }
-    if !["ws://", "wss://"].iter().any(|scheme| asking.scu_url.starts_with(scheme)) {
+    // Empty: the SCU is reached under the portal's own address, as in the all-in-one.
+    let url = &asking.scu_url;
+    if !(url.is_empty() || url.starts_with("ws://") || url.starts_with("wss://")) {
         return Ok(refuse(ProblemKind::InvalidRequest, "scu_url: must be a WebSocket URL"));
     }
     let now = app.now();

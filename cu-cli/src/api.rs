@@ -230,12 +230,12 @@ impl SignedInApi {
         parse(&self.send(Method::POST, "/bindings", Some(&request)).await?)
     }
 
-    /// `DELETE /bindings/{pu}`.
+    /// `DELETE /devices/{pu}/binding`.
     ///
     /// # Errors
     /// As for every request.
     pub async fn release(&self, pu: &PuId) -> Result<(), CuError> {
-        self.send::<()>(Method::DELETE, &format!("/bindings/{pu}"), None).await.map(drop)
+        self.send::<()>(Method::DELETE, &format!("/devices/{pu}/binding"), None).await.map(drop)
     }
 
     /// `GET /cameras`.
@@ -265,7 +265,15 @@ impl SignedInApi {
         id: &CameraId,
         request: &cm::PlayRequest,
     ) -> Result<cm::PlayAnswer, CuError> {
-        parse(&self.send(Method::POST, &format!("/cameras/{id}/play"), Some(request)).await?)
+        let answer = self.send(Method::POST, &format!("/cameras/{id}/play"), Some(request)).await?;
+        let mut answer: cm::PlayAnswer = parse(&answer)?;
+        // A path alone is relative to the portal.
+        if answer.signal_url.starts_with('/')
+            && let Ok(url) = self.portal.url.join(&answer.signal_url)
+        {
+            answer.signal_url = url.into();
+        }
+        Ok(answer)
     }
 }
 
