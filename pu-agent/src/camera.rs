@@ -18,6 +18,7 @@ use tokio::sync::{Notify, watch};
 
 use crate::{
     config::{CameraSource, CheckedCamera},
+    discovery::Finder,
     supervisor::supervise,
 };
 
@@ -42,8 +43,12 @@ fn start_one(channel: ChannelId, camera: CheckedCamera, lifecycle: &Lifecycle) -
             (synthetic(&name, config, lifecycle), Some(synthetic(&name, sub, lifecycle)))
         }
         CameraSource::Rtsp { main, sub } => (
-            from_rtsp(&name, main, lifecycle),
-            sub.map(|config| from_rtsp(&name, config, lifecycle)),
+            from_rtsp(&name, *main, lifecycle),
+            sub.map(|config| from_rtsp(&name, *config, lifecycle)),
+        ),
+        CameraSource::Discovered(finder) => (
+            discovered(&name, StreamTier::Main, &finder, lifecycle),
+            finder.has_sub.then(|| discovered(&name, StreamTier::Sub, &finder, lifecycle)),
         ),
     };
     Camera { channel, name: name.into(), main, sub }
@@ -66,6 +71,14 @@ fn from_rtsp(name: &str, config: RtspSourceConfig, lifecycle: &Lifecycle) -> Hub
             run.await;
             Ok(())
         }
+    });
+    hub
+}
+
+fn discovered(name: &str, tier: StreamTier, finder: &Finder, lifecycle: &Lifecycle) -> Hub {
+    let (hub, finder) = (new_hub(), finder.clone());
+    supervise(lifecycle, name.to_owned(), hub.clone(), move |publisher, token| {
+        finder.clone().run(tier, publisher, token)
     });
     hub
 }

@@ -12,7 +12,10 @@ use sightline_model::Secret;
 use sightline_service_kit::{config::ConfigError, telemetry::TelemetryConfig};
 use url::Url;
 
-use crate::uplink::dial::Server;
+use crate::{
+    discovery::{Credentials, Finder},
+    uplink::dial::Server,
+};
 
 /// All of the configuration.
 #[derive(Debug, Clone, Deserialize)]
@@ -30,6 +33,10 @@ pub struct Config {
     pub camera: Vec<CameraConfig>,
     /// Look for cameras on the LAN when none is configured.
     pub discover: bool,
+    /// How to get into discovered cameras.
+    pub onvif: OnvifConfig,
+    /// Pictures that are re-encoded at a time, for viewers who ask for a size of their own.
+    pub max_transcodes: usize,
     /// Tell the centre loopback addresses too: for a demo on one machine.
     pub announce_loopback: bool,
     /// Most sessions at once.
@@ -56,6 +63,8 @@ impl Default for Config {
             scu: Vec::new(),
             camera: Vec::new(),
             discover: false,
+            onvif: OnvifConfig::default(),
+            max_transcodes: 2,
             announce_loopback: false,
             max_sessions: 64,
             rtsp: any(8554),
@@ -103,6 +112,16 @@ pub struct CameraConfig {
     pub transport: CameraTransport,
     /// Form of the synthetic picture.
     pub synthetic: SyntheticForm,
+}
+
+/// `[onvif]`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct OnvifConfig {
+    /// User name at the cameras.
+    pub username: String,
+    /// File with the password at the cameras.
+    pub password_file: Option<PathBuf>,
 }
 
 /// How RTP travels from a camera.
@@ -158,10 +177,12 @@ pub enum CameraSource {
     /// A camera on the LAN.
     Rtsp {
         /// Its best encoding.
-        main: rtsp::RtspSourceConfig,
+        main: Box<rtsp::RtspSourceConfig>,
         /// Its small encoding.
-        sub: Option<rtsp::RtspSourceConfig>,
+        sub: Option<Box<rtsp::RtspSourceConfig>>,
     },
+    /// A camera that was or will be found on the LAN.
+    Discovered(Finder),
 }
 
 /// A camera, checked.
@@ -173,6 +194,12 @@ pub struct CheckedCamera {
     pub source: CameraSource,
 }
 
+impl From<Finder> for CheckedCamera {
+    fn from(finder: Finder) -> Self {
+        Self { name: finder.name(), source: CameraSource::Discovered(finder) }
+    }
+}
+
 impl Config {
     /// Says whether the configuration can work, without starting anything.
     ///
@@ -181,6 +208,7 @@ impl Config {
     pub fn check(&self) -> Result<(), ConfigError> {
         self.servers()?;
         self.cameras()?;
+        self.onvif.credentials()?;
         if let Some(portal) = &self.portal
             && !matches!(portal.scheme(), "https" | "http")
         {
@@ -224,6 +252,17 @@ impl Config {
             return Err(unusable(format!("two cameras have the name {:?}", twice.name)));
         }
         self.camera.iter().map(CameraConfig::check).collect()
+    }
+}
+
+impl OnvifConfig {
+    /// How to get into discovered cameras.
+    ///
+    /// # Errors
+    /// [`ConfigError::Unreadable`].
+    pub fn credentials(&self) -> Result<Credentials, ConfigError> {
+        let password = self.password_file.as_ref().map(password).transpose()?.unwrap_or_default();
+        Ok(Credentials { username: self.username.clone(), password })
     }
 }
 
@@ -283,15 +322,17 @@ impl CameraConfig {
             let main = Url::parse(&self.source).map_err(|_| {
                 unusable(format!("camera {name:?}: source must be \"synthetic\" or rtsp://…"))
             })?;
-            let sub = self.sub.clone().map(|url| self.rtsp(name, url)).transpose()?;
-            CameraSource::Rtsp { main: self.rtsp(name, main)?, sub }
+            let sub = self.sub.clone().map(|url| self.rtsp(name, url).map(Box::new)).transpose()?;
+            CameraSource::Rtsp { main: Box::new(self.rtsp(name, main)?), sub }
         };
         Ok(CheckedCamera { name: name.to_owned(), source })
     }
 
     fn rtsp(&self, name: &str, url: Url) -> Result<rtsp::RtspSourceConfig, ConfigError> {
         if url.scheme() != "rtsp" || !url.has_host() {
-            return Err(unusable(format!("camera {name:?}: the stream's URL must be rtsp://host…")));
+            return Err(unusable(format!(
+                "camera {name:?}: the stream's URL must be rtsp://host…"
+            )));
         }
         let mut config = rtsp::RtspSourceConfig::new(url);
         if self.username.is_some() {
@@ -299,10 +340,7 @@ impl CameraConfig {
             config.password = None;
         }
         if let Some(path) = &self.password_file {
-            // Cameras have what passwords they have: no least length here.
-            let text = std::fs::read_to_string(path)
-                .map_err(|source| ConfigError::Unreadable { path: path.clone(), source })?;
-            config.password = Some(Secret::new(text.trim_end_matches(['\r', '\n']).to_owned()));
+            config.password = Some(password(path)?);
         }
         config.transport = match self.transport {
             CameraTransport::Tcp => rtsp::Transport::Tcp,
@@ -310,6 +348,13 @@ impl CameraConfig {
         };
         Ok(config)
     }
+}
+
+/// Cameras have what passwords they have: no least length here.
+fn password(path: &PathBuf) -> Result<Secret<String>, ConfigError> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|source| ConfigError::Unreadable { path: path.clone(), source })?;
+    Ok(Secret::new(text.trim_end_matches(['\r', '\n']).to_owned()))
 }
 
 fn unusable(why: impl Into<String>) -> ConfigError {

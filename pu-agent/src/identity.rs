@@ -135,11 +135,8 @@ impl Identity {
         getrandom::fill(seed.as_mut()).map_err(IdentityError::Random)?;
         getrandom::fill(&mut secret).map_err(IdentityError::Random)?;
         let encode = |bytes: &[u8]| data_encoding::BASE64URL_NOPAD.encode(bytes);
-        let stored = Stored {
-            version: VERSION,
-            key: encode(seed.as_ref()),
-            claim_secret: encode(&secret),
-        };
+        let stored =
+            Stored { version: VERSION, key: encode(seed.as_ref()), claim_secret: encode(&secret) };
         let text = serde_json::to_vec_pretty(&stored).map(Zeroizing::new);
         let text = text.map_err(|_| IdentityError::Damaged {
             path: path.to_owned(),

@@ -17,9 +17,11 @@
 mod addresses;
 pub mod camera;
 pub mod config;
+pub mod discovery;
 pub mod gate;
 pub mod identity;
 mod listen;
+mod quality;
 mod start;
 pub mod supervisor;
 pub mod uplink;

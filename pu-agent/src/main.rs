@@ -1,10 +1,11 @@
 //! Command line of the PU agent.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
 use pu_agent::{Config, identity::Identity};
+use sightline_media_io::onvif;
 use sightline_service_kit::{config, lifecycle::Lifecycle, telemetry};
 use url::Url;
 
@@ -31,6 +32,8 @@ enum Command {
     /// Hold the button: the claim code works again although the unit is bound, until its owner
     /// changes.
     UnlockClaim,
+    /// List the ONVIF cameras of this network, and where their streams are.
+    Discover,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -45,6 +48,7 @@ fn main() -> anyhow::Result<()> {
         Command::Run => run(config),
         Command::ClaimCode => claim_code(&config),
         Command::UnlockClaim => unlock_claim(&config),
+        Command::Discover => discover(&config),
     }
 }
 
@@ -81,9 +85,28 @@ fn bind_link(portal: &Url, code: &str) -> anyhow::Result<Url> {
 fn unlock_claim(config: &Config) -> anyhow::Result<()> {
     let identity = Identity::load_or_create(&config.data_dir)?;
     identity.unlock_claim()?;
-    println!(
-        "The claim code of {} works again, until the unit has a new owner.",
-        identity.pu_id()
-    );
+    println!("The claim code of {} works again, until the unit has a new owner.", identity.pu_id());
+    Ok(())
+}
+
+#[tokio::main]
+async fn discover(config: &Config) -> anyhow::Result<()> {
+    let credentials = config.onvif.credentials()?;
+    let found = onvif::discover(Duration::from_secs(3)).await;
+    for camera in &found {
+        println!("{}  {}", camera.name, camera.device_url);
+        match onvif::streams(camera, &credentials.username, &credentials.password).await {
+            Ok(urls) => {
+                println!("  source = \"{}\"", urls.main);
+                if let Some(sub) = urls.sub {
+                    println!("  sub = \"{sub}\"");
+                }
+            }
+            Err(problem) => println!("  {problem}"),
+        }
+    }
+    if found.is_empty() {
+        println!("No camera answered.");
+    }
     Ok(())
 }

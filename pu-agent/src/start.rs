@@ -12,7 +12,7 @@ use sightline_media_io::{
     camera::Cameras,
     gate::Gate,
     rtsp_server::{self, RtspServer},
-    webrtc::{self, LocalCandidates, NoTranscoder, QualitySource, WebrtcConfig},
+    webrtc::{self, LocalCandidates, QualitySource, WebrtcConfig},
 };
 use sightline_model::{ClaimCode, PuId};
 use sightline_protocol::ps::{Addresses, ChannelStatus};
@@ -28,10 +28,12 @@ use tokio::sync::watch;
 use crate::{
     addresses::Interfaces,
     camera,
-    config::Config,
+    config::{CheckedCamera, Config},
+    discovery,
     gate::{GateSettings, PuGate},
     identity::{Identity, IdentityError},
     listen,
+    quality::Quality,
     uplink::{
         Driver, DriverSettings, Status, Uplink, Watched,
         clock::Clock,
@@ -125,7 +127,7 @@ pub async fn start(config: Config, lifecycle: &Lifecycle) -> Result<Running, Sta
     let quic_addr = quic.local_addr().map_err(quic_at)?;
     let (health_listener, http_addr) = http::bind(config.http.listen)?;
 
-    let cameras = camera::start(config.cameras()?, lifecycle);
+    let cameras = camera::start(find_cameras(&config).await?, lifecycle);
     let channels = camera::watch(&cameras, lifecycle);
     let reach = Reach {
         interfaces: Interfaces { loopback: config.announce_loopback },
@@ -181,6 +183,15 @@ pub async fn start(config: Config, lifecycle: &Lifecycle) -> Result<Running, Sta
     })
 }
 
+async fn find_cameras(config: &Config) -> Result<Vec<CheckedCamera>, ConfigError> {
+    let configured = config.cameras()?;
+    if !configured.is_empty() || !config.discover {
+        return Ok(configured);
+    }
+    let found = discovery::look(config.onvif.credentials()?).await;
+    Ok(found.into_iter().map(CheckedCamera::from).collect())
+}
+
 fn listen_error(what: &'static str, address: SocketAddr, source: std::io::Error) -> StartError {
     StartError::Listen { what, address, source }
 }
@@ -226,7 +237,8 @@ fn start_webrtc(
         max_sessions: config.max_sessions,
         ..WebrtcConfig::default()
     };
-    let quality: Arc<dyn QualitySource> = Arc::new(NoTranscoder);
+    let quality = Quality::new(Arc::clone(cameras), config.max_transcodes, lifecycle);
+    let quality: Arc<dyn QualitySource> = Arc::new(quality);
     let (token, tasks) = (lifecycle.token.child_token(), &lifecycle.tasks);
     Ok(webrtc::start(webrtc, candidates, Arc::clone(cameras), quality, token, tasks)?)
 }

@@ -10,9 +10,7 @@ use sightline_media_io::{
 use sightline_model::{MediaSessionId, UserId};
 use sightline_protocol::{
     Problem, ProblemKind, cs,
-    ps::{
-        MediaAnswer, PuToScu, ScuToPu, TokenBearer, answer_bytes, dtls_fingerprint, offer_bytes,
-    },
+    ps::{MediaAnswer, PuToScu, ScuToPu, TokenBearer, answer_bytes, dtls_fingerprint, offer_bytes},
 };
 use sightline_service_kit::lifecycle::Lifecycle;
 use tokio::sync::{Semaphore, mpsc};
@@ -33,7 +31,10 @@ const MAX_SIGNALS: usize = 256;
 /// What answers offers: [`webrtc::Engine`], or a stand-in where there is no media.
 pub trait Answerer: Send + Sync + 'static {
     /// Answers an offer whose bearer has been admitted.
-    fn offer(&self, request: webrtc::OfferRequest) -> BoxFuture<'_, Result<webrtc::Answer, Problem>>;
+    fn offer(
+        &self,
+        request: webrtc::OfferRequest,
+    ) -> BoxFuture<'_, Result<webrtc::Answer, Problem>>;
     /// A candidate of the viewer.
     fn candidate(&self, session: MediaSessionId, line: String) -> BoxFuture<'_, ()>;
     /// Ends a session.
@@ -41,7 +42,10 @@ pub trait Answerer: Send + Sync + 'static {
 }
 
 impl Answerer for webrtc::Engine {
-    fn offer(&self, request: webrtc::OfferRequest) -> BoxFuture<'_, Result<webrtc::Answer, Problem>> {
+    fn offer(
+        &self,
+        request: webrtc::OfferRequest,
+    ) -> BoxFuture<'_, Result<webrtc::Answer, Problem>> {
         Box::pin(self.offer(request))
     }
 

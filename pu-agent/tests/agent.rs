@@ -220,11 +220,7 @@ fn sdp(fingerprint: &str) -> String {
     lines.join("\r\n")
 }
 
-fn offer(
-    key: &SigningKey,
-    session: &MediaSessionId,
-    token: &SessionToken,
-) -> Box<cs::MediaOffer> {
+fn offer(key: &SigningKey, session: &MediaSessionId, token: &SessionToken) -> Box<cs::MediaOffer> {
     let signed = ps::offer_bytes(session, token, FINGERPRINT);
     Box::new(cs::MediaOffer {
         sdp: sdp(FINGERPRINT),

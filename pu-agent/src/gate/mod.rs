@@ -274,9 +274,8 @@ impl Shared {
 
 /// A grant that speaks of something else than the token was answered by mistake or by an enemy.
 fn fitting(grant: TokenGrant, claims: &PlayClaims) -> Result<TokenGrant, Problem> {
-    let same = grant.session == claims.sid
-        && grant.channel == claims.ch
-        && grant.user == claims.sub;
+    let same =
+        grant.session == claims.sid && grant.channel == claims.ch && grant.user == claims.sub;
     same.then_some(grant).ok_or_else(|| {
         let why = "the centre's answer does not fit the play token";
         Problem::new(ProblemKind::InvalidToken, why)

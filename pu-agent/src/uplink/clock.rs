@@ -84,7 +84,8 @@ mod tests {
         assert_eq!(late, Some(-150_000));
         let quick = filter.sample(UnixMicros(502_000), UnixMicros(500_000), UnixMicros(551_000));
         assert_eq!(quick, Some(50_000));
-        let late = filter.sample(UnixMicros(1_400_000), UnixMicros(1_000_000), UnixMicros(1_050_000));
+        let late =
+            filter.sample(UnixMicros(1_400_000), UnixMicros(1_000_000), UnixMicros(1_050_000));
         assert_eq!(late, Some(50_000));
         assert_eq!(filter.first(UnixMicros(0), UnixMicros(9)), None);
     }

@@ -138,8 +138,7 @@ impl Dialer {
             .ok_or_else(|| DialError::Local("the QUIC address has no port".into()))?;
         let name = name.trim_start_matches('[').trim_end_matches(']');
         let addresses = resolve(server).await?;
-        let connection =
-            first_of(addresses, |address| self.connect_quic(address, name)).await?;
+        let connection = first_of(addresses, |address| self.connect_quic(address, name)).await?;
         Ok(Link::quic(connection, &self.tasks).await?)
     }
 

@@ -168,9 +168,9 @@ impl Driver {
     }
 
     fn connected(&mut self, link: Link) {
-        self.next_upgrade =
-            (link.transport == Transport::WebSocket && self.quic_address().is_some())
-                .then(|| Instant::now() + self.settings.retry_quic);
+        self.next_upgrade = (link.transport == Transport::WebSocket
+            && self.quic_address().is_some())
+        .then(|| Instant::now() + self.settings.retry_quic);
         self.upgrade = None;
         self.link = Some(link);
         self.machine.handle_input(now(), Input::Connected);

@@ -15,9 +15,7 @@ use sightline_model::{ClaimHash, DomainName, PuId, PublicKey, Signature, UnixMic
 use sightline_protocol::{
     Problem, ProblemKind,
     cm::IceServer,
-    ps::{
-        Addresses, ChannelStatus, PuToScu, Registration, ScuToPu, TokenKey, registration_bytes,
-    },
+    ps::{Addresses, ChannelStatus, PuToScu, Registration, ScuToPu, TokenKey, registration_bytes},
 };
 
 use super::clock::ClockFilter;
@@ -65,6 +63,9 @@ impl Settings {
     }
 }
 
+/// Signs with the unit's key.
+pub type Signer = Box<dyn Fn(&[u8]) -> Signature + Send>;
+
 /// What the unit says of itself when it registers.
 pub struct Profile {
     /// Its id.
@@ -82,7 +83,7 @@ pub struct Profile {
     /// Its cameras.
     pub channels: Vec<ChannelStatus>,
     /// Signs with its key.
-    pub sign: Box<dyn Fn(&[u8]) -> Signature + Send>,
+    pub sign: Signer,
 }
 
 /// Both clocks at one moment.

@@ -265,7 +265,8 @@ fn an_absent_centre_is_not_hammered() {
         let mut world = World::new(seed);
         world.scu_up = false;
         world.run_for(Duration::from_secs(600));
-        let gaps: Vec<_> = world.dials.windows(2).map(|w| w[1] - w[0]).collect();
+        // The first dial still went through.
+        let gaps: Vec<_> = world.dials[1..].windows(2).map(|w| w[1] - w[0]).collect();
         assert!(gaps.iter().all(|gap| *gap >= Duration::from_millis(50)), "seed {seed}");
         assert!(gaps.iter().all(|gap| *gap <= Duration::from_millis(2_100)), "seed {seed}");
         let later = &gaps[8..];
@@ -289,10 +290,10 @@ fn a_unit_that_is_refused_for_its_key_waits_long() {
 fn a_registration_out_of_turn_or_without_challenge_counts_for_nothing() {
     let start = Instant::now();
     let now = Now { at: start, wall: UnixMicros(0) };
-    for bad in [welcome(now), ScuToPu::Challenge {
-        scu: "scu".parse().expect("SCU id"),
-        nonce: "x".repeat(10_000),
-    }] {
+    for bad in [
+        welcome(now),
+        ScuToPu::Challenge { scu: "scu".parse().expect("SCU id"), nonce: "x".repeat(10_000) },
+    ] {
         let mut machine = Machine::new(Settings::new(1, 1), profile(), now);
         machine.handle_input(now, Input::Connected);
         machine.handle_input(now, Input::Message(Box::new(bad)));
@@ -300,7 +301,9 @@ fn a_registration_out_of_turn_or_without_challenge_counts_for_nothing() {
         let outputs: Vec<_> = std::iter::from_fn(|| machine.poll_output()).collect();
         assert!(outputs.contains(&Output::Close), "{outputs:?}");
         assert!(
-            !outputs.iter().any(|o| matches!(o, Output::Send(m) if matches!(**m, PuToScu::Register(_)))),
+            !outputs
+                .iter()
+                .any(|o| matches!(o, Output::Send(m) if matches!(**m, PuToScu::Register(_)))),
             "{outputs:?}"
         );
     }

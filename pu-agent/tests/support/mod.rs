@@ -33,9 +33,8 @@ pub const DOMAIN: &str = "test.example";
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Answers token checks; `None` is silence.
-pub type Checker = Arc<
-    dyn Fn(&TokenHash, &TokenBearer) -> Option<Result<TokenGrant, Problem>> + Send + Sync,
->;
+pub type Checker =
+    Arc<dyn Fn(&TokenHash, &TokenBearer) -> Option<Result<TokenGrant, Problem>> + Send + Sync>;
 
 /// What outlives a restart of the SCU: certificates and the key that signs play tokens.
 #[derive(Clone)]
