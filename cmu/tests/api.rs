@@ -79,7 +79,8 @@ async fn a_browser_keeps_its_refresh_token_in_a_strict_cookie() {
         "client_key": support::client_key().to_string()
     });
     let path = "/api/v1/sessions";
-    let answer = server.call_from("192.0.2.1", Method::POST, path, None, Some(body)).await.expect(201);
+    let answer =
+        server.call_from("192.0.2.1", Method::POST, path, None, Some(body)).await.expect(201);
     assert!(answer.body.get("refresh_token").is_none());
     let cookie = answer.headers[header::SET_COOKIE].to_str().expect("text").to_owned();
     for part in ["HttpOnly", "SameSite=Strict", "Secure", "Path=/api/v1/sessions"] {

@@ -112,15 +112,10 @@ impl Server {
         let (bus, lifecycle) = (Bus::in_process(), Lifecycle::new());
         let clock = Arc::new(ManualClock::new(UnixMicros(1_800_000_000_000_000)));
         let inbox = Arc::new(Inbox::default());
-        let cmu = Cmu::open_with(
-            config.clone(),
-            bus.clone(),
-            &lifecycle,
-            clock.clone(),
-            inbox.clone(),
-        )
-        .await
-        .expect("the CMU starts");
+        let cmu =
+            Cmu::open_with(config.clone(), bus.clone(), &lifecycle, clock.clone(), inbox.clone())
+                .await
+                .expect("the CMU starts");
         let router = cmu.router().expect("routes");
         Self { cmu, router, bus, clock, inbox, config, lifecycle, _dir: dir }
     }
