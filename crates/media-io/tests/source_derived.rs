@@ -325,7 +325,7 @@ proptest::proptest! {
             assert_eq!(timestamp(&unit), seen);
             seen += 1;
             assert!(hub.bytes() <= limits.bytes);
-            if number as usize % slow_every == 0 {
+            if (number as usize).is_multiple_of(slow_every) {
                 match slow.try_next() {
                     Some(Next::Unit(unit)) => {
                         assert!(timestamp(&unit) > slow_last);
@@ -346,4 +346,35 @@ proptest::proptest! {
             }
         }
     }
+}
+
+/// A measurement, not a test: what a general encoder takes for the synthetic camera's pictures.
+#[tokio::test]
+#[ignore = "measures"]
+async fn cost_of_decoding_and_encoding() {
+    let (main, _guard) = camera(SyntheticConfig::default());
+    let mut reader = main.subscribe();
+    let mut decoder = Decoder::new().expect("decoder");
+    let mut encoder = codec::H264Encoder::new(25, 2_000_000).expect("encoder");
+    let (mut decoding, mut encoding) = (Duration::ZERO, Duration::ZERO);
+    for i in 0..100 {
+        let bytes = annex_b(&*unit(&mut reader, true).await);
+        let start = std::time::Instant::now();
+        let picture = decoder.decode(&bytes).expect("decodable").expect("a picture");
+        decoding += start.elapsed();
+        let mut copy = codec::I420::new(1_280, 720);
+        for (to, from, stride, width) in [
+            (&mut copy.y, picture.y(), picture.strides().0, 1_280),
+            (&mut copy.u, picture.u(), picture.strides().1, 640),
+            (&mut copy.v, picture.v(), picture.strides().2, 640),
+        ] {
+            for (to, from) in to.chunks_mut(width).zip(from.chunks(stride)) {
+                to.copy_from_slice(&from[..width]);
+            }
+        }
+        let start = std::time::Instant::now();
+        encoder.encode(&copy, i % 50 == 0).expect("encodable");
+        encoding += start.elapsed();
+    }
+    println!("a picture of 720p: {:?} to decode, {:?} to encode", decoding / 100, encoding / 100);
 }
