@@ -102,6 +102,10 @@ impl Framer {
     }
 
     fn message(&mut self) -> Result<Option<Frame>, FrameError> {
+        // Garbage is found out at once, not when it has filled the buffer.
+        if !self.buffer.first().is_some_and(u8::is_ascii_graphic) {
+            return Err(FrameError::Malformed);
+        }
         let from = self.searched.saturating_sub(3);
         let found = self.buffer[from..].windows(4).position(|w| w == b"\r\n\r\n");
         let Some(end) = found.map(|at| from + at + 4) else {
@@ -109,12 +113,7 @@ impl Framer {
             if self.buffer.len() > MAX_HEADER {
                 return Err(FrameError::HeaderTooLong);
             }
-            // Garbage without a line end is found out before it fills the buffer.
-            return if self.buffer[0].is_ascii_graphic() {
-                Ok(None)
-            } else {
-                Err(FrameError::Malformed)
-            };
+            return Ok(None);
         };
         if end > MAX_HEADER {
             return Err(FrameError::HeaderTooLong);
@@ -216,6 +215,7 @@ mod tests {
         let two = b"OPTIONS * RTSP/1.0\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab";
         assert_eq!(first(two).err(), Some(FrameError::Malformed));
         assert_eq!(first(b"\x16\x03\x01\x02").err(), Some(FrameError::Malformed));
+        assert_eq!(first(b" DESCRIBE * RTSP/1.0\r\n\r\n").err(), Some(FrameError::Malformed));
         assert_eq!(first(b"GET / HTTP/1.1\r\n\r\n").err(), Some(FrameError::Malformed));
         assert_eq!(first(b"OPTIONS * RTSP/3.0\r\n\r\n").err(), Some(FrameError::Version));
         assert_eq!(
