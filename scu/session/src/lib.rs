@@ -29,6 +29,7 @@
 
 pub mod calls;
 pub mod cu;
+mod messages;
 pub mod mtus;
 pub mod presence;
 pub mod pu;
@@ -36,7 +37,8 @@ mod switchboard;
 mod timers;
 pub mod viewers;
 
-pub use switchboard::{Answer, Input, Output, PuMedia, Request, Switchboard};
+pub use messages::{Answer, Input, Output, PuMedia, Request};
+pub use switchboard::Switchboard;
 
 /// One connection of a PU or CU, as numbered by the service; never used twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
