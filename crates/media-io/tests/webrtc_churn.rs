@@ -36,10 +36,13 @@ async fn round(unit: &Unit, number: usize, end: bool) {
         viewer.video_packet().await;
     }
     for viewer in viewers {
+        viewer.say(Tell::Stop);
         if end {
             unit.engine.end(viewer.session.clone(), None).await;
+        } else {
+            // Nobody tells the unit: the right to watch outlives the viewer.
+            std::mem::forget(viewer.right);
         }
-        viewer.say(Tell::Stop);
     }
 }
 

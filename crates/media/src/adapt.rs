@@ -117,6 +117,7 @@ pub struct Policy {
     good_since: Option<Duration>,
     hold: Duration,
     climbed_at: Option<Duration>,
+    begun: bool,
     changed_at: Duration,
 }
 
@@ -135,6 +136,7 @@ impl Policy {
             good_since: None,
             hold: HOLD_MIN,
             climbed_at: None,
+            begun: false,
             changed_at: Duration::ZERO,
         }
     }
@@ -176,6 +178,12 @@ impl Policy {
         }
     }
 
+    /// Whether a low estimate is likely to be wrong: shortly after an ascent.
+    #[must_use]
+    pub fn doubts_estimate(&self, now: Duration) -> bool {
+        self.climbed_at.is_some_and(|at| now.saturating_sub(at) < DOUBT)
+    }
+
     /// Decides. `now` must not go back.
     ///
     /// # Errors
@@ -191,6 +199,11 @@ impl Policy {
             return Ok(self.decision());
         }
         let (ceiling, why) = self.ceiling(offered)?;
+        // The beginning is an ascent too.
+        if !self.begun {
+            self.begun = true;
+            self.climbed_at = Some(now);
+        }
         match self.choice {
             QualityChoice::Tier { .. } | QualityChoice::Keyframes | QualityChoice::Exact { .. } => {
                 self.set(now, ceiling, why);
@@ -315,8 +328,7 @@ impl Policy {
 
     fn too_much_for_main(&self, now: Duration, offered: &Offered, measured: &Measured) -> Strain {
         let need = rate(self.level, offered) as f64;
-        let fresh = self.climbed_at.is_some_and(|at| now.saturating_sub(at) < DOUBT);
-        let trusted = !fresh || measured.loss > 0.02;
+        let trusted = !self.doubts_estimate(now) || measured.loss > 0.02;
         let below = |factor: f64| {
             trusted && measured.estimate_bps.is_some_and(|e| (e as f64) < need * factor)
         };

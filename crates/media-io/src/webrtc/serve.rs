@@ -25,6 +25,8 @@ const ENCODER_PATIENCE: Duration = Duration::from_secs(8);
 
 /// A round trip below this does not leave the building.
 const NEAR: Duration = Duration::from_millis(6);
+/// Sending is not held below this: an estimate after overuse says little.
+const SMALLEST_BPS: u64 = 400_000;
 /// A path that carries this much takes a keyframe at once.
 const WIDE_BPS: u64 = 2_500_000;
 
@@ -248,17 +250,20 @@ fn apply(serve: &mut Serve, video: &mut VideoOut, path: PathState, decision: Dec
     video.keyframes_only = keyframes_only;
     video.switch_to(&feed, !waits, now);
     let need = feed.tier().and_then(|tier| tier.rate_bps).unwrap_or(0);
-    video.set_rate(pace(need, path));
+    let since = now.instant.saturating_duration_since(serve.started);
+    video.set_rate(pace(need, path, serve.policy.doubts_estimate(since)));
     video.reason = reason;
 }
 
 /// How fast packets may follow each other: as they come where the way is short and wide, spread
 /// over time where a router's queue would take a burst for congestion.
-fn pace(need_bps: u64, path: PathState) -> u64 {
+fn pace(need_bps: u64, path: PathState, doubtful: bool) -> u64 {
     let near = path.way.is_some_and(|way| way < NEAR);
-    let congested = path.loss > 0.03;
+    let low = path.estimate_bps.is_some_and(|bps| bps < need_bps / 10 * 8);
+    let congested = path.loss > 0.03 || (low && !doubtful);
     match path.estimate_bps {
-        Some(estimate) if congested => estimate / 2 * 3,
+        // Some more than that, or the estimate would never see that the path has become wider.
+        Some(estimate) if congested => (estimate / 2 * 3).max(SMALLEST_BPS),
         Some(estimate) if near && estimate > WIDE_BPS.max(need_bps) => FREE_RATE_BPS,
         Some(estimate) => estimate.max(need_bps / 2 * 3),
         None => FREE_RATE_BPS / 2,

@@ -299,14 +299,7 @@ async fn narrowed_to_1_mbit_and_released() {
         [(6e6, 10, 0.0), (50e6, 2, 0.0), (10e6, 20, 0.0), (10e6, 40, 0.01), (100e6, 1, 0.0)]
     {
         let mut world = World::new(rate, delay_ms, loss);
-        world
-            .run_until(15.0, |w| {
-                if w.ticks % 500 == 0 {
-                    eprintln!("{} {:?} {:?}", w.elapsed(), w.session.path, w.tier());
-                }
-                false
-            })
-            .await;
+        world.run_until(15.0, |_| false).await;
         let at = format!("{rate} bit/s, {delay_ms} ms, loss {loss}");
         assert_eq!(world.tier(), Some(StreamTier::Main), "{at}");
         world.longest_gap = Duration::ZERO;
@@ -317,31 +310,9 @@ async fn narrowed_to_1_mbit_and_released() {
         let held = world.tier();
         let narrow_gap = world.longest_gap;
         world.down.rate_bps = rate;
-        let rose = world
-            .run_until(95.0, |w| {
-                if w.ticks % 1000 == 0 {
-                    eprintln!("{} {:?} {:?}", w.elapsed(), w.session.path, w.tier());
-                }
-                w.tier() == Some(StreamTier::Main)
-            })
-            .await
-            - 35.0;
+        let rose = world.run_until(95.0, |w| w.tier() == Some(StreamTier::Main)).await - 35.0;
         let narrow = world.session.path;
-        world
-            .run_until(35.0 + rose + 10.0, |w| {
-                if w.ticks % 200 == 0 {
-                    eprintln!(
-                        "{} {:?} {:?} {:?} {}",
-                        w.elapsed(),
-                        w.session.path,
-                        w.tier(),
-                        w.session.video.as_ref().map(|v| v.backlog),
-                        w.session.video.as_ref().unwrap().reason
-                    );
-                }
-                false
-            })
-            .await;
+        world.run_until(35.0 + rose + 10.0, |_| false).await;
         eprintln!(
             "{at}: down after {fell:.1} s (gap {down_gap:?}), held {held:?} (gap {narrow_gap:?}), \
              up after {rose:.1} s, gap {:?}, path {narrow:?}",
