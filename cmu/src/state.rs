@@ -66,6 +66,8 @@ impl App {
 
     /// Writes to the audit log. A log that cannot be written stops nobody, but is an error.
     pub async fn audit(&self, user: Option<&UserId>, action: &str, target: &str, outcome: &str) {
+        let labels = [("action", action.to_owned()), ("outcome", outcome.to_owned())];
+        metrics::counter!("sightline_cmu_actions_total", &labels).increment(1);
         let Ok(id) = random::bits() else { return };
         let now = self.now();
         // The time first, so that entries of one microsecond keep apart and ids stay short.

@@ -116,7 +116,6 @@ async fn ilnkp2p_ids_cannot_be_guessed() {
     let throttled = server.get(&path, &bert).await.problem(429, "rate_limited");
     assert!(throttled.headers.contains_key("retry-after"));
     server.get(&format!("/api/v1/cameras/{}", foreign.id()), &anna).await.expect(200);
-    assert!(PuId::LEN * 5 >= 128, "an id has at least 128 bits");
 }
 
 #[tokio::test]
