@@ -126,6 +126,8 @@ impl Unit {
         crate::background::start(&unit).await?;
         // Answers and ends that come up during shutdown still go out.
         lifecycle.spawn_graceful(|token| run_bus_jobs(unit.bus.clone(), jobs, token));
+        // So that the gauges are there from the start.
+        unit.drive(Input::LeasesLost(vec![]));
         Ok(unit)
     }
 

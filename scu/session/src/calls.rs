@@ -223,11 +223,8 @@ impl Calls {
         state: CallState,
     ) -> Result<&mut Call, Problem> {
         if !self.calls.contains_key(session) {
-            let of_device = self.by_device.entry(device.clone()).or_default();
-            if of_device.len() >= MAX_CALLS_PER_DEVICE {
-                return Err(busy());
-            }
-            of_device.push(session.clone());
+            self.make_room(device)?;
+            self.by_device.entry(device.clone()).or_default().push(session.clone());
         }
         let call = self.calls.entry(session.clone()).or_insert_with(|| Call {
             device: device.clone(),
@@ -240,6 +237,21 @@ impl Calls {
             route: Route::Settled(MediaPath::None),
         });
         if call.device == *device { Ok(call) } else { Err(foreign()) }
+    }
+
+    /// A call that nobody has come for yet gives way to a new one.
+    fn make_room(&mut self, device: &PuId) -> Result<(), Problem> {
+        let Some(sessions) = self.by_device.get(device) else { return Ok(()) };
+        if sessions.len() < MAX_CALLS_PER_DEVICE {
+            return Ok(());
+        }
+        let waiting = |session: &&MediaSessionId| {
+            let state = self.calls.get(*session).map(|call| call.state);
+            matches!(state, Some(CallState::Prepared { .. }))
+        };
+        let oldest = sessions.iter().find(waiting).cloned().ok_or_else(busy)?;
+        self.remove(&oldest);
+        Ok(())
     }
 
     /// The PU has answered. Returns whether the answer may go to the CU; a refusal ends the call.
@@ -521,6 +533,25 @@ mod tests {
             Some(CallOutput::Ended { cu: true, problem: Some(p), .. })
                 if p.kind == ProblemKind::DeviceOffline
         ));
+    }
+
+    #[test]
+    fn calls_of_a_device_are_bounded_and_those_that_nobody_came_for_give_way() {
+        let now = Instant::now();
+        let device = PuId::from_public_key(&PublicKey::from_bytes([1; 32]));
+        let session = |n: usize| format!("call-{n}").parse::<MediaSessionId>().expect("valid id");
+        let who = || (UserId::from_random([1; 16]), ChannelId(0));
+        let mut calls = Calls::default();
+        for n in 0..=MAX_CALLS_PER_DEVICE {
+            calls.prepare(now, &session(n), &device, who(), None).expect("taken");
+        }
+        assert_eq!(calls.len(), MAX_CALLS_PER_DEVICE);
+        assert!(calls.get(&session(0)).is_none());
+        for n in 1..=MAX_CALLS_PER_DEVICE {
+            calls.offer(now, &session(n), &device).expect("taken");
+        }
+        let refused = calls.prepare(now, &session(0), &device, who(), None);
+        assert!(matches!(refused, Err(p) if p.kind == ProblemKind::Busy));
     }
 
     #[test]
