@@ -108,7 +108,7 @@ async fn a_centre_that_was_killed_finds_the_unit_again_after_its_restart() {
 }
 
 #[tokio::test]
-async fn where_udp_is_blocked_websocket_serves_until_quic_works() {
+async fn where_udp_is_blocked_websocket_serves() {
     let centre = Centre::new();
     let mut scu = FakeScu::start(&centre, (0, 0), false, Fault::None).await;
     let mut agent = agent(&centre, &[&scu]).await;
@@ -315,9 +315,7 @@ async fn health_tells_whether_the_unit_is_registered() {
     let mut agent = agent(&centre, &[&scu]).await;
     scu.registered().await;
     agent.until(|s| s.up.is_some()).await;
-    let ready = get(agent.running.http_addr, "/readyz");
     let wait = async { while !get(agent.running.http_addr, "/readyz").await.contains(" 200 ") {} };
-    drop(ready);
     tokio::time::timeout(PATIENCE, wait).await.expect("ready in time");
     let metrics = get(agent.running.http_addr, "/metrics").await;
     assert!(metrics.contains("sightline_pu_uplink_up"), "{metrics}");

@@ -8,19 +8,14 @@ use ed25519_dalek::SigningKey;
 use pu_agent::{
     gate::{GateSettings, PuGate},
     identity::Identity,
-    uplink::{
-        Driver, DriverSettings, Handler, Status, Uplink, Watched,
-        clock::Clock,
-        dial::{Dialer, Server},
-        machine::{Profile, Settings},
-    },
+    uplink::{Handler, Status, clock::Clock, dial::Server},
 };
 use sightline_media_io::gate::{Admission, Gate};
 use sightline_model::{PuId, PublicKey, Right, SessionToken, UserId};
 use sightline_protocol::{
     Problem, ProblemKind,
     pc::{MediaTransport, PathReport},
-    ps::{Addresses, PlayClaims, PuToScu, ScuToPu, TokenBearer},
+    ps::{PlayClaims, PuToScu, ScuToPu, TokenBearer},
 };
 use sightline_service_kit::lifecycle::Lifecycle;
 use support::{Centre, FakeScu, grant, sign_with};
@@ -33,7 +28,7 @@ struct Unit {
     clock: Clock,
     _lifecycle: Lifecycle,
     _dir: tempfile::TempDir,
-    _watched: (watch::Sender<Addresses>, watch::Sender<bool>),
+    _levers: support::Levers,
 }
 
 /// Hands revocations to the gate, as the agent does.
@@ -55,45 +50,13 @@ impl Handler for Ears {
     fn owner(&self, _: Option<UserId>) {}
 }
 
-fn uplink(
-    identity: &Arc<Identity>,
-    centre: &Centre,
-    scu: &FakeScu,
-    clock: &Clock,
-    lifecycle: &Lifecycle,
-) -> (Driver, Uplink, (watch::Sender<Addresses>, watch::Sender<bool>)) {
-    let (addresses_tx, addresses) = watch::channel(Addresses::default());
-    let (unlocked_tx, claim_unlocked) = watch::channel(false);
-    let channels = watch::channel(Vec::new()).1;
-    let signer = Arc::clone(identity);
-    let profile = Profile {
-        pu: identity.pu_id().clone(),
-        public_key: identity.public_key(),
-        claim: identity.claim_code().hash(),
-        claim_unlocked: false,
-        agent: "test".into(),
-        addresses: Addresses::default(),
-        channels: Vec::new(),
-        sign: Box::new(move |bytes| signer.sign(bytes)),
-    };
-    let settings = DriverSettings {
-        servers: vec![Server { quic: Some(scu.quic.to_string()), websocket: None }],
-        dialer: Dialer::new(Some(&centre.ca()), lifecycle.tasks.clone()).expect("dialer"),
-        machine: Settings::new(1, 1),
-        retry_quic: Duration::from_secs(30),
-        clock: clock.clone(),
-    };
-    let watched = Watched { addresses, channels, claim_unlocked };
-    let (driver, uplink) = Driver::new(settings, profile, watched);
-    (driver, uplink, (addresses_tx, unlocked_tx))
-}
-
 async fn unit(centre: &Centre, scu: &mut FakeScu, max_sessions: usize) -> Unit {
     let dir = tempfile::tempdir().expect("temporary folder");
     let identity = Arc::new(Identity::load_or_create(dir.path()).expect("identity"));
     let lifecycle = Lifecycle::new();
     let clock = Clock::default();
-    let (driver, uplink, watched) = uplink(&identity, centre, scu, &clock, &lifecycle);
+    let server = Server { quic: Some(scu.quic.to_string()), websocket: None };
+    let (driver, uplink, levers) = support::uplink(&identity, centre, server, &clock, &lifecycle);
     let pu = identity.pu_id().clone();
     let settings = GateSettings {
         check_timeout: Duration::from_millis(700),
@@ -104,7 +67,7 @@ async fn unit(centre: &Centre, scu: &mut FakeScu, max_sessions: usize) -> Unit {
     lifecycle.spawn(driver.run(Arc::new(Ears(gate.clone()))));
     scu.registered().await;
     status.wait_for(|s| s.up.is_some()).await.expect("runs");
-    Unit { gate, pu, status, clock, _lifecycle: lifecycle, _dir: dir, _watched: watched }
+    Unit { gate, pu, status, clock, _lifecycle: lifecycle, _dir: dir, _levers: levers }
 }
 
 fn lan() -> TokenBearer {

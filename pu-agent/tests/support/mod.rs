@@ -16,16 +16,25 @@ use std::{
 
 use ed25519_dalek::SigningKey;
 use futures_util::{SinkExt, StreamExt};
+use pu_agent::uplink::{
+    Driver, DriverSettings, Uplink, Watched,
+    clock::Clock,
+    dial::{Dialer, Server},
+    machine::{Profile, Settings},
+};
 use sightline_model::{
     ChannelId, MediaSessionId, PuId, PublicKey, Rights, SessionToken, TokenHash, UnixMicros,
 };
 use sightline_protocol::{
     Problem, ProblemKind,
-    ps::{self, PlayClaims, PuToScu, Registration, ScuToPu, TokenBearer, TokenKey},
+    ps::{self, Addresses, PlayClaims, PuToScu, Registration, ScuToPu, TokenBearer, TokenKey},
     sc::TokenGrant,
 };
-use sightline_service_kit::tls::{Authority, Identity};
-use tokio::sync::{broadcast, mpsc};
+use sightline_service_kit::{
+    lifecycle::Lifecycle,
+    tls::{Authority, Identity},
+};
+use tokio::sync::{broadcast, mpsc, watch};
 use tokio_tungstenite::tungstenite::Message;
 
 pub const DOMAIN: &str = "test.example";
@@ -139,15 +148,19 @@ pub enum Fault {
     None,
     /// Checks the signature against another nonce than it sent.
     OtherNonce,
-    /// Refuses every registration.
-    Refuse,
+    /// Its clock is [`AHEAD_US`] ahead of ours.
+    ClockAhead,
 }
+
+/// See [`Fault::ClockAhead`].
+pub const AHEAD_US: i64 = 3_600_000_000;
 
 /// A running SCU.
 pub struct FakeScu {
     runtime: Option<tokio::runtime::Runtime>,
     pub quic: SocketAddr,
     pub websocket: SocketAddr,
+    unblocked: Arc<tokio::sync::Notify>,
     registrations: mpsc::Receiver<(Registration, &'static str)>,
     messages: mpsc::Receiver<PuToScu>,
     to_pu: broadcast::Sender<ScuToPu>,
@@ -184,10 +197,14 @@ impl FakeScu {
             to_pu: to_pu.clone(),
             forged: Arc::clone(&forged),
         });
-        let bound = runtime.spawn(listen(shared, ports, udp));
+        let unblocked = Arc::new(tokio::sync::Notify::new());
+        if udp {
+            unblocked.notify_one();
+        }
+        let bound = runtime.spawn(listen(shared, ports, Arc::clone(&unblocked)));
         let (quic, websocket) = bound.await.expect("listening");
         let runtime = Some(runtime);
-        Self { runtime, quic, websocket, registrations, messages, to_pu, forged }
+        Self { runtime, quic, websocket, unblocked, registrations, messages, to_pu, forged }
     }
 
     pub async fn on_any_port(centre: &Centre) -> Self {
@@ -218,6 +235,11 @@ impl FakeScu {
         let _ = self.to_pu.send(message);
     }
 
+    /// The firewall lets QUIC through from now on.
+    pub fn unblock_udp(&self) {
+        self.unblocked.notify_one();
+    }
+
     /// Ends without a word, as by SIGKILL.
     pub async fn kill(mut self) -> (u16, u16) {
         let runtime = self.runtime.take().expect("running");
@@ -236,25 +258,26 @@ impl Drop for FakeScu {
     }
 }
 
-async fn listen(shared: Arc<Shared>, ports: (u16, u16), udp: bool) -> (SocketAddr, SocketAddr) {
+async fn listen(
+    shared: Arc<Shared>,
+    ports: (u16, u16),
+    unblocked: Arc<tokio::sync::Notify>,
+) -> (SocketAddr, SocketAddr) {
     let local = |port| SocketAddr::from(([127, 0, 0, 1], port));
     let socket = std::net::UdpSocket::bind(local(ports.0)).expect("UDP port");
     let quic = socket.local_addr().expect("bound");
-    if udp {
-        let tls = shared.centre.identity.server_config(&[ps::ALPN]).expect("TLS");
-        let tls = quinn::crypto::rustls::QuicServerConfig::try_from(tls).expect("TLS 1.3");
-        let config = quinn::ServerConfig::with_crypto(Arc::new(tls));
+    let tls = shared.centre.identity.server_config(&[ps::ALPN]).expect("TLS");
+    let tls = quinn::crypto::rustls::QuicServerConfig::try_from(tls).expect("TLS 1.3");
+    let config = quinn::ServerConfig::with_crypto(Arc::new(tls));
+    let over_quic = Arc::clone(&shared);
+    tokio::spawn(async move {
+        // Bound and silent until then: a firewall that drops.
+        unblocked.notified().await;
         let runtime = Arc::new(quinn::TokioRuntime);
         let endpoint = quinn::EndpointConfig::default();
         let endpoint = quinn::Endpoint::new(endpoint, Some(config), socket, runtime);
-        tokio::spawn(accept_quic(endpoint.expect("endpoint"), Arc::clone(&shared)));
-    } else {
-        // Bound and silent: a firewall that drops.
-        tokio::spawn(async move {
-            let _socket = socket;
-            std::future::pending::<()>().await;
-        });
-    }
+        accept_quic(endpoint.expect("endpoint"), over_quic).await;
+    });
     let tcp = tokio::net::TcpListener::bind(local(ports.1)).await.expect("TCP port");
     let websocket = tcp.local_addr().expect("bound");
     tokio::spawn(accept_websocket(tcp, shared));
@@ -354,18 +377,18 @@ async fn dialogue(
                 let signed = ps::registration_bytes(&scu, nonce, &registration.pu);
                 let genuine = registration.pu.matches(&registration.public_key)
                     && registration.public_key.verify(&signed, &registration.signature);
-                if !genuine || shared.fault == Fault::Refuse {
+                if !genuine {
                     shared.forged.fetch_add(1, Ordering::SeqCst);
                     let problem = Problem::new(ProblemKind::WrongKey, "the key is not proved");
                     say(ScuToPu::Refused { problem }).await;
                     return;
                 }
                 registered = true;
-                say(welcome(&shared.centre)).await;
+                say(welcome(&shared.centre, shared.fault)).await;
                 let _ = shared.registrations.send((*registration, over)).await;
             }
             PuToScu::KeepAlive { pu_time } if registered => {
-                let server_time = UnixMicros::from(SystemTime::now());
+                let server_time = clock(shared.fault);
                 say(ScuToPu::KeepAliveAck { pu_time, server_time }).await;
             }
             PuToScu::KeepAlive { .. } => {}
@@ -384,13 +407,18 @@ async fn dialogue(
     }
 }
 
-fn welcome(centre: &Centre) -> ScuToPu {
+fn clock(fault: Fault) -> UnixMicros {
+    let now = UnixMicros::from(SystemTime::now());
+    if fault == Fault::ClockAhead { UnixMicros(now.0 + AHEAD_US) } else { now }
+}
+
+fn welcome(centre: &Centre, fault: Fault) -> ScuToPu {
     let public_key = PublicKey::from(centre.token_key.verifying_key());
     ScuToPu::Registered {
         domain: DOMAIN.parse().expect("domain"),
         epoch: centre.epoch.fetch_add(1, Ordering::SeqCst) + 1,
         keep_alive_ms: 5_000,
-        server_time: UnixMicros::from(SystemTime::now()),
+        server_time: clock(fault),
         observed: ([192, 0, 2, 1], 5).into(),
         token_keys: vec![TokenKey { kid: "key-1".parse().expect("key id"), public_key }],
         ice_servers: Vec::new(),
@@ -400,4 +428,44 @@ fn welcome(centre: &Centre) -> ScuToPu {
 
 pub fn session(name: &str) -> MediaSessionId {
     name.parse().expect("session id")
+}
+
+/// What a test may change of a unit.
+pub struct Levers {
+    pub addresses: watch::Sender<Addresses>,
+    _unlocked: watch::Sender<bool>,
+}
+
+/// The uplink of `identity`, not yet running.
+pub fn uplink(
+    identity: &Arc<pu_agent::identity::Identity>,
+    centre: &Centre,
+    server: Server,
+    clock: &Clock,
+    lifecycle: &Lifecycle,
+) -> (Driver, Uplink, Levers) {
+    let (addresses_tx, addresses) = watch::channel(Addresses::default());
+    let (unlocked, claim_unlocked) = watch::channel(false);
+    let channels = watch::channel(Vec::new()).1;
+    let signer = Arc::clone(identity);
+    let profile = Profile {
+        pu: identity.pu_id().clone(),
+        public_key: identity.public_key(),
+        claim: identity.claim_code().hash(),
+        claim_unlocked: false,
+        agent: "test".into(),
+        addresses: Addresses::default(),
+        channels: Vec::new(),
+        sign: Box::new(move |bytes| signer.sign(bytes)),
+    };
+    let settings = DriverSettings {
+        servers: vec![server],
+        dialer: Dialer::new(Some(&centre.ca()), lifecycle.tasks.clone()).expect("dialer"),
+        machine: Settings::new(1, 1),
+        retry_quic: Duration::from_millis(300),
+        clock: clock.clone(),
+    };
+    let watched = Watched { addresses, channels, claim_unlocked };
+    let (driver, uplink) = Driver::new(settings, profile, watched);
+    (driver, uplink, Levers { addresses: addresses_tx, _unlocked: unlocked })
 }
