@@ -41,6 +41,23 @@ conformance!(
     subjects_do_not_mix,
 );
 
+#[tokio::test]
+async fn a_nats_server_that_restarts_is_found_again() {
+    let Some(mut server) = NatsServer::start().await else { return };
+    let bus = Bus::nats(&server.url).await.expect("connected");
+    let subscription = bus.subscribe("back", Some("g")).await.expect("subscribed");
+    let echo = echo(subscription, "!");
+    server.restart();
+    tokio::time::timeout(PATIENCE, async {
+        while bus.request("back", "x".into(), Duration::from_millis(500)).await.is_err() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await
+    .expect("the subscription works again");
+    echo.abort();
+}
+
 async fn next(subscription: &mut Subscription) -> sightline_bus::Message {
     tokio::time::timeout(PATIENCE, subscription.next())
         .await

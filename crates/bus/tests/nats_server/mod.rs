@@ -1,7 +1,7 @@
 //! A NATS server of one's own for a test.
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::Duration,
 };
@@ -10,7 +10,8 @@ use std::{
 pub struct NatsServer {
     pub url: String,
     child: Child,
-    _dir: tempfile::TempDir,
+    program: PathBuf,
+    dir: tempfile::TempDir,
 }
 
 impl NatsServer {
@@ -21,12 +22,7 @@ impl NatsServer {
         let program = std::env::var_os("TEST_NATS_SERVER")
             .map_or_else(|| PathBuf::from("nats-server"), PathBuf::from);
         let dir = tempfile::tempdir().expect("temporary folder");
-        let child = Command::new(&program)
-            .args(["--addr", "127.0.0.1", "--port", "-1", "--ports_file_dir"])
-            .arg(dir.path())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn();
+        let child = spawn(&program, dir.path(), "-1");
         let child = match child {
             Ok(child) => child,
             Err(error) => {
@@ -40,8 +36,8 @@ impl NatsServer {
                 return None;
             }
         };
-        let mut server = Self { url: String::new(), child, _dir: dir };
-        let ports = server._dir.path().join(format!("nats-server_{}.ports", server.child.id()));
+        let mut server = Self { url: String::new(), child, program, dir };
+        let ports = server.dir.path().join(format!("nats-server_{}.ports", server.child.id()));
         let address = tokio::time::timeout(Duration::from_secs(20), async {
             loop {
                 if let Some(address) = std::fs::read_to_string(&ports).ok().as_deref().and_then(url)
@@ -54,6 +50,24 @@ impl NatsServer {
         server.url = address.await.expect("the NATS server says its port");
         Some(server)
     }
+
+    /// Kills the server and starts it again at the same address.
+    #[allow(dead_code, reason = "each test binary uses its part of this module")]
+    pub fn restart(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let (_, port) = self.url.rsplit_once(':').expect("an address with a port");
+        self.child = spawn(&self.program, self.dir.path(), port).expect("started before");
+    }
+}
+
+fn spawn(program: &Path, dir: &Path, port: &str) -> std::io::Result<Child> {
+    Command::new(program)
+        .args(["--addr", "127.0.0.1", "--port", port, "--ports_file_dir"])
+        .arg(dir)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
 }
 
 /// The first client address in a ports file.
