@@ -129,9 +129,10 @@ pub struct Centre {
     pub https: Option<SocketAddr>,
     /// Where PUs register (QUIC).
     pub ps: SocketAddr,
-    /// The bus of the process.
-    #[expect(dead_code, reason = "keeps the bus alive as long as the centre")]
-    bus: Bus,
+    /// SCU, MTU and the listeners; must end before the CMU, to which they report.
+    pub edge: Lifecycle,
+    /// The CMU.
+    pub core: Lifecycle,
 }
 
 impl Centre {
@@ -139,35 +140,36 @@ impl Centre {
     ///
     /// # Errors
     /// In words for whoever runs it.
-    pub async fn start(config: Config, lifecycle: &Lifecycle) -> anyhow::Result<Self> {
+    pub async fn start(config: Config) -> anyhow::Result<Self> {
+        let (edge, core) = (Lifecycle::new(), Lifecycle::new());
         let bus = Bus::in_process();
         let identity = config.identity()?;
         let secret = turn_secret(&config.data_dir)?;
 
-        let cmu = cmu::Cmu::open(cmu_config(&config), bus.clone(), lifecycle).await?;
+        let cmu = cmu::Cmu::open(cmu_config(&config), bus.clone(), &core).await?;
         let mtu = mtu::Config {
             domain: config.domain.clone(),
             secret: Some(secret.clone()),
             ..config.mtu.clone()
         };
-        mtu::start(mtu, bus.clone(), lifecycle).await.context("MTU")?;
+        mtu::start(mtu, bus.clone(), &edge).await.context("MTU")?;
         let scu = scu_config(&config, identity.clone(), secret);
-        let scu = scu::start(scu, bus.clone(), lifecycle).await.context("SCU")?;
+        let scu = scu::start(scu, bus, &edge).await.context("SCU")?;
 
         let router = cmu.router()?.merge(scu::router(&scu));
         let listen = |address: Option<SocketAddr>, identity: Option<&Identity>| {
             let Some(address) = address else { return anyhow::Ok(None) };
             let (listener, bound) = http::bind(address)?;
-            http::serve(listener, identity, router.clone(), lifecycle)?;
+            http::serve(listener, identity, router.clone(), &edge)?;
             Ok(Some(bound))
         };
         let http = listen(config.http_listen, None)?;
         let https = listen(config.https_listen, Some(&identity))?;
         if let Some(admin) = config.admin_listen {
             let (listener, _) = http::bind(admin)?;
-            http::serve(listener, None, health::router(cmu.health()), lifecycle)?;
+            http::serve(listener, None, health::router(cmu.health()), &edge)?;
         }
-        Ok(Self { http, https, ps: scu.quic_addr, bus })
+        Ok(Self { http, https, ps: scu.quic_addr, edge, core })
     }
 }
 

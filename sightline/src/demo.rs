@@ -8,7 +8,11 @@ use std::{
 use anyhow::Context;
 use pu_agent::config::{CameraConfig, Listen, ScuConfig, SyntheticForm};
 use sightline_protocol::cm::Approval;
-use sightline_service_kit::{lifecycle::Lifecycle, telemetry, tls::Authority};
+use sightline_service_kit::{
+    lifecycle::{Lifecycle, run_until_signal},
+    telemetry,
+    tls::Authority,
+};
 
 use crate::{
     banner::Banner,
@@ -59,10 +63,10 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let mut config = centre_config(&args);
     config.telemetry.filter.clone_from(&args.log);
     let _telemetry = telemetry::init("sightline", &config.telemetry)?;
-    let lifecycle = Lifecycle::new();
-    let centre = Centre::start(config.clone(), &lifecycle).await.with_context(|| {
-        "the demo cannot start; if a port is taken, try --free-ports".to_owned()
-    })?;
+    let camera = Lifecycle::new();
+    let centre = Centre::start(config.clone())
+        .await
+        .context("the demo cannot start; if a port is taken, try --free-ports")?;
     let Some(http) = centre.http else { anyhow::bail!("the demo has no HTTP listener") };
     let portal = format!("http://localhost:{}", http.port());
 
@@ -70,7 +74,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let (pu_id, claim_code, rtsp) = if args.no_camera {
         (String::new(), String::new(), String::new())
     } else {
-        let pu = pu_agent::start(pu, &lifecycle).await.context("the camera's agent")?;
+        let pu = pu_agent::start(pu, &camera).await.context("the camera's agent")?;
         let rtsp = format!("rtsp://127.0.0.1:{}/0", pu.rtsp_addr.port());
         wait_registered(pu.uplink.clone()).await;
         (pu.pu_id.to_string(), pu.claim_code.to_string(), rtsp)
@@ -92,7 +96,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         rtsp,
     };
     println!("{}", if args.json { banner.json()? } else { banner.words() });
-    lifecycle.run_until_signal().await;
+    run_until_signal(&[&camera, &centre.edge, &centre.core]).await;
     if !args.json {
         println!("Ended. The demo's data is in {}.", config.data_dir.display());
     }

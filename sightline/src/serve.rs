@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::Context;
-use sightline_service_kit::{config, lifecycle::Lifecycle, telemetry};
+use sightline_service_kit::{config, lifecycle::run_until_signal, telemetry};
 
 use crate::centre::{Centre, Config};
 
@@ -25,9 +25,8 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         return Ok(());
     }
     let _telemetry = telemetry::init("sightline", &config.telemetry)?;
-    let lifecycle = Lifecycle::new();
-    let centre = Centre::start(config, &lifecycle).await.context("the centre cannot start")?;
+    let centre = Centre::start(config).await.context("the centre cannot start")?;
     tracing::info!(http = ?centre.http, https = ?centre.https, ps = %centre.ps, "centre started");
-    lifecycle.run_until_signal().await;
+    run_until_signal(&[&centre.edge, &centre.core]).await;
     Ok(())
 }

@@ -66,14 +66,27 @@ impl Lifecycle {
     /// Waits for SIGINT or SIGTERM (or for the token), then shuts down. A second signal ends the
     /// process at once.
     pub async fn run_until_signal(&self) {
-        tokio::select! {
-            () = signal() => tracing::info!("asked to stop"),
-            () = self.token.cancelled() => {}
+        run_until_signal(&[self]).await;
+    }
+}
+
+/// Runs several owners until SIGINT or SIGTERM (or until the first one's token is cancelled), then
+/// shuts them down one after the other: who reports to another comes before it. A second signal
+/// ends the process at once.
+pub async fn run_until_signal(owners: &[&Lifecycle]) {
+    let first = owners.first().map(|owner| owner.token.clone()).unwrap_or_default();
+    tokio::select! {
+        () = signal() => tracing::info!("asked to stop"),
+        () = first.cancelled() => {}
+    }
+    let all = async {
+        for owner in owners {
+            owner.shutdown().await;
         }
-        tokio::select! {
-            _ = self.shutdown() => {}
-            () = signal() => std::process::exit(130),
-        }
+    };
+    tokio::select! {
+        () = all => {}
+        () = signal() => std::process::exit(130),
     }
 }
 

@@ -164,6 +164,9 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
+        if !matches!(self.child.try_wait(), Ok(None)) {
+            return;
+        }
         self.signal("TERM");
         let begin = Instant::now();
         while begin.elapsed() < Duration::from_secs(6) {
