@@ -1,7 +1,7 @@
 //! Discovery, stream addresses and streams of IPyCam, an ONVIF camera (PyPI `ipycam`).
 //!
 //! `SIGHTLINE_IPYCAM` names the program when it is not on the path. Discovery goes by multicast,
-//! which loopback does not carry: give a namespace a dummy interface with multicast, a route for
+//! which loopback does not carry: give a namespace a veth pair, a route for
 //! 224.0.0.0/4, and its address in `SIGHTLINE_TEST_ADDRESS`.
 
 use std::{net::TcpListener, path::Path, process::Stdio, time::Duration};
