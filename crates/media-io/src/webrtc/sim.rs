@@ -78,8 +78,7 @@ impl Link {
     }
 
     fn arrived(&mut self, now: Instant) -> Option<Vec<u8>> {
-        self.flying.front().is_some_and(|(at, _)| *at <= now).then(|| ())?;
-        self.flying.pop_front().map(|(_, bytes)| bytes)
+        self.flying.pop_front_if(|(at, _)| *at <= now).map(|(_, bytes)| bytes)
     }
 }
 

@@ -1,0 +1,161 @@
+//! Offers and answers: how a session begins and is renewed.
+
+use std::{collections::HashMap, time::Duration};
+
+use sightline_protocol::{Problem, ProblemKind, ps};
+use str0m::{
+    change::SdpOffer,
+    media::{MediaKind, Mid},
+};
+use tokio::sync::mpsc;
+
+use super::{
+    super::{
+        Answer,
+        control::Control,
+        feed::Feeds,
+        media::VideoOut,
+        negotiate::{self, VideoPts, invalid},
+        serve::Serve,
+    },
+    Now, Origin, PathState, Phase, Session,
+};
+use crate::gate::Admission;
+
+impl Session {
+    /// A session from its first offer, and the answer.
+    pub(in crate::webrtc) fn new(
+        origin: Origin<'_>,
+        sdp: &str,
+        now: Now,
+        feeds: &mut Feeds,
+    ) -> Result<(Self, Answer), Problem> {
+        let channel = origin.admission.grant.channel;
+        if !feeds.cameras.contains_key(&channel) {
+            return Err(Problem::new(ProblemKind::NotFound, "this unit has no such camera"));
+        }
+        let mut rtc = negotiate::peer(origin.cert, origin.config.initial_estimate_bps, now.instant);
+        for candidate in origin.candidates {
+            rtc.add_local_candidate(candidate.clone());
+        }
+        let capabilities = origin.admission.grant.capabilities.clone();
+        let mut session = Self {
+            id: origin.id,
+            generation: origin.generation,
+            rtc,
+            admission: origin.admission,
+            candidate_tx: origin.candidate_tx,
+            offered_fingerprint: String::new(),
+            phase: Phase::Connecting { until: now.instant + origin.config.connect_timeout },
+            disconnect_grace: origin.config.disconnect_grace,
+            initial_estimate_bps: origin.config.initial_estimate_bps,
+            remote_kinds: HashMap::new(),
+            sending_to: None,
+            video: None,
+            audio: None,
+            audio_mid: None,
+            control: Control::new(now.instant),
+            serve: Serve::new(channel, capabilities, now, feeds),
+            path: PathState::default(),
+            next_policy: now.instant,
+            next_second: now.instant + Duration::from_secs(1),
+            sent_before: 0,
+            next_rtc: now.instant,
+            faults: 0,
+            out: Vec::new(),
+        };
+        let answer = session.accept(sdp, now, feeds)?;
+        session.require_decodable()?;
+        Ok((session, answer))
+    }
+
+    /// A further offer of the same viewer: ICE restart or renegotiation.
+    pub(in crate::webrtc) fn renew(
+        &mut self,
+        sdp: &str,
+        admission: Admission,
+        candidate_tx: mpsc::Sender<String>,
+        now: Now,
+        feeds: &mut Feeds,
+    ) -> Result<Answer, Problem> {
+        if matches!(self.phase, Phase::Ending { .. } | Phase::Closed) {
+            return Err(Problem::new(ProblemKind::NotFound, "the session is over"));
+        }
+        let answer = self.accept(sdp, now, feeds)?;
+        self.generation += 1;
+        self.candidate_tx = candidate_tx;
+        let path = self.admission.path.borrow().clone();
+        self.admission = admission;
+        self.admission.path.send_replace(path);
+        Ok(answer)
+    }
+
+    fn accept(&mut self, sdp: &str, now: Now, feeds: &mut Feeds) -> Result<Answer, Problem> {
+        let offered_fingerprint = ps::dtls_fingerprint(sdp)
+            .ok_or_else(|| invalid("the SDP offer has no single SHA-256 DTLS fingerprint"))?;
+        // DTLS runs once; another certificate would never be checked against it.
+        if !self.offered_fingerprint.is_empty() && self.offered_fingerprint != offered_fingerprint {
+            return Err(invalid("the DTLS certificate must stay the same within a session"));
+        }
+        let clean = negotiate::clean(sdp);
+        let offer = SdpOffer::from_sdp_string(&clean)
+            .map_err(|error| invalid(format!("the SDP offer cannot be read: {error}")))?;
+        for line in clean.lines().filter_map(|line| line.strip_prefix("a=")) {
+            self.note_candidate(line);
+        }
+        let answer = self
+            .rtc
+            .sdp_api()
+            .accept_offer(offer)
+            .map_err(|error| invalid(format!("the SDP offer cannot be answered: {error}")))?
+            .to_sdp_string();
+        self.offered_fingerprint.clone_from(&offered_fingerprint);
+        // The library tells of new media only when keys are there; what can be shown has to be
+        // known for the answer.
+        for mid in answer.lines().filter_map(|line| line.strip_prefix("a=mid:")) {
+            let mid = Mid::from(mid.trim());
+            if let Some(kind) = self.rtc.media(mid).map(str0m::media::Media::kind) {
+                self.media_added(mid, kind, now);
+            }
+        }
+        let answered_fingerprint = ps::dtls_fingerprint(&answer)
+            .ok_or_else(|| Problem::new(ProblemKind::Internal, "the answer has no fingerprint"))?;
+        self.step(now, feeds);
+        Ok(Answer { sdp: answer, offered_fingerprint, answered_fingerprint })
+    }
+
+    fn require_decodable(&self) -> Result<(), Problem> {
+        let Some(video) = &self.video else {
+            return Err(invalid("the offer asks for no picture"));
+        };
+        if video.pts.codecs().is_empty() {
+            return Err(Problem::new(
+                ProblemKind::NotDecodable,
+                "this viewer takes neither H.264 nor H.265, and the camera sends nothing else",
+            ));
+        }
+        match self.serve.not_decodable() {
+            Some(text) => Err(Problem::new(ProblemKind::NotDecodable, text)),
+            None => Ok(()),
+        }
+    }
+
+    fn media_added(&mut self, mid: Mid, kind: MediaKind, now: Now) {
+        // Congestion is our own affair: pictures are paced before they are written, so that what
+        // is too old can still be left out.
+        if let Some(stream) = self.rtc.direct_api().stream_tx_by_mid(mid, None) {
+            stream.set_unpaced(true);
+        } else {
+            return;
+        }
+        match kind {
+            MediaKind::Video if self.video.is_none() => {
+                let pts = VideoPts::read(&self.rtc, mid);
+                self.serve.set_decodable(pts.codecs());
+                self.video = Some(VideoOut::new(mid, pts, now));
+            }
+            MediaKind::Audio if self.audio_mid.is_none() => self.audio_mid = Some(mid),
+            MediaKind::Video | MediaKind::Audio => {}
+        }
+    }
+}
