@@ -8,7 +8,7 @@ use std::time::Duration;
 use axum::http::Method;
 use ed25519_dalek::Signer;
 use serde_json::json;
-use sightline_model::{PuId, PublicKey, ScuId, SessionToken};
+use sightline_model::{PublicKey, ScuId, SessionToken};
 use sightline_protocol::{
     ProblemKind,
     ps::{TokenBearer, registration_bytes},
