@@ -5,6 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use anyhow::Context;
 use clap::{Parser, Subcommand};
 use pu_agent::{Config, identity::Identity};
+use qrcode::render::unicode::Dense1x2;
 use sightline_media_io::onvif;
 use sightline_service_kit::{config, lifecycle::Lifecycle, telemetry};
 use url::Url;
@@ -69,7 +70,9 @@ fn claim_code(config: &Config) -> anyhow::Result<()> {
     if let Some(portal) = &config.portal {
         let link = bind_link(portal, &code)?;
         let qr = qrcode::QrCode::new(link.as_str()).context("the QR code cannot be made")?;
-        let picture = qr.render::<qrcode::render::unicode::Dense1x2>().quiet_zone(true).build();
+        // Light on dark, as most terminals are: the full block is the paper.
+        let picture =
+            qr.render::<Dense1x2>().dark_color(Dense1x2::Light).light_color(Dense1x2::Dark).build();
         println!("{picture}\n{link}");
     }
     println!("{code}");

@@ -159,7 +159,12 @@ impl Driver {
         match result {
             Ok(link) => self.connected(link),
             Err(error) => {
-                tracing::debug!(%error, server = self.server, "no connection to the SCU");
+                // Said once, not with every try.
+                if self.status.borrow().fault.is_none() {
+                    tracing::warn!(%error, server = self.server, "no connection to the SCU yet");
+                } else {
+                    tracing::debug!(%error, server = self.server, "no connection to the SCU");
+                }
                 metrics::counter!("sightline_pu_uplink_failures_total").increment(1);
                 self.status.send_modify(|s| s.fault = Some(error.to_string()));
                 self.machine.handle_input(now(), Input::Failed);
