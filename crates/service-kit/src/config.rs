@@ -58,8 +58,8 @@ pub fn load<T: DeserializeOwned>(path: Option<&Path>) -> Result<T, ConfigError> 
             .map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
         figment = figment.merge(Toml::string(&text));
     }
-    // SIGHTLINE_CONFIG and SIGHTLINE_LOG belong to the command line and to the log filter.
-    let env = Env::prefixed(ENV_PREFIX).ignore(&["config", "log"]).split("__");
+    // These belong to command lines and to the log filter.
+    let env = Env::prefixed(ENV_PREFIX).ignore(&["config", "log", "cu_home"]).split("__");
     figment.merge(env).extract().map_err(|e| ConfigError::Invalid(Box::new(e)))
 }
 

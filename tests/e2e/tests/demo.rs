@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use e2e::Demo;
 
-/// How long the picture is watched: 15 s in CI, as long as `SIGHTLINE_E2E_SECONDS` says by hand.
+/// How long the picture is watched: 15 s in CI, as long as `TEST_SECONDS` says by hand.
 fn seconds() -> String {
-    std::env::var("SIGHTLINE_E2E_SECONDS").unwrap_or_else(|_| "15".into())
+    std::env::var("TEST_SECONDS").unwrap_or_else(|_| "15".into())
 }
 
 /// What must hold of every watched demo.
