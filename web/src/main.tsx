@@ -16,8 +16,7 @@ if (root) render(<App />, root);
 if (window.isSecureContext) await start();
 
 if ('serviceWorker' in navigator && import.meta.env.PROD) {
-  window.addEventListener('load', () => {
-    // Without it the page works too, only not offline.
-    navigator.serviceWorker.register('/sw.js').catch(() => undefined);
-  });
+  // Last, so that it takes nothing from the first picture. Without it the page works too, only not
+  // offline.
+  navigator.serviceWorker.register('/sw.js').catch(() => undefined);
 }

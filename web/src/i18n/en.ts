@@ -51,7 +51,6 @@ export const en = {
   'grid.title': 'Cameras',
   'grid.empty_title': 'No camera yet',
   'grid.empty': 'Add your camera with the code that is printed on it, or on its screen.',
-  'grid.open': 'Watch {name}',
   'grid.stale': 'Updates are interrupted. Connecting again…',
   'grid.code_pinned': 'Verified by its code in this browser',
   'presence.offline': 'Offline',

@@ -51,7 +51,6 @@ export const zh: Record<Key, string> = {
   'grid.title': '摄像机',
   'grid.empty_title': '还没有摄像机',
   'grid.empty': '用印在摄像机上（或其屏幕上）的代码添加摄像机。',
-  'grid.open': '观看 {name}',
   'grid.stale': '状态更新中断，正在重新连接…',
   'grid.code_pinned': '已在此浏览器用代码核实',
   'presence.offline': '离线',

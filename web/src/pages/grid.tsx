@@ -65,7 +65,6 @@ function CameraCard({ camera }: { camera: Camera }) {
     <a
       class={`camera-card ${camera.presence}`}
       href={`#/camera/${encodeURIComponent(camera.id)}`}
-      aria-label={`${t('grid.open', { name: camera.name })}, ${t(`presence.${camera.presence}`)}`}
       data-testid="camera-card"
       data-camera={camera.id}
     >

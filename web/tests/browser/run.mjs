@@ -3,7 +3,9 @@
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import assert from 'node:assert/strict';
+import axe from 'axe-core';
 import { chromium } from 'playwright-core';
+import encodeQR from 'qr';
 import { startMock } from '../mock/server.mjs';
 
 const OUT = join(import.meta.dirname, 'out');
@@ -155,6 +157,84 @@ const tests = {
     await page.context().close();
   },
 
+  async scansAQrCode() {
+    mock.state.bound = false;
+    for (const text of [`${mock.origin}/#/bind?code=${mock.claimCode()}`, mock.claimCode()]) {
+      const page = await open({}, '/#/bind');
+      await page.evaluate(showToCamera, encodeQR(text, 'raw'));
+      await get(page, 'scan').click();
+      await page.getByText('The code is complete.').waitFor();
+      assert.equal(await get(page, 'claim-code').inputValue(), mock.claimCode());
+      assert.equal(await get(page, 'scanner').count(), 0);
+      await page.context().close();
+    }
+  },
+
+  async followsALinkAndForgetsItsCode() {
+    mock.state.bound = false;
+    const page = await open({}, `/#/bind?code=${mock.claimCode()}`);
+    await page.getByText('The code is complete.').waitFor();
+    assert.ok(!page.url().includes('code='), 'the code stays in the address');
+    await page.context().close();
+  },
+
+  async waitsForApproval() {
+    mock.state.subscription = 'pending';
+    const page = await open();
+    await get(page, 'subscription-pending').waitFor();
+    await shot(page, 'pending-desktop');
+    mock.state.subscription = 'active';
+    mock.push({ type: 'subscription', subscription: 'active' });
+    await get(page, 'camera-grid').waitFor();
+    await page.context().close();
+  },
+
+  async installsAndStartsWithoutANetwork() {
+    const page = await open();
+    await get(page, 'camera-grid').waitFor();
+    await page.evaluate(() => navigator.serviceWorker.ready.then(() => undefined));
+    await page.reload();
+    await get(page, 'camera-grid').waitFor();
+    await page.context().setOffline(true);
+    await page.reload();
+    await get(page, 'retry').waitFor();
+    await page.context().setOffline(false);
+    await get(page, 'retry').click();
+    await get(page, 'camera-grid').waitFor();
+    await page.context().close();
+  },
+
+  async canBeUsedByKeyboardAndScreenReader() {
+    fillForPictures();
+    for (const colorScheme of ['light', 'dark']) {
+      mock.state.signedIn = false;
+      const page = await open({ colorScheme });
+      await get(page, 'phone').waitFor();
+      await audit(page, `sign-in, ${colorScheme}`);
+      mock.state.signedIn = true;
+      await page.reload();
+      await page.locator('[data-testid=thumbnail][data-shown=true]').waitFor();
+      await audit(page, `grid, ${colorScheme}`);
+      for (const name of ['bind', 'operator', 'settings']) {
+        await get(page, `nav-${name}`).click();
+        await page.locator('h1').waitFor();
+        await page.waitForTimeout(200);
+        await audit(page, `${name}, ${colorScheme}`);
+      }
+      await get(page, 'home').focus();
+      await page.keyboard.press('Enter');
+      await page.locator('[data-testid=camera-card].online').focus();
+      await page.keyboard.press('Enter');
+      await playing(page);
+      await page.waitForFunction(() => window.__sightline.stats?.path);
+      await audit(page, `player, ${colorScheme}`);
+      await get(page, 'sound').focus();
+      await page.keyboard.press('Space');
+      assert.equal(await page.evaluate(() => window.__sightline.video.muted), false);
+      await page.context().close();
+    }
+  },
+
   async looksRight() {
     fillForPictures();
     for (const [size, viewport] of Object.entries(SIZES)) {
@@ -167,6 +247,37 @@ const tests = {
     await takePictures({ viewport: { width: 3840, height: 2160 } }, '4k');
   },
 };
+
+/** In the page: the camera sees this QR code from now on. */
+function showToCamera(modules) {
+  const canvas = document.createElement('canvas');
+  canvas.width = 640;
+  canvas.height = 480;
+  const context = canvas.getContext('2d');
+  const size = 400 / modules.length;
+  const draw = () => {
+    context.fillStyle = '#fff';
+    context.fillRect(0, 0, 640, 480);
+    context.fillStyle = '#000';
+    modules.forEach((row, y) =>
+      row.forEach((dark, x) => dark && context.fillRect(120 + x * size, 40 + y * size, size, size)),
+    );
+  };
+  setInterval(draw, 50);
+  navigator.mediaDevices.getUserMedia = () => Promise.resolve(canvas.captureStream(20));
+}
+
+/** No violation of WCAG 2.2 A and AA that a program can find. */
+async function audit(page, name) {
+  await page.evaluate(axe.source);
+  const found = await page.evaluate(() =>
+    window.axe.run({ runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa'] }),
+  );
+  const violations = found.violations.map(
+    (v) => `${v.id}: ${v.nodes.map((n) => `${n.target} ${n.failureSummary}`).join('; ')}`,
+  );
+  assert.deepEqual(violations, [], name);
+}
 
 async function recordsAndSaves(page) {
   await page.evaluate(() => delete window.showSaveFilePicker);
