@@ -215,6 +215,7 @@ async fn servers(servers: &[IceServer], checks: &mut Vec<Check>) {
     let parsed = servers.iter().flat_map(|s| &s.urls).map(|u| (u, Server::parse(u)));
     let socket = UdpSocket::bind("0.0.0.0:0").await;
     let mut mapped = Vec::new();
+    let mut asked = std::collections::HashSet::new();
     for (url, server) in parsed {
         let Some(server) = server else {
             checks.push(Check::bad(
@@ -241,7 +242,9 @@ async fn servers(servers: &[IceServer], checks: &mut Vec<Check>) {
         };
         checks.push(match answer {
             Some(address) => {
-                mapped.push(address);
+                if asked.insert((server.host.clone(), server.port)) {
+                    mapped.push(address);
+                }
                 let words = format!("{url} answers; seen from there you are {address}");
                 Check::good("UDP", Some(started.elapsed()), words)
             }

@@ -107,7 +107,7 @@ pub(crate) async fn report(figures: Arc<Figures>, as_json: bool, token: Cancella
             now = timer.tick() => {
                 let after = figures.snapshot();
                 let seconds = now.duration_since(last).as_secs_f64().max(0.001);
-                let passed = now.duration_since(started).as_secs();
+                let passed = now.duration_since(started).as_secs_f64().round() as u64;
                 show(&figures, passed, seconds, before, after, as_json);
                 (before, last) = (after, now);
             }

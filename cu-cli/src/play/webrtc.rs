@@ -24,7 +24,7 @@ use super::{
 use crate::{api::now, error::CuError};
 
 /// Between two measurements of path and clocks.
-const PING: Duration = Duration::from_secs(2);
+const PING: Duration = Duration::from_secs(1);
 
 /// Codings of the picture that are worth offering for this camera.
 pub(super) fn codecs(camera: &Camera) -> Vec<VideoCodec> {
@@ -158,6 +158,12 @@ impl Viewer<'_> {
             ScuToCu::Answer { session, answer } if session == ours && !self.answered => {
                 let key = &self.session.answer.device_key;
                 verify_answer(&ours, key, &self.offer_sdp, &answer)?;
+                // Known before the first picture, so that a recording has its sound from the start.
+                if let Some(codec) = self.session.camera.audio
+                    && sends_sound(&answer.sdp)
+                {
+                    self.assembler.set_audio(peer::audio_track(audio_codec(codec)));
+                }
                 self.peer.answer(answer.sdp).await?;
                 self.answered = true;
                 for candidate in std::mem::take(&mut self.early) {
@@ -287,6 +293,14 @@ impl Viewer<'_> {
     }
 }
 
+/// Whether the answer agrees to send sound (RFC 9429 section 5.3.1: port 0 rejects).
+fn sends_sound(answer: &str) -> bool {
+    let section = answer.split("m=audio ").nth(1).unwrap_or("0 ");
+    let section = section.split("m=").next().unwrap_or_default();
+    let refused = section.lines().any(|l| matches!(l.trim_end(), "a=inactive" | "a=recvonly"));
+    !section.starts_with("0 ") && !refused
+}
+
 fn track(media: sdp::TrackMedia, ssrc: u32) -> Track {
     let track = sdp::Track { payload_type: 0, control: None, media };
     Track { reorder: Reorder::default(), depacketizer: Depacketizer::new(&track), ssrc }
@@ -308,5 +322,24 @@ fn packet_of(packet: rtc::rtp::Packet) -> Packet {
         timestamp: packet.header.timestamp,
         ssrc: packet.header.ssrc,
         payload: packet.payload,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sound_is_expected_only_where_the_answer_agrees() {
+        let video = "v=0\r\nm=video 9 UDP/TLS/RTP/SAVPF 102\r\na=sendonly\r\n";
+        assert!(!sends_sound(video));
+        let audio = |port: u16, direction: &str| {
+            format!(
+                "{video}m=audio {port} UDP/TLS/RTP/SAVPF 0\r\na={direction}\r\nm=application 9 x\r\na=inactive\r\n"
+            )
+        };
+        assert!(sends_sound(&audio(9, "sendonly")));
+        assert!(!sends_sound(&audio(0, "sendonly")));
+        assert!(!sends_sound(&audio(9, "inactive")));
     }
 }

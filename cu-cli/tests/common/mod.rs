@@ -67,7 +67,7 @@ fn camera(centre: &Centre) -> cm::Camera {
             height: 720,
             fps: 25.0,
         }],
-        audio: None,
+        audio: Some(sightline_model::AudioCodec::Pcmu),
         device_key: centre.device_key,
         rights: Rights::owner(),
     }
@@ -125,7 +125,7 @@ pub async fn portal() -> Portal {
         .route("/sessions/refresh", post(refresh))
         .route("/sessions/current", delete(sign_out))
         .route("/bindings", post(bind))
-        .route("/bindings/{pu}", delete(release))
+        .route("/devices/{pu}/binding", delete(release))
         .route("/cameras", get(cameras))
         .route("/cameras/{id}", patch(rename))
         .route("/cameras/{id}/play", post(play))

@@ -35,8 +35,7 @@ use webrtc::{
     peer_connection::{
         PeerConnection, PeerConnectionBuilder, PeerConnectionEventHandler, RTCConfigurationBuilder,
         RTCIceCandidateInit, RTCIceCandidateType, RTCIceServer, RTCPeerConnectionIceEvent,
-        RTCPeerConnectionState, RTCSessionDescription, RTCStatsReportEntry, SettingEngineBuilder,
-        StatsSelector,
+        RTCPeerConnectionState, RTCSessionDescription, SettingEngineBuilder, StatsSelector,
     },
 };
 
@@ -243,25 +242,17 @@ impl Peer {
 
     /// The way that is in use, and its round trip.
     pub async fn path(&self) -> Option<(Path, Option<Duration>)> {
+        // The report's pair names its candidates by ids that the report does not list, so the
+        // candidates come from the transport.
+        let ice = self.connection.sctp().await?.transport().ice_transport();
+        let pair = ice.get_selected_candidate_pair().await.ok()??;
+        let (local, remote) = (pair.local(), pair.remote());
+        let relayed = [local, remote].iter().any(|c| c.typ == RTCIceCandidateType::Relay);
+        let remote = format!("{}:{}", remote.address, remote.port);
         let report = self.connection.get_stats(Instant::now(), StatsSelector::None).await;
-        let pair =
-            report.candidate_pairs().filter(|p| p.nominated).max_by_key(|p| p.bytes_received)?;
-        let candidate = |id: &str| match report.get(id) {
-            Some(
-                RTCStatsReportEntry::LocalCandidate(c) | RTCStatsReportEntry::RemoteCandidate(c),
-            ) => Some(c),
-            _ => None,
-        };
-        let (local, remote) =
-            (candidate(&pair.local_candidate_id), candidate(&pair.remote_candidate_id));
-        let relayed = [local, remote]
-            .into_iter()
-            .flatten()
-            .any(|c| c.candidate_type == RTCIceCandidateType::Relay);
-        let remote = remote.map_or_else(String::new, |c| {
-            format!("{}:{}", c.address.as_deref().unwrap_or("?"), c.port)
-        });
-        let time = pair.current_round_trip_time;
+        let pairs = report.candidate_pairs().filter(|p| p.nominated);
+        let time =
+            pairs.max_by_key(|p| p.bytes_received).map_or(0.0, |p| p.current_round_trip_time);
         let round_trip =
             (time > 0.0).then(|| Duration::try_from_secs_f64(time).unwrap_or_default());
         Some((Path { transport: "webrtc", relayed, remote }, round_trip))
@@ -347,7 +338,6 @@ fn video_parameters(codec: VideoCodec) -> RTCRtpCodecParameters {
             rtcp_feedback: vec![],
         },
         payload_type,
-        ..Default::default()
     }
 }
 
@@ -376,7 +366,6 @@ fn audio_parameters(codec: AudioCodec) -> RTCRtpCodecParameters {
             rtcp_feedback: vec![],
         },
         payload_type,
-        ..Default::default()
     }
 }
 
