@@ -143,6 +143,12 @@ impl Policy {
 
     /// The viewer's own choice.
     pub const fn set_choice(&mut self, choice: QualityChoice) {
+        // Back from a fixed choice, the best is tried at once: what the path carries is not known
+        // from the little that was sent.
+        if matches!(choice, QualityChoice::Auto) && !matches!(self.choice, QualityChoice::Auto) {
+            self.level = Level::Main;
+            self.begun = false;
+        }
         self.choice = choice;
         self.bad_since = None;
         self.severe_since = None;
