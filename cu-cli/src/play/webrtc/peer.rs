@@ -351,11 +351,12 @@ const fn mime_of(codec: AudioCodec) -> &'static str {
 }
 
 fn audio_parameters(codec: AudioCodec) -> RTCRtpCodecParameters {
+    // One channel is not written out: `PCMU/8000/1` is another coding to some stacks.
     let (payload_type, clock_rate, channels, format) = match codec {
         AudioCodec::Opus | AudioCodec::Aac => (111, 48_000, 2, "minptime=10;useinbandfec=1"),
-        AudioCodec::Pcmu => (0, 8_000, 1, ""),
-        AudioCodec::Pcma => (8, 8_000, 1, ""),
-        AudioCodec::G722 => (9, 8_000, 1, ""),
+        AudioCodec::Pcmu => (0, 8_000, 0, ""),
+        AudioCodec::Pcma => (8, 8_000, 0, ""),
+        AudioCodec::G722 => (9, 8_000, 0, ""),
     };
     RTCRtpCodecParameters {
         rtp_codec: RTCRtpCodec {
