@@ -8,7 +8,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use sightline_model::UnixMicros;
+use sightline_model::{PuId, UnixMicros};
 use sightline_protocol::{
     Problem, ProblemKind,
     ps::{PuToScu, ScuToPu},
@@ -46,6 +46,7 @@ type Dial = Pin<Box<dyn Future<Output = Result<Link, DialError>> + Send>>;
 /// The one task of the uplink.
 pub struct Driver {
     settings: DriverSettings,
+    pu: PuId,
     machine: Machine,
     watched: Watched,
     commands: mpsc::Receiver<Command>,
@@ -79,9 +80,11 @@ impl Driver {
         let (commands, queue) = mpsc::channel(QUEUE);
         let status = watch::Sender::new(Status::default());
         let uplink = Uplink { commands, status: status.subscribe() };
+        let pu = profile.pu.clone();
         let machine = Machine::new(settings.machine.clone(), profile, now());
         let driver = Self {
             settings,
+            pu,
             machine,
             watched,
             commands: queue,
@@ -261,7 +264,7 @@ impl Driver {
 
     fn send(&mut self, message: &PuToScu) {
         let Some(link) = &self.link else { return };
-        let (name, about) = describe(message);
+        let (name, about) = describe(message, &self.pu);
         flow::sent("Ps", "PU", "SCU", name, about);
         if link.send(sightline_protocol::encode(message, None)).is_err() {
             self.close();
@@ -342,13 +345,13 @@ fn now() -> Now {
 }
 
 /// Name and subject of a message, for the trace of flows.
-fn describe(message: &PuToScu) -> (&'static str, &str) {
+fn describe<'a>(message: &'a PuToScu, pu: &'a PuId) -> (&'static str, &'a str) {
     match message {
         PuToScu::Register(registration) => ("register", registration.pu.as_str()),
-        PuToScu::KeepAlive { .. } => ("keep_alive", ""),
-        PuToScu::Addresses(_) => ("addresses", ""),
-        PuToScu::Channels { .. } => ("channels", ""),
-        PuToScu::TokenCheck { .. } => ("token_check", ""),
+        PuToScu::KeepAlive { .. } => ("keep_alive", pu.as_str()),
+        PuToScu::Addresses(_) => ("addresses", pu.as_str()),
+        PuToScu::Channels { .. } => ("channels", pu.as_str()),
+        PuToScu::TokenCheck { .. } => ("token_check", pu.as_str()),
         PuToScu::MediaAnswer { session, .. } => ("media_answer", session.as_str()),
         PuToScu::Candidate { session, .. } => ("candidate", session.as_str()),
         PuToScu::SessionReport { session, .. } => ("session_report", session.as_str()),
