@@ -141,6 +141,8 @@ impl Publisher {
 
     /// The source is gone; `reason` in words for the person.
     pub fn offline(&self, reason: impl Into<String>) {
+        // What the camera showed before it went is no live picture any more.
+        self.shared.ring.lock().forget();
         self.shared.state.send_replace(SourceState::Offline(reason.into()));
         self.shared.newest.send_modify(|n| *n += 1);
     }
@@ -220,5 +222,39 @@ impl Reader {
     #[must_use]
     pub fn behind(&self) -> u64 {
         self.shared.ring.lock().behind(&self.cursor)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sightline_media::{ParameterSets, VideoTrack};
+    use sightline_model::UnixMicros;
+
+    fn keyframe() -> AccessUnit {
+        AccessUnit::Video {
+            timestamp: 0,
+            captured_at: UnixMicros(0),
+            keyframe: true,
+            disposable: false,
+            data: bytes::Bytes::from_static(&[0, 0, 0, 1, 0x65]),
+            payloads: Vec::new(),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_camera_that_went_away_leaves_no_old_picture() {
+        let (publisher, hub) = Hub::new(Limits::default());
+        let sps = bytes::Bytes::from_static(&[0x67]);
+        let parameter_sets = ParameterSets::H264 { sps: sps.clone(), pps: sps };
+        let video = VideoTrack { width: 16, height: 16, fps: 25.0, parameter_sets };
+        publisher.online(StreamDescription { video: Some(video), audio: None });
+        publisher.publish(keyframe());
+        let mut reader = hub.subscribe();
+        assert!(matches!(reader.next().await, Next::Unit(_)));
+        publisher.offline("unplugged");
+        assert!(matches!(reader.next().await, Next::State(SourceState::Offline(_))));
+        assert!(reader.try_next().is_none(), "an old picture was shown again");
+        assert!(hub.subscribe().try_next().is_none(), "an old picture was shown to a newcomer");
     }
 }

@@ -97,11 +97,16 @@ impl Ring {
     }
 
     /// Forgets everything, as when the source has been away: readers go on at the next keyframe.
-    pub fn clear(&mut self, has_video: bool) {
+    pub fn forget(&mut self) {
         self.first += self.units.len() as u64;
         self.units.clear();
         self.bytes = 0;
         self.newest_keyframe = None;
+    }
+
+    /// Forgets everything and holds a stream of another form from now on.
+    pub fn clear(&mut self, has_video: bool) {
+        self.forget();
         self.has_video = has_video;
     }
 
