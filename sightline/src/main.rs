@@ -46,3 +46,16 @@ async fn main() -> ExitCode {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_sample_configuration_is_good() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/sightline.sample.toml");
+        let config: centre::Config =
+            sightline_service_kit::config::load(Some(path.as_ref())).expect("parses");
+        config.check().expect("can start");
+    }
+}

@@ -71,10 +71,7 @@ fn run_step(step: Step) -> anyhow::Result<()> {
         Step::Fmt => execute(cargo().args(["fmt", "--all", "--check"])),
         Step::SansIo => checks::sans_io(),
         Step::Deny => checks::dependencies(),
-        Step::Web => {
-            web::check()?;
-            web::build()
-        }
+        Step::Web => web::check(),
         Step::Clippy => execute(cargo().args([
             "clippy",
             "--workspace",
