@@ -79,7 +79,8 @@ Examples:
   cu play Garden --rtsp-listen 127.0.0.1:8554     any player: ffplay, ffprobe, VLC
   cu play 1 --out garden.mp4 --seconds 60         the first camera of `cu list`, for a minute
   cu play Garden --via webrtc --stats --json      as a browser would, with figures as JSON lines
-  cu play Garden --quality 640x360@10             exactly this size and rate")]
+  cu play Garden --quality 640x360@10             exactly this size and rate
+  vlc \"$(cu play Garden --print-url | head -1)\"  a player on its own, in the camera's network")]
     Play(Play),
     /// Save one picture as JPEG
     #[command(after_help = "Example:\n  cu snapshot Garden garden.jpg")]
@@ -176,6 +177,9 @@ pub struct Play {
     /// Refuse a camera whose claim code was not typed here
     #[arg(long)]
     pub require_pin: bool,
+    /// Print RTSP URLs for another player, best first, and end; whoever has one can watch
+    #[arg(long, conflicts_with_all = ["via", "rtsp_listen", "out", "seconds", "stats", "quality"])]
+    pub print_url: bool,
 }
 
 /// What carries the media.

@@ -15,9 +15,11 @@ mod webrtc;
 
 use std::{sync::Arc, time::Duration};
 
+use serde_json::json;
 use sightline_media::{AccessUnit, StreamDescription, VIDEO_CLOCK_HZ, ring::Limits};
 use sightline_media_io::hub::{Hub, Next, Reader, SourceState};
 use sightline_model::{QualityChoice, VideoCodec};
+use sightline_protocol::cm::Player;
 use tokio::time::Instant;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -99,11 +101,16 @@ pub(crate) async fn run(home: &Home, json: bool, options: Play) -> Result<(), Cu
         Via::Quic => vec![VideoCodec::H264, VideoCodec::H265],
         Via::Webrtc => webrtc::codecs(&camera),
     };
-    let wanted =
-        session::Wanted { codecs, quality: options.quality, require_pin: options.require_pin };
+    let player = if options.print_url { Player::Rtsp } else { Player::Client };
+    let (quality, require_pin) = (options.quality, options.require_pin);
+    let wanted = session::Wanted { codecs, quality, require_pin, player };
     let session = Session::ask(&api, home, camera, &wanted).await?;
     if let Some(warning) = session.warning() {
         output::note(&warning);
+    }
+    if options.print_url {
+        bar.finish_and_clear();
+        return print_urls(&session, json);
     }
     bar.set_message(format!("connecting to {}", session.camera.name));
     let name: Arc<str> = session.camera.name.as_str().into();
@@ -127,6 +134,25 @@ pub(crate) async fn run(home: &Home, json: bool, options: Play) -> Result<(), Cu
     tasks.close();
     tasks.wait().await;
     result
+}
+
+/// The URLs carry a token without a key: it works from the first address that shows it.
+fn print_urls(session: &Session, as_json: bool) -> Result<(), CuError> {
+    let urls = &session.answer.rtsp_urls;
+    if urls.is_empty() {
+        return Err(CuError::unreachable(
+            "the camera has told no RTSP address; try: cu play CAMERA --rtsp-listen 127.0.0.1:8554",
+        ));
+    }
+    if as_json {
+        let urls: Vec<_> = urls.iter().map(|url| url.expose()).collect();
+        output::json(&json!({"rtsp": {"urls": urls, "expires_at": session.answer.expires_at}}));
+        return Ok(());
+    }
+    for url in urls {
+        output::line(url.expose());
+    }
+    Ok(())
 }
 
 /// From the first unit to the end: whichever comes first of the time limit, Ctrl-C, and the end of

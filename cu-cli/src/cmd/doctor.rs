@@ -8,7 +8,7 @@ use std::{
 use serde::Serialize;
 use serde_json::json;
 use sightline_model::{Presence, QualityChoice, VideoCodec};
-use sightline_protocol::cm::{Camera, IceServer};
+use sightline_protocol::cm::{Camera, IceServer, Player};
 use tokio::net::{TcpStream, UdpSocket};
 
 use super::{Context, find_camera};
@@ -108,7 +108,8 @@ async fn examine(
 
 async fn ask(api: &SignedInApi, home: &Home, camera: Camera) -> Result<Session, CuError> {
     let codecs = vec![VideoCodec::H264, VideoCodec::H265];
-    let wanted = Wanted { codecs, quality: QualityChoice::Auto, require_pin: false };
+    let player = Player::Client;
+    let wanted = Wanted { codecs, quality: QualityChoice::Auto, require_pin: false, player };
     Session::ask(api, home, camera, &wanted).await
 }
 

@@ -6,6 +6,7 @@ use openh264::{decoder::Decoder, formats::YUVSource};
 use sightline_media::{AccessUnit, packetize::nal_units};
 use sightline_media_io::hub::{Hub, Next, SourceState};
 use sightline_model::{QualityChoice, VideoCodec};
+use sightline_protocol::cm::Player;
 
 use super::{Context, find_camera};
 use crate::{
@@ -28,8 +29,12 @@ pub(super) async fn run(context: &Context, camera: &str, file: &Path) -> Result<
     let bar = output::progress("asking for a picture");
     let api = SignedInApi::open(&context.home)?;
     let camera = find_camera(&api, camera).await?;
-    let wanted =
-        Wanted { codecs: vec![VideoCodec::H264], quality: QualityChoice::Auto, require_pin: false };
+    let wanted = Wanted {
+        codecs: vec![VideoCodec::H264],
+        quality: QualityChoice::Auto,
+        require_pin: false,
+        player: Player::Client,
+    };
     let session = Session::ask(&api, &context.home, camera, &wanted).await?;
     // A PU behind a router may be reachable by WebRTC only.
     let via = if session.answer.quic.is_empty() { Via::Webrtc } else { Via::Quic };

@@ -20,6 +20,8 @@ pub struct Wanted {
     pub quality: QualityChoice,
     /// Whether the claim code must have been typed here.
     pub require_pin: bool,
+    /// Who will show the token.
+    pub player: Player,
 }
 
 /// A camera that may be watched now.
@@ -57,7 +59,7 @@ impl Session {
                 video_codecs: wanted.codecs.clone(),
                 ..limits(wanted.quality)
             },
-            player: Player::Client,
+            player: wanted.player,
         };
         let answer = api.play(&camera.id, &request).await?;
         check_device(&camera, &answer.device_key, &home.pins()?, wanted.require_pin)?;
