@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use reqwest::{Method, StatusCode};
 use serde::{Serialize, de::DeserializeOwned};
 use sightline_model::{CameraId, ClaimCode, PuId, SessionToken, UnixMicros};
-use sightline_protocol::{Problem, cm};
+use sightline_protocol::{Problem, cm, flow};
 
 use crate::{
     error::{CuError, Exit},
@@ -227,6 +227,7 @@ impl SignedInApi {
     /// As for every request.
     pub async fn bind(&self, code: &ClaimCode) -> Result<cm::Bound, CuError> {
         let request = cm::BindRequest { claim_code: SessionToken::new(code.to_string()) };
+        flow::sent("Cm", "CU", "CMU", "bind", code.pu_id().as_str());
         parse(&self.send(Method::POST, "/bindings", Some(&request)).await?)
     }
 
@@ -265,6 +266,7 @@ impl SignedInApi {
         id: &CameraId,
         request: &cm::PlayRequest,
     ) -> Result<cm::PlayAnswer, CuError> {
+        flow::sent("Cm", "CU", "CMU", "play", id.pu.as_str());
         let answer = self.send(Method::POST, &format!("/cameras/{id}/play"), Some(request)).await?;
         let mut answer: cm::PlayAnswer = parse(&answer)?;
         // A path alone is relative to the portal.

@@ -26,6 +26,7 @@ pub mod tls;
 use std::{ffi::OsString, process::ExitCode};
 
 use clap::Parser;
+use tracing_subscriber::EnvFilter;
 
 use crate::{cli::Cli, error::Exit};
 
@@ -46,7 +47,7 @@ pub async fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             return if wrong { Exit::Usage.into() } else { ExitCode::SUCCESS };
         }
     };
-    init_log(cli.verbose);
+    init_log(cli.verbose, cli.json);
     // An error means that a provider is installed already.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let json = cli.json;
@@ -63,15 +64,19 @@ pub async fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
-fn init_log(verbose: u8) {
+/// `SIGHTLINE_LOG` says what is logged, as in the services; otherwise `-v` does.
+fn init_log(verbose: u8, json: bool) {
     let level = match verbose {
         0 => "off",
         1 => "cu_cli=info",
-        2 => "cu_cli=debug,sightline_media_io=debug,sightline_rtsp=debug",
+        2 => "cu_cli=debug,sightline_media_io=debug,sightline_rtsp=debug,sightline::flow=debug",
         _ => "debug",
     };
-    let filter = tracing_subscriber::EnvFilter::new(level);
+    let wanted = std::env::var("SIGHTLINE_LOG").ok();
+    let filter = wanted.as_deref().and_then(|filter| EnvFilter::try_new(filter).ok());
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter.unwrap_or_else(|| EnvFilter::new(level)))
+        .with_writer(std::io::stderr);
     // An error means that a test has set one before.
-    let _ =
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
+    let _ = if json { log.json().try_init() } else { log.try_init() };
 }

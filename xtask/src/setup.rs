@@ -53,6 +53,7 @@ const PACKAGES: &[Package] = &[
     package("ffmpeg", Probe::Program("ffmpeg"), Need::Test),
     package("chromium", Probe::Program("chromium"), Need::Test),
     package("iproute2", Probe::Program("ip"), Need::Test),
+    package("tcpdump", Probe::File("/usr/bin/tcpdump"), Need::Test),
     package("nftables", Probe::File("/usr/sbin/nft"), Need::Test),
     package("gstreamer1.0-tools", Probe::Program("gst-launch-1.0"), Need::Test),
     package(

@@ -25,6 +25,7 @@
 pub mod cm;
 pub mod cs;
 mod envelope;
+pub mod flow;
 pub mod pc;
 mod problem;
 pub mod ps;

@@ -24,9 +24,10 @@
 //! ```
 
 pub mod config;
-pub mod flow;
 pub mod health;
 pub mod http;
 pub mod lifecycle;
 pub mod telemetry;
 pub mod tls;
+
+pub use sightline_protocol::flow;

@@ -12,6 +12,7 @@ use sightline_media_io::rtsp_server::{
     quic::{self as rtsp_quic, QuicError},
 };
 use sightline_model::{QualityChoice, StreamTier};
+use sightline_protocol::flow;
 use sightline_rtsp::{
     TrackKind, Url,
     client::{Client, ClientError, Event, Options, Output},
@@ -148,6 +149,7 @@ async fn dialogue(
         raw_packets: true,
         ..Options::new(url(session, quality, address)?)
     });
+    flow::sent("Pc", "CU", "PU", "media_request", session.answer.session.as_str());
     client.start(Instant::now());
     let mut loss = [Sequence::default(), Sequence::default()];
     let mut buffer = vec![0; 64 * 1_024];

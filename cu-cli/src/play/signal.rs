@@ -8,7 +8,7 @@ use sightline_model::{MediaSessionId, PublicKey, SessionToken};
 use sightline_protocol::{
     MAX_MESSAGE_BYTES,
     cs::{CuToScu, MediaOffer, ScuToCu},
-    decode, encode,
+    decode, encode, flow,
     ps::{MediaAnswer, answer_bytes, dtls_fingerprint, offer_bytes},
 };
 use tokio::net::TcpStream;
@@ -110,6 +110,13 @@ impl Signal {
     /// # Errors
     /// When the connection is gone.
     pub async fn send(&mut self, message: &CuToScu) -> Result<(), CuError> {
+        let (name, about) = match message {
+            CuToScu::Offer { session, .. } => ("offer", session.as_str()),
+            CuToScu::Candidate { session, .. } => ("candidate", session.as_str()),
+            CuToScu::End { session } => ("end", session.as_str()),
+            CuToScu::KeepAlive { .. } => ("keep_alive", ""),
+        };
+        flow::sent("Cs", "CU", "SCU", name, about);
         let text =
             String::from_utf8(encode(message, None)).map_err(|e| CuError::other(e.to_string()))?;
         self.socket.send(Message::text(text)).await.map_err(|e| broken(&e))

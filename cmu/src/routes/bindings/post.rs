@@ -10,6 +10,7 @@ use sightline_protocol::{
     ProblemKind,
     cm::{BindRequest, Bound, Notice},
 };
+use sightline_service_kit::flow;
 
 use crate::{
     cameras,
@@ -47,6 +48,7 @@ pub async fn handler(
         })?;
     let result = bind(&app, &caller, ip, &code).await;
     let bound = app.audited(Some(user), "binding.create", code.pu_id().as_str(), result).await?;
+    flow::sent("Cm", "CMU", "CU", "bound", code.pu_id().as_str());
     Ok((StatusCode::CREATED, axum::Json(bound)))
 }
 

@@ -47,7 +47,6 @@ pub async fn handler(
     IdPath(id): IdPath<CameraId>,
     Json(request): Json<PlayRequest>,
 ) -> Result<axum::Json<PlayAnswer>, ApiError> {
-    flow::sent("Cm", "CU", "CMU", "play", id.pu.as_str());
     let user = &caller.0.account.id;
     let result = start(&app, &caller, ip, &id, &request).await;
     let answer = app.audited(Some(user), "camera.play", &id.to_string(), result).await?;

@@ -13,7 +13,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use sightline_media::{AccessUnit, StreamDescription};
 use sightline_model::{Right, SessionToken, UnixMicros};
 use sightline_protocol::{
-    Problem,
+    Problem, flow,
     pc::{MediaTransport, PathReport},
 };
 use sightline_rtsp::{
@@ -266,10 +266,12 @@ impl<S: AsyncRead + AsyncWrite + Send + 'static> Connection<S> {
                     view: rights.allows(Right::View),
                     listen: rights.allows(Right::Listen),
                 };
+                flow::sent("Pc", "PU", "CU", "media_response", admission.grant.session.as_str());
                 self.admission = Some(admission);
                 Ok(grant)
             }
             Err(problem) => {
+                flow::sent("Pc", "PU", "CU", "media_refused", "");
                 info!(kind = ?problem.kind, "play token refused");
                 Err((problem.kind.status(), problem.detail))
             }

@@ -4,9 +4,10 @@
 /// Target of the events; off unless a log filter names it.
 pub const TARGET: &str = "sightline::flow";
 
-/// Says that `from` has just sent `message` to `to` over `interface`.
+/// Says that `from` is about to send `message` to `to` over `interface`.
 ///
-/// `about` is the session or device concerned: ids only, never tokens, numbers or addresses.
+/// `about` is the session or device concerned: ids only, never tokens, numbers or addresses. Called
+/// before the bytes leave: whatever they cause carries a later time.
 pub fn sent(
     interface: &'static str,
     from: &'static str,
