@@ -9,6 +9,11 @@ export const USAGE = `npm run e2e -- --portal URL --sms-log FILE --phone NUMBER 
   --max-latency MS exit 1 when the picture's age exceeds this at any time (default 500)
   --quality        also pick CIF, D1, 720p and frame rates, and check what is decoded
   --no-barcode     the camera is not the synthetic one: do not read the time from the picture
+  --outage         then print {"event":"take_away"}, expect the page to say that the camera is
+                   away, print {"event":"gone"}, and expect the picture to come back by itself:
+                   {"event":"back"}. Whoever starts this script takes the camera away and back
+  --each           instead open each camera in turn, and tell what it shows: size, rate, pitch,
+                   or the refusal in words
   --chromium PATH  (default /usr/bin/chromium)
   --headed         show the browser`;
 
@@ -27,6 +32,8 @@ export function options(argv) {
       'max-latency': { type: 'string', default: '500' },
       quality: { type: 'boolean', default: false },
       'no-barcode': { type: 'boolean', default: false },
+      outage: { type: 'boolean', default: false },
+      each: { type: 'boolean', default: false },
       chromium: { type: 'string', default: '/usr/bin/chromium' },
       headed: { type: 'boolean', default: false },
       help: { type: 'boolean', default: false },

@@ -37,9 +37,7 @@ const sight = (read) => page.evaluate(read);
 try {
   await signUp();
   await bind();
-  const first = await firstPicture();
-  const report = await watch(first);
-  await pictures();
+  const report = opt.each ? { cameras: await each() } : await watched();
   report.page_errors = pageErrors;
   check(pageErrors.length === 0, `errors in the page: ${pageErrors.join('; ')}`);
   report.failures = failures;
@@ -54,6 +52,13 @@ try {
 }
 await browser.close();
 process.exit(failures.length > 0 ? 1 : 0);
+
+async function watched() {
+  const report = await watch(await firstPicture());
+  if (opt.outage) report.outage = await outage();
+  await pictures();
+  return report;
+}
 
 async function signUp() {
   await page.goto(opt.portal);
@@ -117,6 +122,76 @@ async function firstPicture() {
   return sight(() => ({ stages: window.__sightline.stages, state: window.__sightline.state }));
 }
 
+/** Every camera of the grid in turn, one by one. */
+async function each() {
+  const grid = () => page.goto(`${new URL(opt.portal).origin}/#/`);
+  await grid();
+  const cards = page.getByTestId('camera-card');
+  await cards.first().waitFor();
+  await page.waitForFunction(() =>
+    [...document.querySelectorAll('[data-testid=camera-card] [data-presence]')].every((badge) =>
+      ['online', 'active'].includes(badge.getAttribute('data-presence')),
+    ),
+  );
+  const seen = [];
+  for (const name of await cards.locator('.camera-name').allInnerTexts()) {
+    await grid();
+    await cards.filter({ has: page.getByText(name, { exact: true }) }).click();
+    seen.push({ name, ...(await shown()) });
+  }
+  return seen;
+}
+
+/** What the player shows of the camera that was just opened. */
+async function shown() {
+  await page.waitForFunction(() => {
+    const { state, stats } = window.__sightline ?? {};
+    return state === 'failed' || (state === 'playing' && stats?.framesDecoded > 0);
+  });
+  const problem = await sight(() => window.__sightline.problem);
+  if (problem) return { problem: problem.type, text: await get('play-state').innerText() };
+  const hasSound = await get('sound').isEnabled();
+  if (hasSound) await get('sound').click();
+  const [before, at] = [await sight(() => window.__sightline.stats.framesDecoded), Date.now()];
+  const tone = hasSound ? await sight(measureTone) : undefined;
+  await page.waitForTimeout(Math.max(0, at + opt.seconds * 1000 - Date.now()));
+  const { stats, serving, attempts } = await sight(() => {
+    const { stats, serving, attempts } = window.__sightline;
+    return { stats, serving, attempts };
+  });
+  const fps = (stats.framesDecoded - before) / ((Date.now() - at) / 1000);
+  const { width, height, codec } = stats;
+  const tone_hz = tone && Math.round(tone.hz * 10) / 10;
+  return { width, height, codec, fps: Math.round(fps * 10) / 10, tone_hz, serving, attempts };
+}
+
+/** The camera goes away and comes back, without anybody touching the page. */
+async function outage() {
+  const say = (event, more) => console.log(JSON.stringify({ event, ...more }));
+  const decoded = () => sight(() => window.__sightline.stats.framesDecoded);
+  const inState = (state, timeout) =>
+    page.waitForFunction((s) => window.__sightline?.state === s, state, { timeout });
+  const attempts = await sight(() => {
+    window.__untouched = true;
+    return window.__sightline.attempts;
+  });
+  say('take_away');
+  await inState('no_camera', 20_000);
+  const text = await get('play-state').innerText();
+  await shot('outage-desktop');
+  say('gone', { text });
+  await inState('playing', 60_000);
+  say('back');
+  const before = await decoded();
+  await page.waitForFunction((n) => window.__sightline.stats.framesDecoded > n, before + 25);
+  const after = await sight(() => ({
+    untouched: window.__untouched === true,
+    attempts: window.__sightline.attempts,
+  }));
+  check(after.untouched, 'the page was loaded anew');
+  return { text, new_sessions: after.attempts - attempts, frames: (await decoded()) - before };
+}
+
 async function openPlayer() {
   const card = page
     .locator('[data-presence=online], [data-presence=active]')
@@ -130,7 +205,7 @@ async function openPlayer() {
 
 async function watch(first) {
   await page.waitForFunction(() => window.__sightline.stats?.path);
-  await get('sound').click();
+  if (opt.tone > 0) await get('sound').click();
   const tone = opt.tone > 0 ? await sight(measureTone) : { hz: 0 };
   if (opt.tone > 0) {
     check(Math.abs(tone.hz - opt.tone) < opt.tone * 0.02, `the tone has ${tone.hz} Hz`);

@@ -47,6 +47,18 @@ impl Demo {
         Self { info, process, data }
     }
 
+    /// The headless browser's run, to be started; `None` when no browser is installed.
+    #[must_use]
+    pub fn browser(&self, arguments: &[&str]) -> Option<Command> {
+        let (node, _) = (tool("node")?, tool("chromium")?);
+        let mut command = Command::new(node);
+        command.current_dir(root().join("web")).arg("e2e/run.mjs");
+        command.args(["--portal", &self.info.portal, "--phone", &self.info.phone]);
+        command.args(["--claim-code", &self.info.claim_code, "--sms-log"]).arg(&self.info.sms_log);
+        command.args(arguments);
+        Some(command)
+    }
+
     /// Drives the portal as a new user would, in headless Chromium; returns what it measured.
     /// `None` when no browser is installed.
     ///
@@ -54,12 +66,7 @@ impl Demo {
     /// When the browser's run fails.
     #[must_use]
     pub fn browse(&self, arguments: &[&str]) -> Option<serde_json::Value> {
-        let (node, _) = (tool("node")?, tool("chromium")?);
-        let mut command = Command::new(node);
-        command.current_dir(root().join("web")).arg("e2e/run.mjs");
-        command.args(["--portal", &self.info.portal, "--phone", &self.info.phone]);
-        command.args(["--claim-code", &self.info.claim_code, "--sms-log"]).arg(&self.info.sms_log);
-        let output = command.args(arguments).output().expect("node starts");
+        let output = self.browser(arguments)?.output().expect("node starts");
         let text = String::from_utf8_lossy(&output.stdout);
         let errors = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "the browser's run failed:\n{text}\n{errors}");

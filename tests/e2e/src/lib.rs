@@ -3,12 +3,14 @@
 //! Nothing here is a fake. A test whose peer is not installed says so loudly and passes; `cargo
 //! xtask setup` installs them all.
 
+mod cameras;
 mod centre;
 mod cu;
 mod demo;
 mod netns;
 mod process;
 
+pub use cameras::{GstCamera, IpyCam};
 pub use centre::{Centre, Ports, UNITS};
 pub use cu::Cu;
 pub use demo::{Demo, DemoInfo};
