@@ -1,9 +1,11 @@
 //! What the demo tells the person who started it.
 
-use std::path::PathBuf;
+use std::{net::IpAddr, path::PathBuf};
 
 use qrcode::{QrCode, render::unicode::Dense1x2};
 use serde::Serialize;
+
+use crate::centre::Centre;
 
 /// Everything that a newcomer, or a program, needs to go on.
 #[derive(Debug, Serialize)]
@@ -24,6 +26,37 @@ pub struct Banner {
     pub ca: PathBuf,
     /// Where players find the camera; they need a play token.
     pub rtsp: String,
+    /// Where agents on other machines register, when they may.
+    pub agents: Option<Agents>,
+}
+
+/// What the configuration of an agent on another machine needs.
+#[derive(Debug, Serialize)]
+pub struct Agents {
+    /// Key `quic` of its `[[scu]]`.
+    pub quic: String,
+    /// Key `websocket` of its `[[scu]]`.
+    pub websocket: String,
+}
+
+impl Agents {
+    /// Reached at `public`, an address of this machine; `None` without an HTTPS listener.
+    pub fn new(public: IpAddr, centre: &Centre) -> Option<Self> {
+        let https = std::net::SocketAddr::new(public, centre.https?.port());
+        let websocket = format!("wss://{https}/ps/v1");
+        Some(Self { quic: centre.ps.to_string(), websocket })
+    }
+
+    fn words(&self, ca: &std::path::Path) -> String {
+        format!(
+            "  For `pu-agent run` on another machine: copy {ca} there, and into its configuration\n\n     \
+             centre_ca = \"ca.pem\"\n     [[scu]]\n     quic = \"{}\"\n     \
+             websocket = \"{}\"\n\n",
+            self.quic,
+            self.websocket,
+            ca = ca.display(),
+        )
+    }
 }
 
 impl Banner {
@@ -53,13 +86,14 @@ impl Banner {
              1. Open {portal}\n{lan}  \
              2. Sign up with any mobile number, for example {phone}\n     \
              The code does not go to a phone but to a file:  tail -n 1 {sms}\n  \
-             3. Bind the camera with its claim code, typed or scanned:\n\n     {code}\n\n{qr}\n  \
-             Players:  `cu login --portal {portal} --phone {phone}`, `cu bind …`, `cu play 1`\n  \
+             3. Bind the camera with its claim code, typed or scanned:\n\n     {code}\n\n{qr}\n\
+             {agents}  Players:  `cu login --portal {portal} --phone {phone}`, `cu bind …`, `cu play 1`\n  \
              Ctrl-C ends it.\n",
             portal = self.portal,
             phone = self.phone,
             sms = self.sms_log.display(),
             code = self.claim_code,
+            agents = self.agents.as_ref().map(|a| a.words(&self.ca)).unwrap_or_default(),
         )
     }
 
@@ -83,9 +117,19 @@ mod tests {
             portal_lan: vec!["https://192.0.2.7:8443".into()],
             ca: "data/tls/ca.pem".into(),
             rtsp: "rtsp://127.0.0.1:8554/0".into(),
+            agents: Some(Agents {
+                quic: "192.0.2.7:7443".into(),
+                websocket: "wss://192.0.2.7:8443/ps/v1".into(),
+            }),
         };
         let words = banner.words();
-        for needed in ["http://localhost:8080", "+8613800138000", "abcd-efgh", "data/sms.log"] {
+        for needed in [
+            "http://localhost:8080",
+            "+8613800138000",
+            "abcd-efgh",
+            "data/sms.log",
+            "quic = \"192.0.2.7:7443\"",
+        ] {
             assert!(words.contains(needed), "{needed} is missing from:\n{words}");
         }
         let json: serde_json::Value =

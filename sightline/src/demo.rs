@@ -15,7 +15,7 @@ use sightline_service_kit::{
 };
 
 use crate::{
-    banner::Banner,
+    banner::{Agents, Banner},
     centre::{Centre, Config},
 };
 
@@ -45,6 +45,9 @@ pub struct Args {
     /// Where this machine reaches the portal (HTTP)
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
     http: SocketAddr,
+    /// Let agents on other machines register, at this address of this machine
+    #[arg(long, value_name = "IP")]
+    public: Option<IpAddr>,
     /// Take any free port for everything, so that several demos run beside each other
     #[arg(long)]
     free_ports: bool,
@@ -94,6 +97,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         portal_lan: config.tls.addresses.iter().filter_map(lan).collect(),
         ca: absolute(&config.authority_dir().join(Authority::CERTIFICATE_FILE)),
         rtsp,
+        agents: args.public.and_then(|public| Agents::new(public, &centre)),
     };
     println!("{}", if args.json { banner.json()? } else { banner.words() });
     run_until_signal(&[&camera, &centre.edge, &centre.core]).await;
@@ -133,14 +137,18 @@ fn centre_config(args: &Args) -> Config {
     config.http_listen = Some(any_port(args.http, args.free_ports));
     config.https_listen = Some(any_port(args.https, args.free_ports));
     config.tls.addresses = own_addresses();
+    if let Some(public) = args.public.filter(|public| !config.tls.addresses.contains(public)) {
+        config.tls.addresses.push(public);
+    }
     config.cmu.approval = Approval::Automatic;
     config.cmu.operator_name = "Sightline demo".into();
     config.cmu.public_url = format!("http://localhost:{}", args.http.port());
-    let loopback = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-    config.scu.quic_listen = any_port(loopback(7443), args.free_ports);
+    // Nobody else can register unless the person asked for it.
+    let register_at = args.public.unwrap_or(Ipv4Addr::LOCALHOST.into());
+    config.scu.quic_listen = any_port(SocketAddr::new(register_at, 7443), args.free_ports);
     let outside = config.tls.addresses.iter().find(|a| a.is_ipv4() && !a.is_loopback());
-    let relay = outside.copied().unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
-    config.mtu.public_ip = Some(relay);
+    let relay = args.public.filter(IpAddr::is_ipv4).or(outside.copied());
+    config.mtu.public_ip = Some(relay.unwrap_or(Ipv4Addr::LOCALHOST.into()));
     config.mtu.udp_listen =
         any_port(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 3478), args.free_ports);
     config.mtu.tcp_listen = None;
@@ -160,7 +168,11 @@ fn pu_config(
         portal: Some(portal.parse().context("the portal's URL")?),
         centre_ca: Some(config.authority_dir().join(Authority::CERTIFICATE_FILE)),
         scu: vec![ScuConfig {
-            quic: Some(format!("localhost:{}", centre.ps.port())),
+            quic: Some(if args.public.is_some() {
+                centre.ps.to_string()
+            } else {
+                format!("localhost:{}", centre.ps.port())
+            }),
             websocket: Some(format!("{portal}/ps/v1").replacen("http", "ws", 1).parse()?),
         }],
         camera: cameras(args)?,
