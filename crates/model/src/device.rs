@@ -160,7 +160,7 @@ mod tests {
         let id: CameraId = format!("{pu}.3").parse().expect("valid");
         assert_eq!(id.to_string(), format!("{pu}.3"));
         for bad in [
-            format!("{pu}"),
+            pu.clone(),
             format!("{pu}."),
             format!("{pu}.+3"),
             format!("{pu}.65536"),
