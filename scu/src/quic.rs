@@ -1,7 +1,13 @@
 //! Ps over QUIC.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::{SocketAddr, UdpSocket},
+    sync::Arc,
+    time::Duration,
+};
 
+use aws_lc_rs::{hmac, rand};
+use quinn::{ConnectionId, ConnectionIdGenerator, crypto};
 use sightline_protocol::{MAX_MESSAGE_BYTES, ps};
 use sightline_service_kit::tls::Identity;
 
@@ -15,10 +21,15 @@ pub(crate) fn start(unit: &Arc<Unit>, identity: &Identity) -> Result<SocketAddr,
     let mut server = quinn::ServerConfig::with_crypto(Arc::new(tls));
     server.transport_config(Arc::new(transport(unit)));
     let listen = unit.config.quic_listen;
-    let endpoint = quinn::Endpoint::server(server, listen)
-        .map_err(|source| StartError::Listen { address: listen, source })?;
-    let address =
-        endpoint.local_addr().map_err(|source| StartError::Listen { address: listen, source })?;
+    let failed = |source| StartError::Listen { address: listen, source };
+    let socket = UdpSocket::bind(listen).map_err(failed)?;
+    let name = unit.config.id.as_ref().map_or("", |id| id.as_str());
+    let reset_key = identity.lasting_secret(&format!("quic reset {name} {listen}"));
+    let runtime = Arc::new(quinn::TokioRuntime);
+    let endpoint =
+        quinn::Endpoint::new(endpoint_config(&reset_key), Some(server), socket, runtime)
+            .map_err(failed)?;
+    let address = endpoint.local_addr().map_err(failed)?;
     let accepting = unit.clone();
     unit.lifecycle.spawn_graceful(|token| async move {
         tokio::select! {
@@ -30,6 +41,58 @@ pub(crate) fn start(unit: &Arc<Unit>, identity: &Identity) -> Result<SocketAddr,
         endpoint.wait_idle().await;
     });
     Ok(address)
+}
+
+/// An SCU that was started anew tells the PUs of its predecessor at their first packet that their
+/// connections are gone (RFC 9000 section 10.3). Each SCU needs a key of its own: another one with
+/// the same key could be made to end its connections (section 10.3.2).
+fn endpoint_config(reset_key: &[u8]) -> quinn::EndpointConfig {
+    let mut config = quinn::EndpointConfig::new(Arc::new(ResetKey(hmac::Key::new(
+        hmac::HMAC_SHA256,
+        reset_key,
+    ))));
+    config
+        // The default knows only ids of its own run, and answers no others.
+        .cid_generator(|| Box::new(RandomId))
+        // Each is smaller than what it answers; thousands of PUs may be waiting for theirs.
+        .min_reset_interval(Duration::from_micros(100));
+    config
+}
+
+struct ResetKey(hmac::Key);
+
+impl crypto::HmacKey for ResetKey {
+    fn sign(&self, data: &[u8], out: &mut [u8]) {
+        out.copy_from_slice(hmac::sign(&self.0, data).as_ref());
+    }
+
+    fn signature_len(&self) -> usize {
+        32
+    }
+
+    fn verify(&self, data: &[u8], signature: &[u8]) -> Result<(), crypto::CryptoError> {
+        hmac::verify(&self.0, data, signature).map_err(|_| crypto::CryptoError)
+    }
+}
+
+/// Connection ids of 64 random bits.
+struct RandomId;
+
+impl ConnectionIdGenerator for RandomId {
+    fn generate_cid(&mut self) -> ConnectionId {
+        let mut id = [0; 8];
+        // Without random numbers no handshake comes so far.
+        let _ = rand::fill(&mut id);
+        ConnectionId::new(&id)
+    }
+
+    fn cid_len(&self) -> usize {
+        8
+    }
+
+    fn cid_lifetime(&self) -> Option<Duration> {
+        None
+    }
 }
 
 fn transport(unit: &Unit) -> quinn::TransportConfig {

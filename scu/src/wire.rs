@@ -36,8 +36,11 @@ pub(crate) struct Broken;
 /// A connection.
 pub(crate) struct Wire {
     incoming: Pin<Box<dyn Stream<Item = Incoming> + Send>>,
-    outgoing: Pin<Box<dyn Sink<Bytes, Error = Broken> + Send>>,
+    /// `None` once it has failed: a sink must not be touched after its error.
+    outgoing: Option<Outgoing>,
 }
+
+type Outgoing = Pin<Box<dyn Sink<Bytes, Error = Broken> + Send>>;
 
 impl Wire {
     pub(crate) fn quic(send: quinn::SendStream, recv: quinn::RecvStream) -> Self {
@@ -51,7 +54,7 @@ impl Wire {
         });
         let outgoing = FramedWrite::new(send, codec());
         let outgoing = SinkExt::<Bytes>::sink_map_err(outgoing, |_: std::io::Error| Broken);
-        Self { incoming: Box::pin(incoming), outgoing: Box::pin(outgoing) }
+        Self { incoming: Box::pin(incoming), outgoing: Some(Box::pin(outgoing)) }
     }
 
     pub(crate) fn websocket(socket: ws::WebSocket) -> Self {
@@ -71,7 +74,7 @@ impl Wire {
         let outgoing = sink.sink_map_err(|_| Broken).with(|bytes: Bytes| async move {
             ws::Utf8Bytes::try_from(bytes).map(ws::Message::Text).map_err(|_| Broken)
         });
-        Self { incoming: Box::pin(incoming), outgoing: Box::pin(outgoing) }
+        Self { incoming: Box::pin(incoming), outgoing: Some(Box::pin(outgoing)) }
     }
 
     /// The next thing that comes in. Cancel-safe.
@@ -85,19 +88,44 @@ impl Wire {
     }
 
     pub(crate) async fn send(&mut self, message: Vec<u8>) -> Result<(), Broken> {
-        let sent = tokio::time::timeout(SEND_TIMEOUT, self.outgoing.send(message.into())).await;
-        sent.unwrap_or_else(|_| {
+        let outgoing = self.outgoing.as_mut().ok_or(Broken)?;
+        let sent = tokio::time::timeout(SEND_TIMEOUT, outgoing.send(message.into())).await;
+        let sent = sent.unwrap_or_else(|_| {
             metrics::counter!("sightline_scu_slow_peers_total").increment(1);
             Err(Broken)
-        })
+        });
+        if sent.is_err() {
+            self.outgoing = None;
+        }
+        sent
     }
 
     /// Ends the connection after what was sent.
-    pub(crate) async fn close(mut self) {
-        let _ = tokio::time::timeout(SEND_TIMEOUT, self.outgoing.close()).await;
+    pub(crate) async fn close(self) {
+        if let Some(mut outgoing) = self.outgoing {
+            let _ = tokio::time::timeout(SEND_TIMEOUT, outgoing.close()).await;
+        }
     }
 }
 
 fn too_long() -> Incoming {
     Incoming::Unreadable(format!("a message has more than {MAX_MESSAGE_BYTES} bytes"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_wire_that_failed_refuses_further_messages_and_can_be_closed() {
+        let (near, far) = tokio::io::duplex(64);
+        drop(far);
+        let outgoing = FramedWrite::new(near, LengthDelimitedCodec::new());
+        let outgoing = SinkExt::<Bytes>::sink_map_err(outgoing, |_: std::io::Error| Broken);
+        let incoming = Box::pin(stream::pending());
+        let mut wire = Wire { incoming, outgoing: Some(Box::pin(outgoing)) };
+        assert!(wire.send(b"first".to_vec()).await.is_err());
+        assert!(wire.send(b"second".to_vec()).await.is_err());
+        wire.close().await;
+    }
 }

@@ -6,6 +6,7 @@ use std::{
     sync::Arc,
 };
 
+use aws_lc_rs::hkdf;
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose,
@@ -54,11 +55,32 @@ pub struct Identity {
     pub chain: Vec<CertificateDer<'static>>,
     /// Its key.
     pub key: PrivateKeyDer<'static>,
+    /// What stays when the service starts anew with the same files or the same authority.
+    lasting: LastingSecret,
 }
 
 impl Clone for Identity {
     fn clone(&self) -> Self {
-        Self { chain: self.chain.clone(), key: self.key.clone_key() }
+        Self {
+            chain: self.chain.clone(),
+            key: self.key.clone_key(),
+            lasting: LastingSecret(self.lasting.0.clone()),
+        }
+    }
+}
+
+struct LastingSecret(hkdf::Prk);
+
+impl LastingSecret {
+    fn new(secret: &[u8]) -> Self {
+        let salt = hkdf::Salt::new(hkdf::HKDF_SHA256, b"sightline lasting secret v1");
+        Self(salt.extract(secret))
+    }
+}
+
+impl std::fmt::Debug for LastingSecret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("redacted")
     }
 }
 
@@ -68,11 +90,21 @@ impl Identity {
     /// # Errors
     /// [`TlsError::Pem`].
     pub fn from_pem_files(chain: &Path, key: &Path) -> Result<Self, TlsError> {
-        Ok(Self {
-            chain: read_certificates(chain)?,
-            key: PrivateKeyDer::from_pem_file(key)
-                .map_err(|source| TlsError::Pem { path: key.to_owned(), source })?,
-        })
+        let key = PrivateKeyDer::from_pem_file(key)
+            .map_err(|source| TlsError::Pem { path: key.to_owned(), source })?;
+        let lasting = LastingSecret::new(key.secret_der());
+        Ok(Self { chain: read_certificates(chain)?, key, lasting })
+    }
+
+    /// A secret for one purpose (RFC 5869), the same after every start with the same files or the
+    /// same authority.
+    #[must_use]
+    pub fn lasting_secret(&self, purpose: &str) -> [u8; 32] {
+        let mut secret = [0; 32];
+        let info = [purpose.as_bytes()];
+        let derived = self.lasting.0.expand(&info, hkdf::HKDF_SHA256);
+        derived.and_then(|okm| okm.fill(&mut secret)).expect("32 bytes are what SHA-256 gives");
+        secret
     }
 
     /// TLS for a server that shows this identity and asks its clients for none.
@@ -195,6 +227,7 @@ impl Authority {
         Ok(Identity {
             chain: vec![certificate.der().clone()],
             key: PrivateKeyDer::Pkcs8(key.serialize_der().into()),
+            lasting: LastingSecret::new(&self.issuer.key().serialize_der()),
         })
     }
 }
@@ -209,7 +242,10 @@ mod tests {
         let first = Authority::load_or_create(dir.path(), "Test").expect("made");
         let second = Authority::load_or_create(dir.path(), "Test").expect("read");
         assert_eq!(first.certificate_pem(), second.certificate_pem());
+        let before = first.issue(&["localhost"], &[]).expect("issued");
         let identity = second.issue(&["localhost"], &[[127, 0, 0, 1].into()]).expect("issued");
+        assert_eq!(before.lasting_secret("a"), identity.lasting_secret("a"));
+        assert_ne!(before.lasting_secret("a"), identity.lasting_secret("b"));
         identity.server_config(&[b"h2"]).expect("usable");
         client_config(Some(&dir.path().join(Authority::CERTIFICATE_FILE)), &[]).expect("usable");
     }
