@@ -3,16 +3,25 @@
 //! Nothing here is a fake. A test whose peer is not installed says so loudly and passes; `cargo
 //! xtask setup` installs them all.
 
+mod bus;
 mod cameras;
 mod centre;
 mod cu;
 mod demo;
+mod http;
 mod netns;
+mod players;
 mod process;
+mod rtsp;
+pub mod trace;
 
+pub use bus::BusTap;
 pub use cameras::{GstCamera, IpyCam};
-pub use centre::{Centre, Ports, UNITS};
+pub use centre::{Centre, Ports, SecondPu, UNITS};
 pub use cu::Cu;
 pub use demo::{Demo, DemoInfo};
+pub use http::{Answer, http};
 pub use netns::{Lab, namespaces_allowed};
+pub use players::{Said, run};
 pub use process::{Process, bin, free_port, root, tool, wait_for};
+pub use rtsp::{Player, RtspTap, RtspUrl};
