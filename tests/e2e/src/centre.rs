@@ -8,7 +8,10 @@ use std::{
     time::Duration,
 };
 
-use crate::process::{Process, bin, free_port, tool, wait_for};
+use crate::{
+    process::{Process, bin, free_port, tool, wait_for},
+    trace::{self, Sent},
+};
 
 /// What the units are called in [`Centre::log`].
 pub const UNITS: [&str; 4] = ["cmu", "scu", "mtu", "pu-agent"];
@@ -19,6 +22,17 @@ const START: Duration = Duration::from_secs(20);
 /// A centre of separate processes, and a PU with a synthetic camera.
 #[derive(Debug)]
 pub struct Centre {
+    // Dropped in this order: whoever speaks over the bus goes before it.
+    /// The PU agent.
+    pub pu: Process,
+    /// See `pu`.
+    pub scu: Process,
+    /// See `pu`.
+    pub mtu: Process,
+    /// See `pu`.
+    pub cmu: Process,
+    /// The bus.
+    pub nats: Process,
     /// Where everything is kept.
     pub data: tempfile::TempDir,
     /// The portal.
@@ -27,16 +41,26 @@ pub struct Centre {
     pub claim_code: String,
     /// Ports, by what they are for.
     pub ports: Ports,
-    /// The bus.
-    pub nats: Process,
-    /// The units.
-    pub cmu: Process,
-    /// See `cmu`.
-    pub scu: Process,
-    /// See `cmu`.
-    pub mtu: Process,
-    /// See `cmu`.
-    pub pu: Process,
+    settings: Vec<Setting>,
+}
+
+/// A key of a unit's configuration, set by its environment: `("cmu", "SIGHTLINE_TOKENS__PLAY_S",
+/// "30")`.
+type Setting = (&'static str, &'static str, String);
+
+/// Where in each unit's log somebody stopped reading.
+#[derive(Debug, Clone)]
+pub struct Mark([usize; UNITS.len()]);
+
+/// Another PU of the same centre.
+#[derive(Debug)]
+pub struct SecondPu {
+    /// The process.
+    pub process: Process,
+    /// Its claim code.
+    pub claim_code: String,
+    /// Where it serves RTSP.
+    pub rtsp: u16,
 }
 
 /// The ports of a [`Centre`].
@@ -77,6 +101,17 @@ impl Centre {
     /// When a unit does not come up.
     #[must_use]
     pub fn start() -> Option<Self> {
+        Self::start_with(&[])
+    }
+
+    /// Starts all of them with settings of their own; `None` when there is no NATS server.
+    ///
+    /// # Panics
+    /// When a unit does not come up.
+    #[must_use]
+    pub fn start_with(settings: &[(&'static str, &'static str, &str)]) -> Option<Self> {
+        let settings: Vec<Setting> =
+            settings.iter().map(|(unit, key, value)| (*unit, *key, (*value).to_owned())).collect();
         let nats_server = tool("nats-server")?;
         let data = tempfile::tempdir().expect("a temporary folder");
         let ports = Ports::free();
@@ -86,14 +121,82 @@ impl Centre {
         wait_for_port("the NATS server", ports.nats);
 
         write_configurations(data.path(), &ports);
-        let cmu = unit(data.path(), "cmu");
+        let start = |name| unit(data.path(), name, &settings);
+        let cmu = start("cmu");
         wait_for_port("the CMU", ports.portal);
-        let mtu = unit(data.path(), "mtu");
-        let scu = unit(data.path(), "scu");
+        let mtu = start("mtu");
+        let scu = start("scu");
         wait_for_port("the SCU", ports.cs);
-        let (pu, claim_code) = start_pu(data.path(), ports.rtsp);
+        let claim_code = claim_code(data.path(), "pu-agent");
+        let pu = start("pu-agent");
+        wait_for_port("the PU agent", ports.rtsp);
         let portal = format!("http://localhost:{}", ports.portal);
-        Some(Self { data, portal, claim_code, ports, nats, cmu, scu, mtu, pu })
+        Some(Self { data, portal, claim_code, ports, nats, cmu, scu, mtu, pu, settings })
+    }
+
+    /// Starts another PU, with a key and a camera of its own.
+    ///
+    /// # Panics
+    /// When it does not come up.
+    #[must_use]
+    pub fn second_pu(&self) -> SecondPu {
+        let (name, rtsp) = ("pu-agent-2", free_port());
+        let first = fs::read_to_string(self.data.path().join("pu-agent.toml")).expect("written");
+        let Ports { rtsp: first_rtsp, quic, webrtc, pu_admin, .. } = self.ports;
+        let text = first
+            .replace("data_dir = \"pu\"", "data_dir = \"pu2\"")
+            .replace("name = \"Yard\"", "name = \"Gate\"")
+            .replace(&format!(":{first_rtsp}\""), &format!(":{rtsp}\""));
+        let text = [quic, webrtc, pu_admin]
+            .iter()
+            .fold(text, |text, port| text.replace(&format!(":{port}\""), ":0\""));
+        fs::write(self.data.path().join(format!("{name}.toml")), text).expect("written");
+        let claim_code = claim_code(self.data.path(), name);
+        let process = unit(self.data.path(), name, &self.settings);
+        wait_for_port("the second PU agent", rtsp);
+        SecondPu { process, claim_code, rtsp }
+    }
+
+    /// Marks this moment in all logs.
+    #[must_use]
+    pub fn mark(&self) -> Mark {
+        Mark(UNITS.map(|unit| self.log(unit).len()))
+    }
+
+    /// The beginning of all logs.
+    #[must_use]
+    pub const fn mark_start(&self) -> Mark {
+        Mark([0; UNITS.len()])
+    }
+
+    /// What was sent between the units since then, by time.
+    #[must_use]
+    pub fn trace_since(&self, mark: &Mark) -> Vec<Sent> {
+        let read = |(unit, from): (&str, &usize)| {
+            // A line that is being written is read the next time.
+            trace::read(self.log(unit).get(*from..).unwrap_or_default())
+        };
+        let mut sent: Vec<Sent> = UNITS.into_iter().zip(&mark.0).flat_map(read).collect();
+        sent.sort();
+        sent
+    }
+
+    /// The device id, which the claim code begins with.
+    #[must_use]
+    pub fn pu_id(&self) -> String {
+        let found = trace::read(&self.log("scu"));
+        let register = found.into_iter().find(|sent| sent.hop == "Sc SCU>CMU register");
+        register.map(|sent| sent.about).unwrap_or_default()
+    }
+
+    /// Waits until the PU is registered.
+    ///
+    /// # Panics
+    /// After 15 s.
+    pub fn wait_registered(&self, mark: &Mark) {
+        wait_for("the registration", Duration::from_secs(15), || {
+            self.trace_since(mark).iter().any(|s| s.hop == "Ps SCU>PU registered").then_some(())
+        });
     }
 
     /// What a unit has logged so far.
@@ -127,7 +230,7 @@ impl Centre {
             other => panic!("no unit is called {other}"),
         };
         process.stop();
-        *process = unit(self.data.path(), name);
+        *process = unit(self.data.path(), name, &self.settings);
     }
 }
 
@@ -136,31 +239,32 @@ fn wait_for_port(what: &str, port: u16) {
 }
 
 /// Starts a unit with its configuration, its log in JSON in a file.
-fn unit(data: &Path, name: &str) -> Process {
+fn unit(data: &Path, name: &str, settings: &[Setting]) -> Process {
     let log = data.join(format!("{name}.log"));
     let log = fs::OpenOptions::new().create(true).append(true).open(log).expect("a log file");
-    let mut command = Command::new(bin(name));
-    if name == "pu-agent" {
+    let is_pu = name.starts_with("pu-agent");
+    let mut command = Command::new(bin(if is_pu { "pu-agent" } else { name }));
+    if is_pu {
         command.arg("run");
     }
+    let own = settings.iter().filter(|(unit, ..)| *unit == name);
+    command.envs(own.map(|(_, key, value)| (*key, value)));
     command.arg("--config").arg(data.join(format!("{name}.toml")));
     command.env("SIGHTLINE_LOG", "info,sightline::flow=debug").stderr(log).current_dir(data);
     Process::start(&mut command)
 }
 
-fn start_pu(data: &Path, rtsp: u16) -> (Process, String) {
-    let config = data.join("pu-agent.toml");
+fn claim_code(data: &Path, name: &str) -> String {
+    let config = data.join(format!("{name}.toml"));
     let mut command = Command::new(bin("pu-agent"));
+    command.current_dir(data);
     let output = command.arg("claim-code").arg("--config").arg(config).output();
     let output = output.expect("pu-agent runs");
     let text = String::from_utf8_lossy(&output.stdout);
     // 44 characters in groups of four.
     let is_code = |word: &&str| word.len() == 54 && word.matches('-').count() == 10;
     let code = text.split_whitespace().find(is_code).map(str::to_owned);
-    let code = code.unwrap_or_else(|| panic!("no claim code in:\n{text}"));
-    let pu = unit(data, "pu-agent");
-    wait_for_port("the PU agent", rtsp);
-    (pu, code)
+    code.unwrap_or_else(|| panic!("no claim code in:\n{text}"))
 }
 
 fn write_configurations(data: &Path, ports: &Ports) {

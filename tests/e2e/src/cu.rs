@@ -7,7 +7,11 @@ use std::{
     time::Duration,
 };
 
-use crate::process::{bin, wait_for};
+use crate::{
+    process::{bin, wait_for},
+    rtsp::RtspUrl,
+    trace::{self, Sent},
+};
 
 /// One person's `cu`, with a home of its own.
 #[derive(Debug)]
@@ -55,6 +59,65 @@ impl Cu {
     /// When it cannot be started.
     pub fn run(&self, arguments: &[&str]) -> Output {
         self.command().args(arguments).output().expect("cu starts")
+    }
+
+    /// Runs a `cu` command with its log of messages; `--json` is added.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn traced(&self, arguments: &[&str]) -> (Output, Vec<Sent>) {
+        let mut command = self.command();
+        command.arg("--json").args(arguments).env("SIGHTLINE_LOG", "sightline::flow=debug");
+        let output = command.output().expect("cu starts");
+        let sent = trace::read(&String::from_utf8_lossy(&output.stderr));
+        (output, sent)
+    }
+
+    /// Waits until a camera gives a picture.
+    ///
+    /// # Panics
+    /// When it does not within 30 s.
+    pub fn wait_for_camera(&self, name: &str) {
+        let mut last = String::new();
+        let limit = std::time::Instant::now() + Duration::from_secs(30);
+        while std::time::Instant::now() < limit {
+            last = self.ok(&["list", "--json"]);
+            let line = last.lines().find(|line| line.contains(&format!("\"{name}\"")));
+            if line.is_some_and(|l| ["\"online\"", "\"active\""].iter().any(|s| l.contains(s))) {
+                return;
+            }
+        }
+        panic!("{name} gives no picture:\n{last}");
+    }
+
+    /// The access token of this sign-in, for requests by hand.
+    ///
+    /// # Panics
+    /// When nobody is signed in.
+    #[must_use]
+    pub fn access_token(&self) -> String {
+        let text = fs::read_to_string(self.home.path().join("tokens.json")).expect("signed in");
+        let tokens: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+        tokens["access"].as_str().expect("a token").to_owned()
+    }
+
+    /// The same sign-in on another machine: everything but the client's key, which is new.
+    ///
+    /// # Panics
+    /// When nobody is signed in.
+    #[must_use]
+    pub fn stolen(&self) -> Self {
+        let home = tempfile::tempdir().expect("a temporary folder");
+        for name in ["portal.json", "tokens.json"] {
+            fs::copy(self.home.path().join(name), home.path().join(name)).expect("copied");
+        }
+        Self { home }
+    }
+
+    /// RTSP URLs with a play token for any player.
+    #[must_use]
+    pub fn rtsp_url(&self, camera: &str) -> RtspUrl {
+        RtspUrl::new(self.ok(&["play", camera, "--print-url"]).lines().next().unwrap_or_default())
     }
 
     /// Runs a `cu` command that must succeed; returns what it printed.
