@@ -25,6 +25,11 @@ use crate::{
 
 /// How long a transcoder goes on without readers.
 const LINGER: Duration = Duration::from_secs(5);
+/// One that was asked for just now is about to get a reader.
+const JUST_ASKED: Duration = Duration::from_millis(300);
+/// Before its first picture a transcoder catches up with the source for at most this long: a viewer
+/// can go over to a picture of now at once, to an older one not at all.
+const PREPARE_AT_MOST: Duration = Duration::from_secs(3);
 /// Time from keyframe to keyframe.
 const GOP: Duration = Duration::from_secs(2);
 /// More units waiting than this: pictures are decoded only, until the reader has caught up.
@@ -67,6 +72,14 @@ struct Entry {
     hub: Hub,
     /// When somebody last asked for it.
     wanted: Instant,
+    stop: CancellationToken,
+}
+
+impl Entry {
+    /// Whether it may give way to another form.
+    fn is_idle(&self) -> bool {
+        self.hub.readers() == 0 && self.wanted.elapsed() > JUST_ASKED
+    }
 }
 
 /// The transcoders of one unit; cheap to clone.
@@ -105,7 +118,7 @@ impl TranscodePool {
             entry.wanted = Instant::now();
             return Ok(entry.hub.clone());
         }
-        if entries.len() >= self.most {
+        if entries.len() >= self.most && !end_idle(&mut entries) {
             return Err(Problem::new(
                 ProblemKind::Busy,
                 "the unit is re-encoding for as many viewers as it can; choose one of the \
@@ -114,12 +127,15 @@ impl TranscodePool {
         }
         let (publisher, hub) = Hub::new(Limits::default());
         let wanted = Instant::now();
-        entries.push(Entry { source: source.clone(), form, hub: hub.clone(), wanted });
+        let stop = self.token.child_token();
+        let entry =
+            Entry { source: source.clone(), form, hub: hub.clone(), wanted, stop: stop.clone() };
+        entries.push(entry);
         drop(entries);
         let transcoder = Transcoder::new(source, form, publisher);
         let pool = self.clone();
         let runtime = Handle::current();
-        self.tasks.spawn_blocking(move || pool.work(transcoder, &runtime));
+        self.tasks.spawn_blocking(move || pool.work(transcoder, &stop, &runtime));
         Ok(hub)
     }
 
@@ -129,11 +145,11 @@ impl TranscodePool {
         self.entries.lock().len()
     }
 
-    fn work(&self, mut transcoder: Transcoder, runtime: &Handle) {
+    fn work(&self, mut transcoder: Transcoder, stop: &CancellationToken, runtime: &Handle) {
         // Whatever ends the thread, a panic included, frees its place.
         let place = Place { pool: self, hub: transcoder.publisher.hub() };
         loop {
-            match runtime.block_on(transcoder.event(&self.token)) {
+            match runtime.block_on(transcoder.event(stop)) {
                 Event::Next(next) => transcoder.handle(next),
                 Event::KeyframeWanted => transcoder.keyframe_wanted = true,
                 Event::Tick if place.is_wanted() => {}
@@ -141,6 +157,14 @@ impl TranscodePool {
             }
         }
     }
+}
+
+/// Ends the one that has had no reader for longest; false when all are in use.
+fn end_idle(entries: &mut Vec<Entry>) -> bool {
+    let idle = entries.iter().enumerate().filter(|(_, entry)| entry.is_idle());
+    let Some((i, _)) = idle.min_by_key(|(_, entry)| entry.wanted) else { return false };
+    entries.swap_remove(i).stop.cancel();
+    true
 }
 
 struct Place<'a> {
@@ -290,8 +314,12 @@ impl Transcoder {
         }
         codec.begun = true;
         let Some(decoded) = codec.decoder.decode(data)? else { return Ok(()) };
-        let late = self.reader.behind() > CATCHING_UP;
-        if late && codec.last_shown.elapsed() < SHOW_AT_LEAST {
+        let behind = self.reader.behind();
+        let (late, patience) = match codec.last_keyframe {
+            Some(_) => (behind > CATCHING_UP, SHOW_AT_LEAST),
+            None => (behind > 1, PREPARE_AT_MOST),
+        };
+        if late && codec.last_shown.elapsed() < patience {
             return Ok(());
         }
         if !codec.pace.is_due(*timestamp) {
@@ -300,7 +328,7 @@ impl Transcoder {
         scale_decoded(&mut self.scaler, &decoded, &mut self.picture);
         let gop = GOP.as_secs() as i64 * i64::from(VIDEO_CLOCK_HZ);
         let due = codec.last_keyframe.is_none_or(|last| timestamp - last >= gop);
-        let keyframe = due || std::mem::take(&mut self.keyframe_wanted);
+        let keyframe = std::mem::take(&mut self.keyframe_wanted) || due;
         let Some(data) = codec.encoder.encode(&self.picture, keyframe)? else { return Ok(()) };
         codec.last_shown = Instant::now();
         let unit = AccessUnit::h264(*timestamp, *captured_at, data);

@@ -119,6 +119,17 @@ async fn transcoders_are_shared_bounded_and_end() {
     let mut reader = one.subscribe();
     unit(&mut reader, true).await;
     drop(reader);
+    // Well before it would have ended by itself.
+    let taken_over = tokio::time::timeout(Duration::from_secs(3), async {
+        loop {
+            if let Ok(other) = pool.get(&main, 704, 576, 5) {
+                return other;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    });
+    let other = taken_over.await.expect("what nobody watches gives way");
+    assert!(!one.is_same(&other) && pool.running() == 1);
     let ended = async {
         while pool.running() > 0 {
             tokio::time::sleep(Duration::from_millis(50)).await;

@@ -9,7 +9,7 @@ use sightline_media::adapt::{Decision, Level, Measured, Offered, Policy};
 use sightline_model::{
     AudioCodec, Capabilities, ChannelId, QualityChoice, ServedStream, StreamTier, VideoCodec,
 };
-use sightline_protocol::pc::PuToCu;
+use sightline_protocol::{ProblemKind, pc::PuToCu};
 use str0m::media::Pt;
 
 use super::{
@@ -22,6 +22,9 @@ use crate::hub::SourceState;
 
 /// How long a re-encoder may take to give its first picture.
 const ENCODER_PATIENCE: Duration = Duration::from_secs(8);
+
+/// How often a re-encoder is asked for again while all are taken.
+const ASK_AGAIN: Duration = Duration::from_millis(500);
 
 /// A round trip below this does not leave the building.
 const NEAR: Duration = Duration::from_millis(6);
@@ -45,6 +48,8 @@ pub(super) struct Serve {
     main: Option<Arc<Feed>>,
     sub: Option<Arc<Feed>>,
     exact: Option<Exact>,
+    /// What will be asked for again, since no re-encoder was free, and when.
+    queued: Option<(QualityChoice, Option<Instant>)>,
     /// Why the viewer's wish was not met, in words.
     refused: Option<String>,
     step: bool,
@@ -68,6 +73,7 @@ impl Serve {
             main: feeds.tier(channel, StreamTier::Main),
             sub: feeds.tier(channel, StreamTier::Sub),
             exact: None,
+            queued: None,
             refused: None,
             step: true,
             told_camera: None,
@@ -105,6 +111,7 @@ impl Serve {
     /// The viewer's wish.
     pub(super) fn set_choice(&mut self, choice: QualityChoice, feeds: &mut Feeds) {
         self.exact = None;
+        self.queued = None;
         self.refused = None;
         self.step = true;
         let choice = match choice {
@@ -134,9 +141,29 @@ impl Serve {
                 QualityChoice::Exact { width, height, fps }
             }
             Err(problem) => {
+                if problem.kind == ProblemKind::Busy {
+                    self.queued = Some((QualityChoice::Exact { width, height, fps }, None));
+                }
                 self.refused = Some(problem.detail);
                 QualityChoice::Auto
             }
+        }
+    }
+
+    /// Asks once more for what was refused because all re-encoders were taken: one is free again
+    /// soon after its last viewer has left, be it this one.
+    fn ask_again(&mut self, now: Now, feeds: &mut Feeds) {
+        let Some((choice, at)) = &mut self.queued else { return };
+        if now.instant < *at.get_or_insert(now.instant + ASK_AGAIN) {
+            return;
+        }
+        *at = None;
+        let QualityChoice::Exact { width, height, fps } = *choice else { return };
+        if let Ok(feed) = feeds.exact(self.channel, (width, height, fps)) {
+            self.policy.set_choice(*choice);
+            self.exact = Some(Exact { feed, asked_at: None });
+            self.queued = None;
+            self.refused = None;
         }
     }
 
@@ -202,6 +229,7 @@ impl Serve {
 pub(super) fn choose(session: &mut Session, now: Now, feeds: &mut Feeds) {
     session.serve.step = false;
     choose_audio(session, now, feeds);
+    session.serve.ask_again(now, feeds);
     let Session { serve, video, path, control, rtc, .. } = session;
     let Some(video) = video.as_mut() else { return };
     let offered = serve.offered();
