@@ -7,6 +7,8 @@ export const USAGE = `npm run e2e -- --portal URL --sms-log FILE --phone NUMBER 
   --tone HZ        pitch to expect; 0: do not check (default 440)
   --repeat N       reopen the player N times for time-to-first-frame figures (default 0)
   --max-latency MS exit 1 when the picture's age exceeds this at any time (default 500)
+  --timeline       while watching, print {"event":"playing"}, then every 250 ms a line of what is
+                   shown; sessions that had to be renewed are no failure
   --quality        also pick CIF, D1, 720p and frame rates, and check what is decoded
   --no-barcode     the camera is not the synthetic one: do not read the time from the picture
   --outage         then print {"event":"take_away"}, expect the page to say that the camera is
@@ -30,6 +32,7 @@ export function options(argv) {
       tone: { type: 'string', default: '440' },
       repeat: { type: 'string', default: '0' },
       'max-latency': { type: 'string', default: '500' },
+      timeline: { type: 'boolean', default: false },
       quality: { type: 'boolean', default: false },
       'no-barcode': { type: 'boolean', default: false },
       outage: { type: 'boolean', default: false },
