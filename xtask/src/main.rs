@@ -3,6 +3,7 @@
 mod bench;
 mod checks;
 mod demo;
+mod packages;
 mod run;
 mod setup;
 mod test;

@@ -2,6 +2,7 @@
 
 use std::{
     ffi::OsStr,
+    fs,
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
@@ -41,13 +42,40 @@ pub fn cargo() -> Command {
     command(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
 }
 
-/// Shows and runs a command; fails when it fails.
+/// One line about what happens now.
+pub fn say(line: &str) {
+    eprintln!("\x1b[1m{line}\x1b[0m");
+}
+
+/// Shows and runs a command; fails when it fails. What it says goes to the standard error, so that
+/// the standard output has results only.
 pub fn execute(command: &mut Command) -> anyhow::Result<()> {
     let shown = show(command);
-    eprintln!("\x1b[1m$ {shown}\x1b[0m");
-    let status = command.status().with_context(|| format!("cannot run: {shown}"))?;
+    say(&format!("$ {shown}"));
+    let status = command.stdout(std::io::stderr()).status();
+    let status = status.with_context(|| format!("cannot run: {shown}"))?;
     if !status.success() {
         bail!("failed ({status}): {shown}");
+    }
+    Ok(())
+}
+
+/// Runs a command whose words matter only when it fails: they are added to `log`.
+pub fn execute_into(command: &mut Command, log: &Path) -> anyhow::Result<()> {
+    let named = || log.display().to_string();
+    fs::create_dir_all(log.parent().unwrap_or(Path::new("."))).with_context(named)?;
+    let file = fs::OpenOptions::new().create(true).append(true).open(log).with_context(named)?;
+    let program = command.get_program().to_string_lossy().into_owned();
+    let length_before = file.metadata().with_context(named)?.len();
+    command.stdout(file.try_clone()?).stderr(file);
+    let status = command.status().with_context(|| format!("cannot run: {program}"))?;
+    if !status.success() {
+        let text = fs::read(log).unwrap_or_default();
+        let from = usize::try_from(length_before).unwrap_or(0).min(text.len());
+        let text = String::from_utf8_lossy(&text[from..]).into_owned();
+        let lines: Vec<_> = text.lines().collect();
+        eprintln!("{}", lines[lines.len().saturating_sub(20)..].join("\n"));
+        bail!("failed ({status}); the whole story is in {}", log.display());
     }
     Ok(())
 }

