@@ -142,7 +142,11 @@ fn install_packages(missing: &[&str]) -> anyhow::Result<()> {
 fn missing_tools(need: Need) -> Vec<&'static str> {
     let venv_works = tools().join("venv/bin/python").exists();
     let stamp = fs::read_to_string(stamp()).unwrap_or_default();
-    let is_done = |tool: &str| venv_works && stamp.lines().any(|line| line == tool);
+    let node = tools().join("node");
+    let node_works = !node.is_symlink() && node.join("bin/node").exists();
+    let is_done = |tool: &str| {
+        venv_works && stamp.lines().any(|line| line == tool) && (node_works || !is_node(tool))
+    };
     let wanted = PYTHON_TOOLS.iter().filter(|(_, of)| *of <= need).map(|(tool, _)| *tool);
     let missing: Vec<_> = wanted.filter(|tool| !is_done(tool)).collect();
     let node_only = |tool: &&str| !(is_node(tool) && system_node_will_do());
