@@ -6,7 +6,7 @@ use serde_json::json;
 use sightline_media_io::{
     camera::Camera,
     gate::{Admission, BoxFuture, Gate},
-    hub::Hub,
+    hub::{Hub, SourceState},
     rtsp_server::{Options, RtspServer},
 };
 use sightline_model::{Capabilities, ChannelId, Right, Rights, SessionToken};
@@ -19,7 +19,7 @@ use crate::{api::now, error::CuError, output};
 /// The one channel of the local server.
 const CHANNEL: ChannelId = ChannelId(0);
 
-/// Starts to serve, and says where.
+/// Starts to serve, and says where as soon as there is a picture.
 pub(super) async fn start(
     address: SocketAddr,
     name: Arc<str>,
@@ -34,6 +34,7 @@ pub(super) async fn start(
     let address = listener.local_addr().map_err(|e| CuError::other(e.to_string()))?;
     let gate = LocalGate::new()?;
     let url = format!("rtsp://{address}/{CHANNEL}?token={}", gate.token.expose());
+    let mut state = hub.watch_state();
     let camera = Camera { channel: CHANNEL, name, main: hub, sub: None };
     let cameras = Arc::new(BTreeMap::from([(CHANNEL, camera)]));
     let server = RtspServer::new(cameras, Arc::new(gate), Options::default());
@@ -43,11 +44,19 @@ pub(super) async fn start(
             output::complain(&format!("players can no longer connect: {e}"));
         }
     });
-    if as_json {
-        output::json(&json!({"listening": {"url": url, "address": address}}));
-    } else {
-        output::line(&format!("Open in any player: {url}"));
-    }
+    let stop = token.clone();
+    tasks.spawn(async move {
+        // A player that came before the first picture would be sent away.
+        let online = state.wait_for(|state| matches!(state, SourceState::Online(_)));
+        if !matches!(stop.run_until_cancelled(online).await, Some(Ok(_))) {
+            return;
+        }
+        if as_json {
+            output::json(&json!({"listening": {"url": url, "address": address}}));
+        } else {
+            output::line(&format!("Open in any player: {url}"));
+        }
+    });
     Ok(())
 }
 
