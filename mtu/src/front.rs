@@ -10,19 +10,18 @@ use std::{
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use stun::{
-    attributes::{ATTR_MESSAGE_INTEGRITY, ATTR_USERNAME, ATTR_XOR_PEER_ADDRESS, Attributes},
+    attributes::{ATTR_MESSAGE_INTEGRITY, ATTR_USERNAME},
     error_code::{CODE_FORBIDDEN, ErrorCodeAttribute},
     integrity::MessageIntegrity,
     message::{
-        CLASS_ERROR_RESPONSE, CLASS_REQUEST, Getter, METHOD_ALLOCATE, METHOD_CHANNEL_BIND,
+        CLASS_ERROR_RESPONSE, CLASS_REQUEST, METHOD_ALLOCATE, METHOD_CHANNEL_BIND,
         METHOD_CREATE_PERMISSION, Message, MessageType, is_message,
     },
     textattrs::TextAttribute,
 };
-use turn::proto::peeraddr::PeerAddress;
 use webrtc_util::Conn;
 
-use crate::{auth::Credentials, peers::PeerFilter, relay::Shared};
+use crate::{auth::Credentials, named_peers::names_denied_peer, relay::Shared};
 
 /// Wraps a listening connection.
 pub(crate) struct Front<C> {
@@ -110,19 +109,6 @@ impl<C> Front<C> {
         ]);
         if built.is_ok() { Verdict::Answer(answer.raw) } else { Verdict::Drop }
     }
-}
-
-/// Whether any peer that the request names is denied; one that cannot be read counts as denied.
-fn names_denied_peer(filter: &PeerFilter, message: &Message) -> bool {
-    message.attributes.0.iter().filter(|a| a.typ == ATTR_XOR_PEER_ADDRESS).any(|attribute| {
-        let one = Message {
-            transaction_id: message.transaction_id,
-            attributes: Attributes(vec![attribute.clone()]),
-            ..Default::default()
-        };
-        let mut peer = PeerAddress::default();
-        peer.get_from(&one).is_err() || !filter.allows_ip(peer.ip)
-    })
 }
 
 #[async_trait]

@@ -26,7 +26,9 @@
 
 mod auth;
 mod config;
+mod framing;
 mod front;
+mod named_peers;
 mod peers;
 mod relay;
 mod server;

@@ -1,14 +1,13 @@
 //! The data channel [`CONTROL_CHANNEL`](sightline_protocol::pc::CONTROL_CHANNEL): what viewer and
 //! unit tell each other. Bad messages are counted and ignored; there is nobody to answer.
 
+mod message;
+
 use std::time::{Duration, Instant};
 
-use sightline_model::QualityChoice;
 use sightline_protocol::pc::{CuToPu, PuToCu};
 use str0m::{Rtc, channel::ChannelId};
 
-/// Longest message that is read.
-const MAX_BYTES: usize = 4_096;
 /// Messages read per second; a viewer that sends more is ignored for the rest of it.
 const PER_SECOND: u32 = 20;
 
@@ -56,7 +55,7 @@ impl Control {
     }
 
     fn try_read(&mut self, from: ChannelId, data: &[u8], now: Instant) -> Option<CuToPu> {
-        if self.channel != Some(from) || data.len() > MAX_BYTES {
+        if self.channel != Some(from) {
             return None;
         }
         if now.saturating_duration_since(self.window.0) >= Duration::from_secs(1) {
@@ -66,19 +65,6 @@ impl Control {
         if self.window.1 > PER_SECOND {
             return None;
         }
-        serde_json::from_slice(data).ok().filter(is_sound)
-    }
-}
-
-fn is_sound(message: &CuToPu) -> bool {
-    match message {
-        CuToPu::SetQuality { quality: QualityChoice::Exact { width, height, fps } } => {
-            (16..=3_840).contains(width)
-                && (16..=2_160).contains(height)
-                && width.is_multiple_of(2)
-                && height.is_multiple_of(2)
-                && (1..=60).contains(fps)
-        }
-        CuToPu::SetQuality { .. } | CuToPu::Ping { .. } => true,
+        message::read(data)
     }
 }

@@ -15,6 +15,7 @@ mod engine;
 mod feed;
 mod media;
 mod negotiate;
+mod offer_text;
 mod serve;
 mod session;
 #[cfg(test)]

@@ -16,6 +16,7 @@ use super::{
         feed::Feeds,
         media::VideoOut,
         negotiate::{self, VideoPts, invalid},
+        offer_text,
         serve::Serve,
     },
     Now, Origin, PathState, Phase, Session,
@@ -97,7 +98,7 @@ impl Session {
         if !self.offered_fingerprint.is_empty() && self.offered_fingerprint != offered_fingerprint {
             return Err(invalid("the DTLS certificate must stay the same within a session"));
         }
-        let clean = negotiate::clean(sdp);
+        let clean = offer_text::clean(sdp);
         let offer = SdpOffer::from_sdp_string(&clean)
             .map_err(|error| invalid(format!("the SDP offer cannot be read: {error}")))?;
         for line in clean.lines().filter_map(|line| line.strip_prefix("a=")) {

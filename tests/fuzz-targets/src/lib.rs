@@ -1,0 +1,46 @@
+//! One function for each parser of ours, taking whatever bytes there are.
+//!
+//! Each panics when an invariant is broken and returns otherwise. `tests/fuzz` drives them by
+//! coverage; `tests/replay.rs` runs the seeds as an ordinary test. Parsers that live in crates
+//! with heavy dependencies are included by path: the very files that the product is built from.
+
+mod choices;
+mod media;
+mod messages;
+mod network;
+mod rtsp;
+mod switchboard;
+mod uplink;
+
+pub use choices::Choices;
+pub use media::{barcode, depacketize, mp4, packetize};
+pub use messages::{claim_code, control, protocol, rest_fields};
+pub use network::{offer_text, stun_answer, turn_request};
+pub use rtsp::{rtsp_client, rtsp_framer, rtsp_headers, rtsp_server, sdp};
+pub use switchboard::switchboard;
+pub use uplink::uplink;
+
+/// A target: its name, which is also that of its folder of seeds, and the function.
+pub type Target = (&'static str, fn(&[u8]));
+
+/// All of them.
+pub const TARGETS: &[Target] = &[
+    ("barcode", barcode),
+    ("claim_code", claim_code),
+    ("control", control),
+    ("depacketize", depacketize),
+    ("mp4", mp4),
+    ("offer_text", offer_text),
+    ("packetize", packetize),
+    ("protocol", protocol),
+    ("rest_fields", rest_fields),
+    ("rtsp_client", rtsp_client),
+    ("rtsp_framer", rtsp_framer),
+    ("rtsp_headers", rtsp_headers),
+    ("rtsp_server", rtsp_server),
+    ("sdp", sdp),
+    ("stun_answer", stun_answer),
+    ("switchboard", switchboard),
+    ("turn_request", turn_request),
+    ("uplink", uplink),
+];

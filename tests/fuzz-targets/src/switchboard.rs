@@ -1,0 +1,480 @@
+//! The SCU's machines together: connections of PUs and CUs and the switchboard between them, with
+//! whatever those say in whatever order.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+
+use scu_session::{
+    ConnId, Input, Output, PuMedia, Request, Switchboard,
+    cu::{CuConnection, CuInput, CuOutput},
+    pu::{PuConnection, PuInput, PuOutput, PuSettings},
+};
+use sightline_model::{
+    Capabilities, ChannelId, ClaimCode, ClaimSecret, DeviceId, MediaSessionId, MtuId, PuId,
+    PublicKey, SessionToken, Signature, UnixMicros, UserId,
+};
+use sightline_protocol::{
+    Problem, ProblemKind,
+    cs::{CsRequest, CuToScu, MediaOffer, ScuToCu},
+    decode,
+    ps::{Addresses, ChannelStatus, MediaAnswer, PuToScu, Registration, ScuToPu},
+    sc::{Lease, ScReply, ScRequest},
+    sd::MtuStatus,
+    sm::SmRequest,
+};
+
+use crate::Choices;
+
+const DEVICES: u8 = 3;
+const SESSIONS: u8 = 4;
+
+#[derive(Default)]
+struct World {
+    board: Switchboard<()>,
+    now: Option<Instant>,
+    pus: BTreeMap<ConnId, Pu>,
+    /// Each CU with the sessions that it has ever asked for.
+    cus: BTreeMap<ConnId, (CuConnection, BTreeSet<MediaSessionId>)>,
+    listening: BTreeSet<MediaSessionId>,
+    next: u64,
+    epoch: u64,
+}
+
+struct Pu {
+    machine: PuConnection,
+    /// Which device it registered as, once it did.
+    admitted: Option<PuId>,
+    waits_for_cmu: Option<PuId>,
+}
+
+/// Any order of messages, losses and times: what a viewer hears is of a session that it asked for,
+/// what a PU hears comes after its admission, and when everybody has gone nothing is left.
+pub fn switchboard(data: &[u8]) {
+    let mut choices = Choices::new(data);
+    let mut world = World { now: Some(Instant::now()), ..World::default() };
+    while !choices.is_empty() {
+        world.step(&mut choices);
+    }
+    world.end();
+}
+
+fn key(n: u8) -> PublicKey {
+    PublicKey::from_bytes([n; 32])
+}
+
+fn device(n: u8) -> PuId {
+    PuId::from_public_key(&key(n))
+}
+
+fn session(n: u8) -> MediaSessionId {
+    format!("s-{n}").parse().expect("a valid id")
+}
+
+fn problem() -> Problem {
+    Problem::new(ProblemKind::Busy, "no")
+}
+
+fn channels(n: u8) -> Vec<ChannelStatus> {
+    let one = |channel| ChannelStatus {
+        channel: ChannelId(channel),
+        name: "Yard".to_owned(),
+        online: n & 1 == 1,
+        fault: None,
+        streams: vec![],
+        audio: None,
+    };
+    (0..u16::from(n % 4)).map(one).collect()
+}
+
+fn registration(n: u8) -> PuToScu {
+    let pu = device(n);
+    PuToScu::Register(Box::new(Registration {
+        claim: ClaimCode::new(pu.clone(), ClaimSecret::from_bytes([1; 10])).hash(),
+        pu,
+        public_key: key(n),
+        signature: Signature::from_bytes([0; 64]),
+        claim_unlocked: false,
+        addresses: Addresses::default(),
+        channels: channels(n),
+        agent: "fuzz".to_owned(),
+    }))
+}
+
+fn offer() -> Box<MediaOffer> {
+    Box::new(MediaOffer {
+        sdp: String::new(),
+        token: SessionToken::new(String::new()),
+        client_key: key(200),
+        signature: Signature::from_bytes([0; 64]),
+        ice_servers: vec![],
+    })
+}
+
+fn lease(pu: PuId, epoch: u64) -> Lease {
+    Lease {
+        device: DeviceId { domain: "d".parse().expect("a valid name"), pu },
+        epoch,
+        ttl_ms: 1,
+        owner: None,
+        token_keys: vec![],
+        server_time: UnixMicros(0),
+    }
+}
+
+impl World {
+    fn now(&self) -> Instant {
+        self.now.unwrap_or_else(Instant::now)
+    }
+
+    fn step(&mut self, choices: &mut Choices<'_>) {
+        match choices.below(16) {
+            0 => self.connect_pu(),
+            1 => self.connect_cu(),
+            2..=5 => self.pu_says(choices),
+            6..=8 => self.cu_says(choices),
+            9 => self.cmu_replies(choices),
+            10 | 11 => self.request(choices),
+            12 => self.bus(choices),
+            13 => self.board_timeout(Duration::from_millis(choices.u16().into())),
+            14 => self.disconnect(choices),
+            _ => self.mtu(choices),
+        }
+    }
+
+    fn connect_pu(&mut self) {
+        if self.pus.len() >= 6 {
+            return;
+        }
+        let settings = PuSettings {
+            scu: "scu".parse().expect("a valid id"),
+            domain: "d".parse().expect("a valid name"),
+            scu_url: String::new(),
+            keep_alive: Duration::from_secs(10),
+            sign_in_timeout: Duration::from_secs(5),
+            cmu_timeout: Duration::from_secs(5),
+        };
+        let from: SocketAddr = ([192, 0, 2, 1], 1).into();
+        let machine = PuConnection::new(settings, from, "nonce".to_owned(), self.now());
+        self.next += 1;
+        let conn = ConnId(self.next);
+        self.pus.insert(conn, Pu { machine, admitted: None, waits_for_cmu: None });
+        self.drain_pu(conn);
+    }
+
+    fn connect_cu(&mut self) {
+        if self.cus.len() >= 4 {
+            return;
+        }
+        self.next += 1;
+        let cu = CuConnection::new(self.now());
+        self.cus.insert(ConnId(self.next), (cu, BTreeSet::new()));
+    }
+
+    fn pu(&self, choices: &mut Choices<'_>) -> Option<ConnId> {
+        let n = usize::from(choices.byte());
+        self.pus.keys().nth(n % self.pus.len().max(1)).copied()
+    }
+
+    fn cu(&self, choices: &mut Choices<'_>) -> Option<ConnId> {
+        let n = usize::from(choices.byte());
+        self.cus.keys().nth(n % self.cus.len().max(1)).copied()
+    }
+
+    fn pu_says(&mut self, choices: &mut Choices<'_>) {
+        let Some(conn) = self.pu(choices) else { return };
+        let session = session(choices.below(SESSIONS));
+        let message = match choices.below(10) {
+            0..=2 => registration(choices.below(DEVICES)),
+            3 => PuToScu::KeepAlive { pu_time: UnixMicros(choices.byte().into()) },
+            4 => PuToScu::Addresses(Addresses::default()),
+            5 => PuToScu::Channels { channels: channels(choices.byte()) },
+            6 => {
+                let answer = MediaAnswer {
+                    sdp: String::new(),
+                    public_key: key(0),
+                    signature: Signature::from_bytes([0; 64]),
+                };
+                let result = if choices.flag() { Ok(answer) } else { Err(problem()) };
+                PuToScu::MediaAnswer { session, result }
+            }
+            7 => PuToScu::Candidate { session, candidate: "c".to_owned() },
+            8 => PuToScu::SessionReport { session, path: None },
+            // As it comes from the wire.
+            _ => match decode::<PuToScu>(choices.piece()) {
+                Ok(envelope) => envelope.body,
+                Err(error) => return self.feed_pu(conn, PuInput::Unreadable(error.to_string())),
+            },
+        };
+        self.feed_pu(conn, PuInput::Message(Box::new(message)));
+    }
+
+    fn cmu_replies(&mut self, choices: &mut Choices<'_>) {
+        let Some(conn) = self.pu(choices) else { return };
+        let waits = self.pus.get(&conn).and_then(|pu| pu.waits_for_cmu.clone());
+        let input = match (choices.below(6), waits) {
+            (0..=3, Some(pu)) => {
+                self.epoch += 1;
+                let lease = Box::new(lease(pu, self.epoch));
+                PuInput::Registered(Ok(ScReply::Registered(lease)), vec![])
+            }
+            (4, _) => PuInput::Registered(Err(problem()), vec![]),
+            _ => PuInput::Checked { request: choices.byte().into(), result: Err(problem()) },
+        };
+        self.feed_pu(conn, input);
+    }
+
+    fn cu_says(&mut self, choices: &mut Choices<'_>) {
+        let Some(conn) = self.cu(choices) else { return };
+        let session = session(choices.below(SESSIONS));
+        let message = match choices.below(8) {
+            0..=3 => CuToScu::Offer {
+                session,
+                device: lease(device(choices.below(DEVICES)), 0).device,
+                offer: offer(),
+            },
+            4 => CuToScu::Candidate { session, candidate: "c".to_owned() },
+            5 => CuToScu::End { session },
+            6 => CuToScu::KeepAlive { cu_time: UnixMicros(1) },
+            _ => match decode::<CuToScu>(choices.piece()) {
+                Ok(envelope) => envelope.body,
+                Err(error) => return self.feed_cu(conn, CuInput::Unreadable(error.to_string())),
+            },
+        };
+        self.feed_cu(conn, CuInput::Message(message));
+    }
+
+    /// What the CMU or another SCU asks of the device behind a connection.
+    fn request(&mut self, choices: &mut Choices<'_>) {
+        let Some(conn) = self.pu(choices) else { return };
+        let session = session(choices.below(SESSIONS));
+        let device = device(choices.below(DEVICES));
+        let user = UserId::from_random([choices.below(2); 16]);
+        let request = match choices.below(9) {
+            0..=2 => Request::Sm(SmRequest::PrepareMedia {
+                device,
+                session,
+                user,
+                channel: ChannelId(0),
+                capabilities: Capabilities::default(),
+            }),
+            3 => Request::Sm(SmRequest::EndSession { device, session, problem: problem() }),
+            4 => {
+                Request::Sm(SmRequest::RevokeUser { device, user: choices.flag().then_some(user) })
+            }
+            5 => Request::Sm(SmRequest::OwnerChanged { device, owner: None }),
+            6 => Request::Cs(CsRequest::Offer { session, offer: offer() }),
+            7 => Request::Cs(CsRequest::Candidate { session, candidate: "c".to_owned() }),
+            _ => Request::Cs(CsRequest::End { session }),
+        };
+        self.feed(Input::Device { conn, request, from: () });
+    }
+
+    /// What comes over the bus, late, twice, or about somebody unknown.
+    fn bus(&mut self, choices: &mut Choices<'_>) {
+        let session = session(choices.below(SESSIONS));
+        let device = device(choices.below(DEVICES));
+        match choices.below(5) {
+            0 => {
+                let result = if choices.flag() { Ok(()) } else { Err(problem()) };
+                self.feed(Input::Delivered { session, result });
+            }
+            1 => {
+                let message = match choices.below(3) {
+                    0 => ScuToCu::Refused { session: session.clone(), problem: problem() },
+                    1 => ScuToCu::Ended { session: session.clone(), problem: None },
+                    _ => ScuToCu::Candidate { session: session.clone(), candidate: String::new() },
+                };
+                self.feed(Input::ForCu { session, message });
+            }
+            2 => {
+                self.epoch += u64::from(choices.flag());
+                self.feed(Input::LeaseGranted { device, epoch: self.epoch });
+            }
+            3 => self.feed(Input::LeasesLost(vec![device])),
+            _ => {
+                // A message of a connection that nobody knows.
+                let media = PuMedia::Report { session, path: None };
+                self.feed(Input::PuMedia { conn: ConnId(u64::MAX), media });
+            }
+        }
+    }
+
+    fn mtu(&mut self, choices: &mut Choices<'_>) {
+        let mtu: MtuId = format!("mtu-{}", choices.below(3)).parse().expect("a valid id");
+        self.feed(Input::Mtu(MtuStatus {
+            mtu,
+            urls: vec![],
+            load: f32::from_bits(u32::from(choices.u16()) << 16),
+            accepting: choices.flag(),
+            at: UnixMicros(0),
+        }));
+    }
+
+    fn disconnect(&mut self, choices: &mut Choices<'_>) {
+        if choices.flag() {
+            let Some(conn) = self.pu(choices) else { return };
+            let end = [PuInput::Disconnected, PuInput::Shutdown, PuInput::Fenced];
+            let end = end.into_iter().nth(choices.below(3).into());
+            self.feed_pu(conn, end.unwrap_or(PuInput::Disconnected));
+        } else if let Some(conn) = self.cu(choices) {
+            self.feed_cu(conn, CuInput::Disconnected { clean: choices.flag() });
+        }
+    }
+
+    fn board_timeout(&mut self, by: Duration) {
+        let now = self.now() + by;
+        self.now = Some(now);
+        self.board.handle_timeout(now);
+        self.drain();
+        for conn in self.pus.keys().copied().collect::<Vec<_>>() {
+            if let Some(pu) = self.pus.get_mut(&conn) {
+                pu.machine.handle_timeout(now);
+            }
+            self.drain_pu(conn);
+        }
+        for conn in self.cus.keys().copied().collect::<Vec<_>>() {
+            if let Some((cu, _)) = self.cus.get_mut(&conn) {
+                cu.handle_timeout(now);
+            }
+            self.drain_cu(conn);
+        }
+    }
+
+    fn feed_pu(&mut self, conn: ConnId, input: PuInput) {
+        let now = self.now();
+        if let Some(pu) = self.pus.get_mut(&conn) {
+            pu.machine.handle_input(now, UnixMicros(0), input);
+            self.drain_pu(conn);
+        }
+    }
+
+    fn drain_pu(&mut self, conn: ConnId) {
+        loop {
+            let Some(pu) = self.pus.get_mut(&conn) else { return };
+            let Some(output) = pu.machine.poll_output() else { return };
+            match output {
+                PuOutput::Register(request) => {
+                    let ScRequest::Register { registration, .. } = *request else {
+                        panic!("not a registration")
+                    };
+                    assert!(pu.waits_for_cmu.is_none(), "registered twice on one connection");
+                    pu.waits_for_cmu = Some(registration.pu);
+                }
+                PuOutput::Admit { lease, channels } => {
+                    let pu_id = lease.device.pu;
+                    assert_eq!(pu.waits_for_cmu.as_ref(), Some(&pu_id));
+                    pu.admitted = Some(pu_id.clone());
+                    let epoch = lease.epoch;
+                    self.feed(Input::PuAdmitted { conn, pu: pu_id, epoch, channels });
+                }
+                PuOutput::Channels(channels) => self.feed(Input::PuChannels { conn, channels }),
+                PuOutput::Media(media) => self.feed(Input::PuMedia { conn, media }),
+                PuOutput::Release => self.feed(Input::PuGone { conn }),
+                PuOutput::Close => {
+                    self.pus.remove(&conn);
+                    return;
+                }
+                PuOutput::Send(_) | PuOutput::Report(_) | PuOutput::CheckToken { .. } => {}
+            }
+        }
+    }
+
+    fn feed_cu(&mut self, conn: ConnId, input: CuInput) {
+        let now = self.now();
+        if let Some((cu, _)) = self.cus.get_mut(&conn) {
+            cu.handle_input(now, UnixMicros(0), input);
+            self.drain_cu(conn);
+        }
+    }
+
+    fn drain_cu(&mut self, conn: ConnId) {
+        loop {
+            let Some((cu, asked)) = self.cus.get_mut(&conn) else { return };
+            let Some(output) = cu.poll_output() else { return };
+            match output {
+                CuOutput::Send(_) => {}
+                CuOutput::Call(CuToScu::Offer { session, device, offer }) => {
+                    asked.insert(session.clone());
+                    let device = device.pu;
+                    self.feed(Input::CuOffer { conn, session, device, offer });
+                }
+                CuOutput::Call(CuToScu::Candidate { session, candidate }) => {
+                    self.feed(Input::CuCandidate { conn, session, candidate });
+                }
+                CuOutput::Call(CuToScu::End { session }) => {
+                    self.feed(Input::CuEnd { conn, session });
+                }
+                CuOutput::Call(CuToScu::KeepAlive { .. }) => panic!("not part of a call"),
+                CuOutput::Gone { until } => self.feed(Input::CuGone { conn, until }),
+                CuOutput::Close => {
+                    self.cus.remove(&conn);
+                    return;
+                }
+            }
+        }
+    }
+
+    fn feed(&mut self, input: Input<()>) {
+        self.board.handle_input(self.now(), input);
+        self.drain();
+    }
+
+    fn drain(&mut self) {
+        while let Some(output) = self.board.poll_output() {
+            match output {
+                Output::ToPu { conn, message } => self.heard_by_pu(conn, &message),
+                Output::OfferToPu { conn, .. } => {
+                    let pu = self.pus.get(&conn).expect("an offer goes to a living connection");
+                    assert!(pu.admitted.is_some());
+                }
+                Output::FencePu { conn } => self.feed_pu(conn, PuInput::Fenced),
+                Output::ToCu { conn, message } => self.heard_by_cu(conn, &message),
+                Output::Listen { session } => {
+                    assert!(self.listening.insert(session), "listens twice");
+                }
+                Output::Unlisten { session } => {
+                    assert!(self.listening.remove(&session), "did not listen");
+                }
+                Output::Reply { .. }
+                | Output::OfferElsewhere { .. }
+                | Output::Elsewhere { .. }
+                | Output::ToCuElsewhere { .. } => {}
+            }
+        }
+    }
+
+    fn heard_by_pu(&self, conn: ConnId, message: &ScuToPu) {
+        let pu = self.pus.get(&conn);
+        assert!(pu.is_none_or(|pu| pu.admitted.is_some()), "before admission: {message:?}");
+    }
+
+    fn heard_by_cu(&self, conn: ConnId, message: &ScuToCu) {
+        let Some((_, asked)) = self.cus.get(&conn) else { return };
+        match message {
+            ScuToCu::Answer { session, .. }
+            | ScuToCu::Refused { session, .. }
+            | ScuToCu::Candidate { session, .. }
+            | ScuToCu::Ended { session, .. } => assert!(asked.contains(session), "{message:?}"),
+            ScuToCu::KeepAliveAck { .. } | ScuToCu::Malformed { .. } => {}
+        }
+    }
+
+    /// Everybody goes, and time passes.
+    fn end(&mut self) {
+        for conn in self.pus.keys().copied().collect::<Vec<_>>() {
+            self.feed_pu(conn, PuInput::Disconnected);
+        }
+        for conn in self.cus.keys().copied().collect::<Vec<_>>() {
+            self.feed_cu(conn, CuInput::Disconnected { clean: true });
+        }
+        for _ in 0..64 {
+            let Some(at) = self.board.poll_timeout() else { break };
+            self.board_timeout(at.saturating_duration_since(self.now()));
+        }
+        assert!(self.listening.is_empty(), "still listens for {:?}", self.listening);
+        assert_eq!(self.board.poll_timeout(), None, "something is left to wait for");
+    }
+}

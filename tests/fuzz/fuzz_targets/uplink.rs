@@ -1,0 +1,5 @@
+//! Any order of events.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzz_targets::uplink(data));
