@@ -161,6 +161,7 @@ impl Handler for Viewers {
     }
 
     fn owner(&self, owner: Option<UserId>) {
+        self.shared.gate.owner_is(owner.as_ref());
         if let Err(error) = self.shared.identity.owner_is(owner.as_ref()) {
             tracing::error!(%error, "cannot note the unit's owner");
         }

@@ -47,7 +47,9 @@ impl Handler for Ears {
         self.0.report_all();
     }
 
-    fn owner(&self, _: Option<UserId>) {}
+    fn owner(&self, owner: Option<UserId>) {
+        self.0.owner_is(owner.as_ref());
+    }
 }
 
 async fn unit(centre: &Centre, scu: &mut FakeScu, max_sessions: usize) -> Unit {
@@ -281,6 +283,48 @@ async fn ending_a_session_or_revoking_a_user_ends_what_runs() {
 }
 
 #[tokio::test]
+async fn a_change_of_owner_while_the_unit_was_offline_ends_the_streams_of_others() {
+    let centre = Centre::new();
+    let mut scu = FakeScu::on_any_port(&centre).await;
+    let mut unit = unit(&centre, &mut scu, 8).await;
+    let anna = centre.claims(&unit.pu);
+    centre.set_owner(Some(&anna.sub));
+    scu.say(ScuToPu::OwnerChanged { owner: Some(anna.sub.clone()) });
+    let token = centre.sign(&anna);
+    centre.grant(&token, &anna);
+    let mut of_anna = unit.admit(&token, lan()).await.expect("granted");
+    let transport = MediaTransport::RtspTcp;
+    let path = PathReport { transport, relayed: false, reason: String::new() };
+    of_anna.path.send_replace(Some(path));
+    let report = |m| match m {
+        PuToScu::SessionReport { session, path } => Some((session, path.is_some())),
+        _ => None,
+    };
+    assert_eq!(scu.heard(report).await, (anna.sid.clone(), true));
+
+    // The same owner after an outage: the new SCU is told what runs.
+    let ports = scu.kill().await;
+    unit.centre_is_away().await;
+    let mut scu = FakeScu::start(&centre, ports, true, support::Fault::None).await;
+    assert_eq!(scu.heard(report).await, (anna.sid.clone(), true));
+    assert!(of_anna.ended.borrow().is_none(), "a stream ended although nothing had changed");
+
+    // Another owner after an outage.
+    let ports = scu.kill().await;
+    unit.centre_is_away().await;
+    centre.set_owner(Some(&"bert".parse().expect("user")));
+    let mut scu = FakeScu::start(&centre, ports, true, support::Fault::None).await;
+    scu.registered().await;
+    let ended = tokio::time::timeout(support::PATIENCE, of_anna.wait_ended()).await;
+    assert_eq!(ended.expect("ended").kind, ProblemKind::TokenRevoked);
+    drop(of_anna);
+    assert_eq!(scu.heard(report).await, (anna.sid.clone(), false));
+    scu.kill().await;
+    unit.centre_is_away().await;
+    assert_eq!(unit.refused(&token, lan()).await, ProblemKind::TokenRevoked);
+}
+
+#[tokio::test]
 async fn with_the_centre_away_only_neighbours_get_in() {
     let centre = Centre::new();
     let mut scu = FakeScu::on_any_port(&centre).await;
@@ -310,6 +354,12 @@ async fn with_the_centre_away_only_neighbours_get_in() {
         assert_eq!(kind, ProblemKind::DeviceOffline, "{far}");
     }
     assert_eq!(unit.refused(&fresh("c1"), holder(1)).await, ProblemKind::DeviceOffline);
+    let dials_from = |ip: &str| ip.parse::<IpAddr>().expect("address");
+    let (c2, c3) = (fresh("c2"), fresh("c3"));
+    let from_afar = unit.gate.admit_from(&c2, holder(1), dials_from("203.0.113.5"));
+    assert_eq!(from_afar.await.err().map(|p| p.kind), Some(ProblemKind::DeviceOffline));
+    let neighbour = unit.gate.admit_from(&c3, holder(1), dials_from("192.168.7.7"));
+    neighbour.await.expect("a viewer over QUIC on the same network");
     let expired = centre.sign(&changed(&claims, |c| c.exp = c.iat - 1));
     assert_eq!(unit.refused(&expired, lan()).await, ProblemKind::TokenExpired);
 }

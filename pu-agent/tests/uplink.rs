@@ -95,3 +95,14 @@ async fn the_clock_follows_the_centre() {
     let near = (unit.clock.offset_us() - support::AHEAD_US).abs();
     assert!(near < 5_000_000, "{}", unit.clock.offset_us());
 }
+
+#[tokio::test]
+async fn a_unit_that_is_refused_says_why() {
+    let centre = Centre::new();
+    let scu = FakeScu::start(&centre, (0, 0), true, Fault::OtherNonce).await;
+    let mut unit = unit(&centre, &scu);
+    let told = unit.status.wait_for(|s| {
+        s.fault.as_ref().is_some_and(|fault| fault.starts_with("the service refuses this unit: "))
+    });
+    tokio::time::timeout(PATIENCE, told).await.expect("in time").expect("runs");
+}

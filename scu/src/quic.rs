@@ -26,9 +26,8 @@ pub(crate) fn start(unit: &Arc<Unit>, identity: &Identity) -> Result<SocketAddr,
     let name = unit.config.id.as_ref().map_or("", |id| id.as_str());
     let reset_key = identity.lasting_secret(&format!("quic reset {name} {listen}"));
     let runtime = Arc::new(quinn::TokioRuntime);
-    let endpoint =
-        quinn::Endpoint::new(endpoint_config(&reset_key), Some(server), socket, runtime)
-            .map_err(failed)?;
+    let endpoint = quinn::Endpoint::new(endpoint_config(&reset_key), Some(server), socket, runtime)
+        .map_err(failed)?;
     let address = endpoint.local_addr().map_err(failed)?;
     let accepting = unit.clone();
     unit.lifecycle.spawn_graceful(|token| async move {

@@ -1,6 +1,6 @@
 //! Who may watch: the sinks ask, the PU agent answers (A8.4 steps 4 to 10).
 
-use std::pin::Pin;
+use std::{net::IpAddr, pin::Pin};
 
 use sightline_model::SessionToken;
 use sightline_protocol::{Problem, pc::PathReport, ps::TokenBearer, sc::TokenGrant};
@@ -18,6 +18,17 @@ pub trait Gate: Send + Sync + 'static {
         token: &'a SessionToken,
         bearer: TokenBearer,
     ) -> BoxFuture<'a, Result<Admission, Problem>>;
+
+    /// The same where the address that the viewer dials from is known beside its key: a gate may
+    /// be kinder to neighbours while the centre is away.
+    fn admit_from<'a>(
+        &'a self,
+        token: &'a SessionToken,
+        bearer: TokenBearer,
+        _from: IpAddr,
+    ) -> BoxFuture<'a, Result<Admission, Problem>> {
+        self.admit(token, bearer)
+    }
 }
 
 /// Leave to watch. Keep it as long as media flows; dropping it reports the session's end.

@@ -4,7 +4,7 @@
 //! sign tokens, so the bounds are reached only when it goes mad; then new ones are refused.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -58,6 +58,8 @@ pub struct Books {
     prepared: HashMap<MediaSessionId, (Capabilities, UnixMicros)>,
     revoked_users: HashMap<UserId, UnixMicros>,
     revoked_all: Option<UnixMicros>,
+    /// Whose the unit is, once the centre has said so.
+    owner: Option<Option<UserId>>,
     /// Rises with everything that takes a right away.
     revocations: u64,
 }
@@ -233,6 +235,27 @@ impl Books {
         }
     }
 
+    /// Notes whose the unit is; a change takes everybody else's rights away.
+    pub fn owner_is(&mut self, owner: Option<&UserId>, now: UnixMicros) {
+        let known = self.owner.replace(owner.cloned());
+        if known.as_ref().is_none_or(|known| known.as_ref() == owner) {
+            return;
+        }
+        let others: HashSet<UserId> = self
+            .tokens
+            .values()
+            .map(|known| &known.user)
+            .chain(self.sessions.values().map(|(live, _)| &live.user))
+            .filter(|user| owner != Some(*user))
+            // The owner before, although nothing of theirs is at hand: their tokens still verify.
+            .chain(known.iter().flatten())
+            .cloned()
+            .collect();
+        for user in others {
+            self.revoke(Some(&user), now);
+        }
+    }
+
     /// Notes what a CU that is about to come can take.
     pub fn prepare(&mut self, session: MediaSessionId, what: Capabilities, now: UnixMicros) {
         trim(&mut self.prepared, |(_, at)| now.since(*at) < PREPARED_FOR);
@@ -245,11 +268,11 @@ impl Books {
         self.prepared.get(session).map(|(capabilities, _)| capabilities)
     }
 
-    /// Sessions whose path is known, for an SCU that knows nothing of them.
+    /// Sessions that run and whose path is known, for an SCU that knows nothing of them.
     #[must_use]
     pub fn paths(&self) -> Vec<(MediaSessionId, PathReport)> {
-        let known = |(id, (_, path)): (&MediaSessionId, &(_, Option<PathReport>))| {
-            Some((id.clone(), path.clone()?))
+        let known = |(id, (live, path)): (&MediaSessionId, &(Arc<Live>, Option<PathReport>))| {
+            live.ended.borrow().is_none().then_some((id.clone(), path.clone()?))
         };
         self.sessions.iter().filter_map(known).collect()
     }

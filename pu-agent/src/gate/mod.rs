@@ -71,19 +71,35 @@ impl Gate for PuGate {
         token: &'a SessionToken,
         bearer: TokenBearer,
     ) -> BoxFuture<'a, Result<Admission, Problem>> {
-        Box::pin(async move {
-            let result = self.judge(token, canonical(bearer)).await;
-            let outcome = if result.is_ok() { "granted" } else { "refused" };
-            metrics::counter!("sightline_pu_admissions_total", "outcome" => outcome).increment(1);
-            if let Err(problem) = &result {
-                tracing::info!(kind = ?problem.kind, %problem, "a viewer was refused");
-            }
-            result
-        })
+        Box::pin(self.admit_seen(token, bearer, None))
+    }
+
+    fn admit_from<'a>(
+        &'a self,
+        token: &'a SessionToken,
+        bearer: TokenBearer,
+        from: IpAddr,
+    ) -> BoxFuture<'a, Result<Admission, Problem>> {
+        Box::pin(self.admit_seen(token, bearer, Some(from)))
     }
 }
 
 impl PuGate {
+    async fn admit_seen(
+        &self,
+        token: &SessionToken,
+        bearer: TokenBearer,
+        from: Option<IpAddr>,
+    ) -> Result<Admission, Problem> {
+        let result = self.judge(token, canonical(bearer), from).await;
+        let outcome = if result.is_ok() { "granted" } else { "refused" };
+        metrics::counter!("sightline_pu_admissions_total", "outcome" => outcome).increment(1);
+        if let Err(problem) = &result {
+            tracing::info!(kind = ?problem.kind, %problem, "a viewer was refused");
+        }
+        result
+    }
+
     /// A gate that asks the centre through `uplink`.
     #[must_use]
     pub fn new(
@@ -97,7 +113,17 @@ impl PuGate {
         Self { shared: Arc::new(Shared { settings, uplink, clock, books, lifecycle }) }
     }
 
-    async fn judge(&self, token: &SessionToken, bearer: TokenBearer) -> Result<Admission, Problem> {
+    async fn judge(
+        &self,
+        token: &SessionToken,
+        bearer: TokenBearer,
+        from: Option<IpAddr>,
+    ) -> Result<Admission, Problem> {
+        let near = from.or(match &bearer {
+            TokenBearer::Address { ip } => Some(*ip),
+            TokenBearer::Key { .. } => None,
+        });
+        let near = near.is_some_and(is_private);
         let shared = &self.shared;
         let lease = shared.uplink.status().borrow().lease.clone().ok_or_else(|| {
             let why = "this camera has not reached its centre since it was started";
@@ -107,7 +133,7 @@ impl PuGate {
         let claims = token::verify(token, &bearer, &lease, &shared.settings.pu, now)?;
         for _ in 0..MAX_ASKS {
             shared.books.lock().claim(&token.hash(), &bearer, &claims, now)?;
-            let (grant, revocations) = self.granted(token, &bearer, &claims, &lease).await?;
+            let (grant, revocations) = self.granted(token, &bearer, &claims, &lease, near).await?;
             if let Some(admission) = self.open(grant, revocations)? {
                 return Ok(admission);
             }
@@ -123,6 +149,7 @@ impl PuGate {
         bearer: &TokenBearer,
         claims: &PlayClaims,
         lease: &Lease,
+        near: bool,
     ) -> Result<(TokenGrant, u64), Problem> {
         let shared = &self.shared;
         let hash = token.hash();
@@ -138,7 +165,7 @@ impl PuGate {
         let by_centre = answer.is_ok();
         let result = match answer {
             Ok(result) => result.and_then(|grant| fitting(grant, claims)),
-            Err(CentreAway) => self.without_centre(bearer, claims, lease),
+            Err(CentreAway) => self.without_centre(claims, lease, near),
         };
         let mut books = shared.books.lock();
         match result {
@@ -156,14 +183,10 @@ impl PuGate {
     /// On the LAN with the centre away, an unexpired signed token is enough.
     fn without_centre(
         &self,
-        bearer: &TokenBearer,
         claims: &PlayClaims,
         lease: &Lease,
+        near: bool,
     ) -> Result<TokenGrant, Problem> {
-        let near = match bearer {
-            TokenBearer::Address { ip } => is_private(*ip),
-            TokenBearer::Key { .. } => false,
-        };
         if !near {
             let why = "this camera cannot reach its centre, so only viewers on its own network \
                        may watch";
@@ -249,6 +272,12 @@ impl PuGate {
     /// Ends every session and forgets every token of `user`, or of everybody.
     pub fn revoke(&self, user: Option<&UserId>) {
         self.shared.books.lock().revoke(user, self.shared.clock.now());
+    }
+
+    /// The centre says whose the unit is. When that has changed, maybe while the unit was offline,
+    /// the streams of others end and nothing that was granted to them counts any more.
+    pub fn owner_is(&self, owner: Option<&UserId>) {
+        self.shared.books.lock().owner_is(owner, self.shared.clock.now());
     }
 
     /// Tells an SCU that has just registered the unit which sessions run.

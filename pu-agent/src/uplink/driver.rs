@@ -1,7 +1,7 @@
 //! Joins the machine to sockets and clocks.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     pin::Pin,
     sync::Arc,
     time::{Duration, Instant, SystemTime},
@@ -41,6 +41,9 @@ pub struct DriverSettings {
     pub clock: Clock,
 }
 
+/// Reasons why registering failed that are told apart.
+const MAX_REASONS: usize = 16;
+
 type Dial = Pin<Box<dyn Future<Output = Result<Link, DialError>> + Send>>;
 
 /// The one task of the uplink.
@@ -60,6 +63,10 @@ pub struct Driver {
     next_upgrade: Option<Instant>,
     checks: HashMap<u64, oneshot::Sender<Reply>>,
     last_check: u64,
+    /// Why registering has failed since it last succeeded; each reason is said once.
+    reasons: HashSet<String>,
+    /// When the unit was last registered, unless it is.
+    lost: Option<Instant>,
 }
 
 enum Wake {
@@ -96,6 +103,8 @@ impl Driver {
             next_upgrade: None,
             checks: HashMap::new(),
             last_check: 0,
+            reasons: HashSet::new(),
+            lost: None,
         };
         (driver, uplink)
     }
@@ -162,17 +171,23 @@ impl Driver {
         match result {
             Ok(link) => self.connected(link),
             Err(error) => {
-                // Said once, not with every try.
-                if self.status.borrow().fault.is_none() {
-                    tracing::warn!(%error, server = self.server, "no connection to the SCU yet");
-                } else {
-                    tracing::debug!(%error, server = self.server, "no connection to the SCU");
-                }
-                metrics::counter!("sightline_pu_uplink_failures_total").increment(1);
-                self.status.send_modify(|s| s.fault = Some(error.to_string()));
+                self.failed(format!("no connection: {error}"));
                 self.machine.handle_input(now(), Input::Failed);
             }
         }
+    }
+
+    /// Registering has failed. Each reason is said once, not with every try.
+    fn failed(&mut self, why: String) {
+        metrics::counter!("sightline_pu_uplink_failures_total").increment(1);
+        let known = self.reasons.contains(&why) || self.reasons.len() >= MAX_REASONS;
+        if known {
+            tracing::debug!(why, server = self.server, "not registered");
+        } else {
+            tracing::warn!(why, server = self.server, "not registered");
+            self.reasons.insert(why.clone());
+        }
+        self.status.send_modify(|s| s.fault = Some(why));
     }
 
     fn connected(&mut self, link: Link) {
@@ -285,13 +300,18 @@ impl Driver {
                 let up = self.link.as_ref().map(|link| link.transport);
                 let over = up.map_or("nothing", Transport::name);
                 tracing::info!(domain = %lease.domain, epoch = lease.epoch, over, "registered");
+                if let Some(lost) = self.lost.take() {
+                    tracing::info!(after = ?lost.elapsed(), "the uplink is back");
+                }
+                self.reasons.clear();
                 metrics::counter!("sightline_pu_registrations_total", "over" => over).increment(1);
                 metrics::gauge!("sightline_pu_uplink_up").set(1.0);
                 self.status.send_replace(Status { lease: Some(lease), up, fault: None });
                 handler.registered();
             }
             Event::Down(why) => {
-                tracing::warn!(why, "not registered any more");
+                tracing::info!(why, "the uplink is lost");
+                self.lost = Some(Instant::now());
                 metrics::gauge!("sightline_pu_uplink_up").set(0.0);
                 for (_, reply) in self.checks.drain() {
                     let _ = reply.send(Err(CentreAway));
@@ -301,6 +321,7 @@ impl Driver {
                     status.fault = Some(why);
                 });
             }
+            Event::NotUp(why) => self.failed(why),
             Event::Clock { offset_us } => {
                 self.settings.clock.set_offset(offset_us);
                 #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]

@@ -63,6 +63,9 @@ impl Settings {
     }
 }
 
+/// Only a registration carries the state of the button.
+const BUTTON_HELD: &str = "registering anew, since the button was held";
+
 /// Signs with the unit's key.
 pub type Signer = Box<dyn Fn(&[u8]) -> Signature + Send>;
 
@@ -141,6 +144,8 @@ pub enum Event {
     Up(Lease),
     /// No longer registered, and why.
     Down(String),
+    /// A try to register came to nothing, and why.
+    NotUp(String),
     /// The SCU's clock minus ours.
     Clock {
         /// In microseconds.
@@ -174,7 +179,7 @@ enum State {
     Waiting { until: Instant },
     Dialing { until: Instant },
     Greeting { until: Instant },
-    Registering { until: Instant },
+    Registering { until: Instant, told: Box<Registration> },
     Up(Up),
 }
 
@@ -257,11 +262,13 @@ impl Machine {
                 }
                 let bytes = registration_bytes(&scu, &nonce, &self.profile.pu);
                 let signature = (self.profile.sign)(&bytes);
-                self.state = State::Registering { until: now.at + self.settings.reply_timeout };
-                self.register(signature);
+                let told = Box::new(self.registration(signature));
+                let until = now.at + self.settings.reply_timeout;
+                self.send(PuToScu::Register(told.clone()));
+                self.state = State::Registering { until, told };
             }
             (
-                State::Registering { .. },
+                State::Registering { told, .. },
                 ScuToPu::Registered {
                     domain,
                     epoch,
@@ -274,7 +281,9 @@ impl Machine {
                 },
             ) => {
                 let lease = Lease { domain, epoch, token_keys, ice_servers, owner, observed };
+                let told = told.clone();
                 self.registered(now, lease, keep_alive_ms, server_time);
+                self.catch_up(now, &told);
             }
             // The answers to the hello may come before we are registered.
             (State::Greeting { .. } | State::Registering { .. }, ScuToPu::KeepAliveAck { .. }) => {}
@@ -313,9 +322,9 @@ impl Machine {
         }
     }
 
-    fn register(&mut self, signature: Signature) {
+    fn registration(&self, signature: Signature) -> Registration {
         let profile = &self.profile;
-        let registration = Registration {
+        Registration {
             pu: profile.pu.clone(),
             public_key: profile.public_key,
             signature,
@@ -324,8 +333,20 @@ impl Machine {
             addresses: profile.addresses.clone(),
             channels: profile.channels.clone(),
             agent: profile.agent.clone(),
-        };
-        self.send(PuToScu::Register(Box::new(registration)));
+        }
+    }
+
+    /// Tells what has changed since the registration was sent.
+    fn catch_up(&mut self, now: Now, told: &Registration) {
+        if told.addresses != self.profile.addresses {
+            self.send(PuToScu::Addresses(self.profile.addresses.clone()));
+        }
+        if told.channels != self.profile.channels {
+            self.send(PuToScu::Channels { channels: self.profile.channels.clone() });
+        }
+        if self.profile.claim_unlocked && !told.claim_unlocked {
+            self.fail(now, BUTTON_HELD);
+        }
     }
 
     fn registered(&mut self, now: Now, lease: Lease, keep_alive_ms: u32, time: UnixMicros) {
@@ -370,10 +391,9 @@ impl Machine {
     fn claim_unlocked(&mut self, now: Now, unlocked: bool) {
         let changed = self.profile.claim_unlocked != unlocked;
         self.profile.claim_unlocked = unlocked;
-        // Only a registration carries it.
         if changed && unlocked && self.is_up() {
             self.attempt = 0;
-            self.fail(now, "registering anew, since the button was held");
+            self.fail(now, BUTTON_HELD);
         }
     }
 
@@ -384,7 +404,7 @@ impl Machine {
             State::Waiting { until }
             | State::Dialing { until }
             | State::Greeting { until }
-            | State::Registering { until } => *until,
+            | State::Registering { until, .. } => *until,
             State::Up(up) => up.next_keep_alive.min(up.silent_until),
         }
     }
@@ -452,8 +472,13 @@ impl Machine {
     }
 
     fn down(&mut self, why: &str) {
-        if self.is_up() {
-            self.event(Event::Down(why.to_owned()));
+        match &self.state {
+            State::Up(_) => self.event(Event::Down(why.to_owned())),
+            State::Greeting { .. } | State::Registering { .. } => {
+                self.event(Event::NotUp(why.to_owned()));
+            }
+            // Whoever dials says by itself why that failed.
+            State::Waiting { .. } | State::Dialing { .. } => {}
         }
     }
 

@@ -138,7 +138,7 @@ impl World {
                 Output::Event(Event::Clock { offset_us }) => {
                     assert!(offset_us.abs() < 200_000, "the clocks are the same: {offset_us}");
                 }
-                Output::Event(Event::Owner(_) | Event::Message(_)) => {}
+                Output::Event(Event::Owner(_) | Event::NotUp(_) | Event::Message(_)) => {}
             }
         }
         assert_eq!(self.machine.is_up(), self.up);
@@ -322,4 +322,34 @@ fn a_silent_centre_is_given_up_sooner_after_our_address_has_changed() {
     world.run_for(Duration::from_millis(4_500));
     assert!(world.up, "not back");
     assert_eq!(world.dials.len(), 2);
+}
+
+/// A camera that comes up between the registration and its answer: the CMU must hear of it.
+#[test]
+fn what_changes_while_a_registration_is_under_way_is_told_after_it() {
+    let now = Now { at: Instant::now(), wall: UnixMicros(0) };
+    let mut machine = Machine::new(Settings::new(1, 1), profile(), now);
+    let challenge = ScuToPu::Challenge { scu: "scu".parse().expect("id"), nonce: "n".into() };
+    machine.handle_input(now, Input::Connected);
+    machine.handle_input(now, Input::Message(Box::new(challenge)));
+    let addresses = Addresses { rtsp: vec![([192, 0, 2, 1], 554).into()], ..Addresses::default() };
+    let yard = sightline_protocol::ps::ChannelStatus {
+        channel: sightline_model::ChannelId(0),
+        name: "Yard".into(),
+        online: true,
+        fault: None,
+        streams: Vec::new(),
+        audio: None,
+    };
+    machine.handle_input(now, Input::Addresses(addresses.clone()));
+    machine.handle_input(now, Input::Channels(vec![yard.clone()]));
+    machine.handle_input(now, Input::Message(Box::new(welcome(now))));
+    let sent: Vec<_> = std::iter::from_fn(|| machine.poll_output())
+        .filter_map(|output| match output {
+            Output::Send(message) => Some(*message),
+            Output::Dial { .. } | Output::Close | Output::Event(_) => None,
+        })
+        .collect();
+    assert!(sent.contains(&PuToScu::Addresses(addresses)), "{sent:?}");
+    assert!(sent.contains(&PuToScu::Channels { channels: vec![yard] }), "{sent:?}");
 }

@@ -23,7 +23,7 @@ use pu_agent::uplink::{
     machine::{Profile, Settings},
 };
 use sightline_model::{
-    ChannelId, MediaSessionId, PuId, PublicKey, Rights, SessionToken, TokenHash, UnixMicros,
+    ChannelId, MediaSessionId, PuId, PublicKey, Rights, SessionToken, TokenHash, UnixMicros, UserId,
 };
 use sightline_protocol::{
     Problem, ProblemKind,
@@ -53,6 +53,7 @@ pub struct Centre {
     token_key: SigningKey,
     pub checker: Arc<Mutex<Checker>>,
     epoch: Arc<AtomicU64>,
+    owner: Arc<Mutex<Option<UserId>>>,
 }
 
 impl Centre {
@@ -69,6 +70,7 @@ impl Centre {
             token_key: SigningKey::from_bytes(&[7; 32]),
             checker: Arc::new(Mutex::new(refuse)),
             epoch: Arc::default(),
+            owner: Arc::default(),
         }
     }
 
@@ -84,6 +86,11 @@ impl Centre {
         + 'static,
     ) {
         *self.checker.lock().expect("not poisoned") = Arc::new(checker);
+    }
+
+    /// Whose units are, from the next registration on.
+    pub fn set_owner(&self, owner: Option<&UserId>) {
+        *self.owner.lock().expect("not poisoned") = owner.cloned();
     }
 
     /// Grants exactly `token`, to anybody.
@@ -381,7 +388,8 @@ async fn dialogue(
                     shared.forged.fetch_add(1, Ordering::SeqCst);
                     let problem = Problem::new(ProblemKind::WrongKey, "the key is not proved");
                     say(ScuToPu::Refused { problem }).await;
-                    return;
+                    // Until the unit has read it and goes.
+                    continue;
                 }
                 registered = true;
                 say(welcome(&shared.centre, shared.fault)).await;
@@ -422,7 +430,7 @@ fn welcome(centre: &Centre, fault: Fault) -> ScuToPu {
         observed: ([192, 0, 2, 1], 5).into(),
         token_keys: vec![TokenKey { kid: "key-1".parse().expect("key id"), public_key }],
         ice_servers: Vec::new(),
-        owner: None,
+        owner: centre.owner.lock().expect("not poisoned").clone(),
     }
 }
 

@@ -253,7 +253,8 @@ impl<S: AsyncRead + AsyncWrite + Send + 'static> Connection<S> {
     fn check(&mut self, token: SessionToken) {
         self.admission = None;
         let (gate, bearer) = (Arc::clone(&self.shared.gate), self.peer.bearer.clone());
-        self.pending = Some(Box::pin(async move { gate.admit(&token, bearer).await }));
+        let from = self.peer.remote.ip().to_canonical();
+        self.pending = Some(Box::pin(async move { gate.admit_from(&token, bearer, from).await }));
     }
 
     fn checked(&mut self, result: Result<Admission, Problem>, now: Instant) {
