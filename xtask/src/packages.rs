@@ -16,6 +16,8 @@ pub struct Package {
     pub name: &'static str,
     pub probe: Probe,
     pub need: Need,
+    /// Not every system has it; without it some tests skip themselves.
+    pub optional: bool,
 }
 
 pub enum Probe {
@@ -30,10 +32,15 @@ pub enum Probe {
 }
 
 const fn package(name: &'static str, probe: Probe, need: Need) -> Package {
-    Package { name, probe, need }
+    Package { name, probe, need, optional: false }
 }
 
-/// The one package that Ubuntu does not have.
+/// For tests only.
+const fn optional(name: &'static str, probe: Probe) -> Package {
+    Package { name, probe, need: Need::Test, optional: true }
+}
+
+/// Ubuntu has it as a snap only.
 pub const CHROMIUM: &str = "chromium";
 
 /// Names under which systems have Chromium; the tests look for the same.
@@ -50,7 +57,7 @@ pub const PACKAGES: &[Package] = &[
     package("python3", Probe::Program("python3"), Need::Web),
     package("python3-venv", Probe::Succeeds(&["python3", "-c", "import ensurepip"]), Need::Web),
     package("ffmpeg", Probe::Program("ffmpeg"), Need::Test),
-    package(CHROMIUM, Probe::AnyProgram(BROWSERS), Need::Test),
+    optional(CHROMIUM, Probe::AnyProgram(BROWSERS)),
     package("fontconfig", Probe::Program("fc-list"), Need::Test),
     // Any font with Chinese glyphs will do; this one is small.
     package(
@@ -95,7 +102,8 @@ pub const PACKAGES: &[Package] = &[
     ),
     package("python3-gi", Probe::Succeeds(&["/usr/bin/python3", "-c", "import gi"]), Need::Test),
     package("vlc-bin", Probe::Program("cvlc"), Need::Test),
-    package("livemedia-utils", Probe::Program("openRTSP"), Need::Test),
+    // Debian 12 left it out; 11 and 13 have it.
+    optional("livemedia-utils", Probe::Program("openRTSP")),
     package("vlc-plugin-base", Probe::File("/usr/share/doc/vlc-plugin-base"), Need::Test),
     package(
         "postgresql",

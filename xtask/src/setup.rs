@@ -7,7 +7,7 @@ use anyhow::{Context, bail};
 
 pub use crate::packages::Need;
 use crate::{
-    packages::{CHROMIUM, PACKAGES, PYTHON_TOOLS, Probe},
+    packages::{CHROMIUM, PACKAGES, PYTHON_TOOLS, Package, Probe},
     run::{command, execute_into, output, say, succeeds, tools},
 };
 
@@ -29,7 +29,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         println!("Nothing is missing.");
         return Ok(());
     }
-    let packages = missing_packages(Need::Test);
+    let packages: Vec<_> = missing_packages(Need::Test).map(|package| package.name).collect();
     let tools = missing_tools(Need::Test);
     if packages.is_empty() && tools.is_empty() {
         println!("Nothing is missing.");
@@ -45,24 +45,36 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
 
 /// Installs what `need` wants and the machine lacks.
 pub fn ensure(need: Need) -> anyhow::Result<()> {
-    let mut missing = missing_packages(need);
-    if is_ubuntu() && missing.contains(&CHROMIUM) {
-        missing.retain(|name| *name != CHROMIUM);
-        say("NOTICE: Ubuntu has Chromium as a snap only. Install any Chromium or Chrome and name \
-             it in TEST_CHROMIUM; until then the tests with a browser skip themselves.");
+    let missing: Vec<_> = missing_packages(need).collect();
+    if missing.iter().any(|package| !package.optional || is_offered(package.name)) {
+        install_packages(&missing)?;
     }
-    install_packages(&missing)?;
+    for package in missing.iter().filter(|package| package.optional && !is_there(&package.probe)) {
+        say(&format!("NOTICE: {}; tests that need it skip themselves", without(package.name)));
+    }
     install_tools(&missing_tools(need))
 }
 
-fn is_ubuntu() -> bool {
-    let release = fs::read_to_string("/etc/os-release").unwrap_or_default();
-    release.lines().any(|line| line == "ID=ubuntu")
+fn without(name: &str) -> String {
+    let more = if name == CHROMIUM {
+        ". Install any Chromium or Chrome (Ubuntu has a snap) and name it in TEST_CHROMIUM"
+    } else {
+        ""
+    };
+    format!("this system's archive has no package {name}{more}")
 }
 
-fn missing_packages(need: Need) -> Vec<&'static str> {
-    let wanted = PACKAGES.iter().filter(|p| p.need <= need);
-    wanted.filter(|p| !is_there(&p.probe)).map(|p| p.name).collect()
+/// Whether apt could install it.
+fn is_offered(name: &str) -> bool {
+    let policy = Command::new("apt-cache").args(["policy", name]).env("LC_ALL", "C").output();
+    let policy = policy.map(|output| output.stdout).unwrap_or_default();
+    let policy = String::from_utf8_lossy(&policy).into_owned();
+    let candidate = policy.lines().find_map(|line| line.trim().strip_prefix("Candidate: "));
+    candidate.is_some_and(|version| version != "(none)")
+}
+
+fn missing_packages(need: Need) -> impl Iterator<Item = &'static Package> {
+    PACKAGES.iter().filter(move |p| p.need <= need && !is_there(&p.probe))
 }
 
 fn is_there(probe: &Probe) -> bool {
@@ -94,7 +106,6 @@ if [ ! -e $policy ]; then
     printf '#!/bin/sh\nexit 101\n' > $policy && chmod 755 $policy
 fi
 export DEBIAN_FRONTEND=noninteractive
-apt-get update -q || exit
 apt-get install -q -y --no-install-recommends "$@" || exit
 if [ -d /run/systemd/system ]; then
     for package; do
@@ -105,11 +116,9 @@ if [ -d /run/systemd/system ]; then
 fi
 "#;
 
-fn install_packages(missing: &[&str]) -> anyhow::Result<()> {
-    if missing.is_empty() {
-        return Ok(());
-    }
-    let names = missing.join(" ");
+fn install_packages(missing: &[&Package]) -> anyhow::Result<()> {
+    let names: Vec<_> = missing.iter().map(|package| package.name).collect();
+    let names = names.join(" ");
     if !on_path("apt-get") {
         bail!(
             "missing here: {names}. Those are Debian's names; this system has no apt-get, so \
@@ -129,13 +138,21 @@ fn install_packages(missing: &[&str]) -> anyhow::Result<()> {
         if is_root { "" } else { " through sudo" },
         log.display()
     ));
-    let mut apt = if is_root { command("sh") } else { command("sudo") };
-    if !is_root {
-        apt.arg("sh");
-    }
-    apt.args(["-c", WITHOUT_SERVICES, "sh"]).args(missing);
-    execute_into(&mut apt, &log)
-        .with_context(|| format!("by hand it is: apt-get install --no-install-recommends {names}"))
+    let as_root = |program: &str| {
+        if is_root {
+            return command(program);
+        }
+        let mut sudo = command("sudo");
+        sudo.arg(program);
+        sudo
+    };
+    let by_hand = || format!("by hand it is: apt-get install --no-install-recommends {names}");
+    execute_into(as_root("apt-get").args(["update", "-q"]), &log).with_context(by_hand)?;
+    // Only now it is known what there is.
+    let wanted = missing.iter().filter(|package| !package.optional || is_offered(package.name));
+    let mut install = as_root("sh");
+    install.args(["-c", WITHOUT_SERVICES, "sh"]).args(wanted.map(|package| package.name));
+    execute_into(&mut install, &log).with_context(by_hand)
 }
 
 /// The tools of `need` that are not in `.tools/`; Node may also be the system's.
