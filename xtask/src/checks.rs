@@ -46,6 +46,7 @@ pub fn generate() -> anyhow::Result<()> {
         "cmu",
         "--",
         "openapi",
+        "--out",
         "docs/api/openapi.json",
     ]))?;
     web::generate()
@@ -53,7 +54,7 @@ pub fn generate() -> anyhow::Result<()> {
 
 /// Fails when regenerating changes anything.
 pub fn generated_files_are_current() -> anyhow::Result<()> {
-    let paths = ["docs/api/openapi.json", "web/src/api/schema.ts"];
+    let paths = ["docs/api/openapi.json", "web/src/api/schema.d.ts"];
     let before = paths.map(|path| fs::read(root().join(path)).ok());
     generate()?;
     let after = paths.map(|path| fs::read(root().join(path)).ok());
