@@ -65,11 +65,11 @@ enum Verdict {
 impl<C> Front<C> {
     fn judge(&self, datagram: &[u8]) -> Verdict {
         if !is_message(datagram) {
-            return Verdict::Pass;
+            return if is_channel_data(datagram) { Verdict::Pass } else { garbage() };
         }
         let mut message = Message { raw: datagram.to_vec(), ..Default::default() };
         if message.decode().is_err() {
-            return Verdict::Drop;
+            return garbage();
         }
         if message.typ.class != CLASS_REQUEST {
             return Verdict::Pass;
@@ -109,6 +109,19 @@ impl<C> Front<C> {
         ]);
         if built.is_ok() { Verdict::Answer(answer.raw) } else { Verdict::Drop }
     }
+}
+
+/// RFC 8656 section 12.4: a channel number, and no more bytes than there are.
+fn is_channel_data(datagram: &[u8]) -> bool {
+    let Some(head) = datagram.first_chunk::<4>() else { return false };
+    let length = usize::from(u16::from_be_bytes([head[2], head[3]]));
+    matches!(head[0], 0x40..=0x7f) && length <= datagram.len() - head.len()
+}
+
+/// The server would write a line into the log for each; a stranger must not fill the disk.
+fn garbage() -> Verdict {
+    metrics::counter!("sightline_mtu_garbage_dropped_total").increment(1);
+    Verdict::Drop
 }
 
 #[async_trait]
@@ -176,6 +189,16 @@ impl<C: Conn + Send + Sync + 'static> Conn for Front<C> {
 mod tests {
     use super::*;
     use std::time::Duration;
+
+    #[test]
+    fn what_is_neither_stun_nor_channel_data_never_reaches_the_server() {
+        for bad in
+            [&b""[..], b"\x40\0\0", b"\x40\0\0\x05abcd", b"\x80`1234567890", b"\x16\xfe\xfd\0\0"]
+        {
+            assert!(!is_channel_data(bad) && !is_message(bad), "{bad:?} was let through");
+        }
+        assert!(is_channel_data(b"\x40\0\0\x03abc\0") && is_channel_data(b"\x7f\0\0\0"));
+    }
 
     #[test]
     fn a_flood_of_newcomers_is_bounded_and_ends() {
