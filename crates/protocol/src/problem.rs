@@ -75,15 +75,18 @@ impl ProblemKind {
     pub const fn status(self) -> u16 {
         match self {
             Self::InvalidRequest => 400,
-            Self::Unauthenticated | Self::InvalidToken | Self::TokenExpired => 401,
+            // A credential that has ended is none, however it ended.
+            Self::Unauthenticated
+            | Self::InvalidToken
+            | Self::TokenExpired
+            | Self::TokenRevoked => 401,
             Self::Forbidden
             | Self::NotApproved
             | Self::WrongCode
             | Self::WrongClaimCode
             | Self::WrongKey
             | Self::UnknownDevice
-            | Self::TokenInUse
-            | Self::TokenRevoked => 403,
+            | Self::TokenInUse => 403,
             Self::NotFound => 404,
             Self::AlreadyBound | Self::StaleLease => 409,
             Self::NotDecodable => 415,
