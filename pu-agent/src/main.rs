@@ -1,23 +1,40 @@
 //! Command line of the PU agent.
 
-use std::{path::PathBuf, time::Duration};
+use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
 use pu_agent::{Config, identity::Identity};
 use qrcode::render::unicode::Dense1x2;
 use sightline_media_io::onvif;
-use sightline_service_kit::{config, lifecycle::Lifecycle, telemetry};
+use sightline_service_kit::{
+    config,
+    exit::{EXIT_CODES, exit_code},
+    lifecycle::Lifecycle,
+    telemetry,
+};
 use url::Url;
 
 /// Gives the cameras of this place to whoever may watch them.
 #[derive(Parser)]
-#[command(name = "pu-agent", version)]
+#[command(
+    name = "pu-agent",
+    version,
+    after_help = format!(
+        "Examples:\n  \
+            pu-agent discover                                    cameras of this network\n  \
+            pu-agent --config /etc/sightline/pu-agent.toml\n  \
+            pu-agent --config pu-agent.toml claim-code           for the portal's \"Add camera\"\n  \
+            pu-agent --config pu-agent.toml --check-config\n\n\
+         {EXIT_CODES}"
+    )
+)]
 struct Arguments {
-    /// Configuration file (TOML); pu-agent.sample.toml explains every key.
-    #[arg(long, global = true, env = "SIGHTLINE_CONFIG")]
+    /// Configuration file (TOML); pu-agent.sample.toml explains every key. Each key can be
+    /// overridden by the environment: `rtsp.listen` by SIGHTLINE_RTSP__LISTEN.
+    #[arg(long, global = true, value_name = "FILE", env = "SIGHTLINE_CONFIG")]
     config: Option<PathBuf>,
-    /// Say whether the configuration can work, and end.
+    /// Check the configuration and end
     #[arg(long)]
     check_config: bool,
     #[command(subcommand)]
@@ -37,7 +54,11 @@ enum Command {
     Discover,
 }
 
-fn main() -> anyhow::Result<()> {
+fn main() -> ExitCode {
+    exit_code(execute())
+}
+
+fn execute() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
     let config: Config = config::load(arguments.config.as_deref())?;
     if arguments.check_config {

@@ -14,6 +14,7 @@ use sightline_protocol::{
 };
 use sightline_service_kit::lifecycle::Lifecycle;
 use tokio::sync::{Semaphore, mpsc};
+use tracing::Instrument;
 
 use crate::{
     gate::PuGate,
@@ -112,14 +113,15 @@ impl Viewers {
             let result = Err(Problem::new(ProblemKind::Busy, why));
             return shared.uplink.send(PuToScu::MediaAnswer { session, result });
         };
-        self.shared.lifecycle.spawn(async move {
+        let answering = async move {
             let result = shared.answer(&session, *offer).await;
             if let Err(problem) = &result {
                 tracing::info!(session = %session, kind = ?problem.kind, "an offer was refused");
             }
             shared.uplink.send(PuToScu::MediaAnswer { session, result });
             drop(permit);
-        });
+        };
+        self.shared.lifecycle.spawn(answering.in_current_span());
     }
 
     fn signal(&self, signal: Signal) {

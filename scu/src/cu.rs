@@ -7,16 +7,20 @@ use scu_session::{
     cu::{CuConnection, CuInput, CuOutput},
 };
 use sightline_protocol::{
-    Problem, ProblemKind,
+    Envelope, Problem, ProblemKind,
     cs::{CuToScu, ScuToCu},
     decode, encode,
 };
-use sightline_service_kit::flow;
+use sightline_service_kit::{
+    flow,
+    telemetry::{current_traceparent, message_span},
+};
+use tracing::{Instrument, Span};
 
 use crate::{
     admission::Place,
     names,
-    unit::{Unit, wall},
+    unit::{Traceparent, Unit, wall},
     wire::{Incoming, Wire},
 };
 
@@ -25,8 +29,10 @@ pub(crate) async fn serve(unit: Arc<Unit>, mut wire: Wire, _place: Place) {
     let (conn, mut messages, cut) = unit.attach_cu();
     let mut machine = CuConnection::new(Instant::now());
     let shutdown = unit.lifecycle.token.clone();
+    let mut span = Span::none();
     loop {
-        if !carry_out(&unit, conn, &mut machine, &mut wire).await {
+        let caused = std::mem::replace(&mut span, Span::none());
+        if !carry_out(&unit, conn, &mut machine, &mut wire).instrument(caused).await {
             break;
         }
         let at = machine.poll_timeout();
@@ -42,14 +48,17 @@ pub(crate) async fn serve(unit: Arc<Unit>, mut wire: Wire, _place: Place) {
             () = shutdown.cancelled() => CuInput::Disconnected { clean: false },
             incoming = wire.next() => match incoming {
                 Incoming::Message(bytes) => match decode::<CuToScu>(&bytes) {
-                    Ok(message) => CuInput::Message(message.body),
+                    Ok(Envelope { traceparent, body, .. }) => {
+                        span = message_span("Cs", names::from_cu(&body), traceparent.as_deref());
+                        CuInput::Message(body)
+                    }
                     Err(error) => CuInput::Unreadable(error.to_string()),
                 },
                 Incoming::Unreadable(what) => CuInput::Unreadable(what),
                 Incoming::Closed { clean } => CuInput::Disconnected { clean },
             },
-            Some(message) = messages.recv() => {
-                if send(&mut wire, &message).await { continue }
+            Some((message, traceparent)) = messages.recv() => {
+                if send(&mut wire, &message, traceparent).await { continue }
                 CuInput::Disconnected { clean: false }
             }
             () = timeout => {
@@ -75,7 +84,7 @@ async fn carry_out(
     while let Some(output) = machine.poll_output() {
         match output {
             CuOutput::Send(message) => {
-                if open && !send(wire, &message).await {
+                if open && !send(wire, &message, current_traceparent()).await {
                     let input = CuInput::Disconnected { clean: false };
                     machine.handle_input(Instant::now(), wall(), input);
                 }
@@ -87,7 +96,8 @@ async fn carry_out(
                 } else {
                     let why = "the device belongs to another domain";
                     let problem = Problem::new(ProblemKind::NotFound, why);
-                    send(wire, &ScuToCu::Refused { session, problem }).await;
+                    let refused = ScuToCu::Refused { session, problem };
+                    send(wire, &refused, current_traceparent()).await;
                 }
             }
             CuOutput::Call(CuToScu::Candidate { session, candidate }) => {
@@ -105,8 +115,8 @@ async fn carry_out(
     open
 }
 
-async fn send(wire: &mut Wire, message: &ScuToCu) -> bool {
+async fn send(wire: &mut Wire, message: &ScuToCu, traceparent: Traceparent) -> bool {
     let (name, about) = names::to_cu(message);
     flow::sent("Cs", "SCU", "CU", name, about);
-    wire.send(encode(message, None)).await.is_ok()
+    wire.send(encode(message, traceparent)).await.is_ok()
 }

@@ -13,9 +13,8 @@ use axum::{
     routing::any,
 };
 use sightline_protocol::{MAX_MESSAGE_BYTES, cs, ps};
-use sightline_service_kit::tls::Identity;
 
-use crate::{StartError, admission::Place, cu, pu, unit::Unit, wire::Wire};
+use crate::{admission::Place, cu, pu, unit::Unit, wire::Wire};
 
 /// The routes, to be served with connection info.
 pub(crate) fn router(unit: Arc<Unit>) -> Router {
@@ -80,49 +79,4 @@ async fn pu_socket(
     limited(upgrade).on_upgrade(move |socket| {
         tasks.track_future(pu::serve(unit, Wire::websocket(socket), peer.address, peer.place))
     })
-}
-
-/// A bound address that nobody serves yet: the unit has to know it before it exists.
-pub(crate) fn bind(listen: SocketAddr) -> Result<(std::net::TcpListener, SocketAddr), StartError> {
-    let failed = |source| StartError::Listen { address: listen, source };
-    let listener = std::net::TcpListener::bind(listen).map_err(failed)?;
-    listener.set_nonblocking(true).map_err(failed)?;
-    let address = listener.local_addr().map_err(failed)?;
-    Ok((listener, address))
-}
-
-/// Serves the router on its own address.
-pub(crate) fn start(
-    unit: &Arc<Unit>,
-    listener: std::net::TcpListener,
-    identity: Option<&Identity>,
-) -> Result<(), StartError> {
-    let service = router(unit.clone()).into_make_service_with_connect_info::<SocketAddr>();
-    let handle = axum_server::Handle::new();
-    let failed = |source| StartError::Listen { address: unit.config.quic_listen, source };
-    let stopping = handle.clone();
-    unit.lifecycle.spawn_graceful(|token| async move {
-        token.cancelled().await;
-        stopping.graceful_shutdown(Some(std::time::Duration::from_secs(2)));
-    });
-    let ended = |result: std::io::Result<()>| {
-        if let Err(error) = result {
-            tracing::error!(%error, "the HTTP listener failed");
-        }
-    };
-    match identity {
-        Some(identity) => {
-            let tls = identity.server_config(&[b"http/1.1"])?;
-            let tls = axum_server::tls_rustls::RustlsConfig::from_config(Arc::new(tls));
-            let server = axum_server::from_tcp_rustls(listener, tls).map_err(failed)?;
-            let serve = server.handle(handle).serve(service);
-            unit.lifecycle.tasks.spawn(async move { ended(serve.await) });
-        }
-        None => {
-            let server = axum_server::from_tcp(listener).map_err(failed)?;
-            let serve = server.handle(handle).serve(service);
-            unit.lifecycle.tasks.spawn(async move { ended(serve.await) });
-        }
-    }
-    Ok(())
 }

@@ -36,6 +36,7 @@ use sightline_bus::{Bus, BusError};
 use sightline_model::{Presence, PuId, ScuId};
 use sightline_service_kit::{
     config::ConfigError,
+    http as listener,
     lifecycle::Lifecycle,
     tls::{Identity, TlsError},
 };
@@ -59,6 +60,9 @@ pub enum StartError {
         /// Why.
         source: std::io::Error,
     },
+    /// The WebSockets cannot be served.
+    #[error(transparent)]
+    Http(#[from] listener::ListenError),
     /// The certificate does not do for QUIC.
     #[error("cannot serve QUIC: {0}")]
     Quic(String),
@@ -107,7 +111,7 @@ pub async fn start(config: Config, bus: Bus, lifecycle: &Lifecycle) -> Result<Ru
         None => random_id()?,
     };
     let identity: Identity = config.tls.identity()?;
-    let bound = config.http_listen.map(http::bind).transpose()?;
+    let bound = config.http_listen.map(listener::bind).transpose()?;
     let http_addr = bound.as_ref().map(|(_, address)| *address);
     let scu_url = match (config.public_url.trim_end_matches('/'), http_addr) {
         ("", Some(address)) => {
@@ -123,7 +127,7 @@ pub async fn start(config: Config, bus: Bus, lifecycle: &Lifecycle) -> Result<Ru
     let unit = unit::Unit::start(parts, bus, lifecycle).await?;
     let quic_addr = quic::start(&unit, &identity)?;
     if let Some((listener, _)) = bound {
-        http::start(&unit, listener, tls_for_http.as_ref())?;
+        listener::serve(listener, tls_for_http.as_ref(), http::router(unit.clone()), lifecycle)?;
     }
     tracing::info!(%scu, %quic_addr, ?http_addr, "SCU started");
     Ok(Running { quic_addr, http_addr, scu, unit })

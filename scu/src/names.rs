@@ -1,6 +1,12 @@
 //! Names of messages in traces: the same words as in their JSON.
 
-use sightline_protocol::{cs::ScuToCu, ps::ScuToPu, sc::ScRequest};
+use scu_session::Request;
+use sightline_protocol::{
+    cs::{CsRequest, CuToScu, ScuToCu},
+    ps::{PuToScu, ScuToPu},
+    sc::ScRequest,
+    sm::SmRequest,
+};
 
 pub(crate) fn to_pu(message: &ScuToPu) -> &'static str {
     match message {
@@ -57,5 +63,40 @@ pub(crate) fn to_cmu(request: &ScRequest) -> (&'static str, &str) {
         ScRequest::Channels { device, .. } => ("channels", device.as_str()),
         ScRequest::TokenCheck { device, .. } => ("token_check", device.as_str()),
         ScRequest::SessionReport { session, .. } => ("session_report", session.as_str()),
+    }
+}
+
+pub(crate) fn from_pu(message: &PuToScu) -> &'static str {
+    match message {
+        PuToScu::Register(_) => "register",
+        PuToScu::KeepAlive { .. } => "keep_alive",
+        PuToScu::Addresses(_) => "addresses",
+        PuToScu::Channels { .. } => "channels",
+        PuToScu::TokenCheck { .. } => "token_check",
+        PuToScu::MediaAnswer { .. } => "media_answer",
+        PuToScu::Candidate { .. } => "candidate",
+        PuToScu::SessionReport { .. } => "session_report",
+    }
+}
+
+pub(crate) fn from_cu(message: &CuToScu) -> &'static str {
+    match message {
+        CuToScu::Offer { .. } => "offer",
+        CuToScu::Candidate { .. } => "candidate",
+        CuToScu::End { .. } => "end",
+        CuToScu::KeepAlive { .. } => "keep_alive",
+    }
+}
+
+/// Interface and name of a request for a device.
+pub(crate) fn request(request: &Request) -> (&'static str, &'static str) {
+    match request {
+        Request::Sm(SmRequest::PrepareMedia { .. }) => ("Sm", "prepare_media"),
+        Request::Sm(SmRequest::EndSession { .. }) => ("Sm", "end_session"),
+        Request::Sm(SmRequest::RevokeUser { .. }) => ("Sm", "revoke_user"),
+        Request::Sm(SmRequest::OwnerChanged { .. }) => ("Sm", "owner_changed"),
+        Request::Cs(CsRequest::Offer { .. }) => ("Cs", "offer"),
+        Request::Cs(CsRequest::Candidate { .. }) => ("Cs", "candidate"),
+        Request::Cs(CsRequest::End { .. }) => ("Cs", "end"),
     }
 }

@@ -9,20 +9,24 @@ use scu_session::{
 };
 use sightline_bus::{Message, Subscription};
 use sightline_protocol::{
-    Problem, ProblemKind, decode, encode,
+    Envelope, Problem, ProblemKind, decode, encode,
     ps::{PuToScu, ScuToPu},
     sc::{Lease, ScReply, ScRequest},
     sm::SmReply,
     subject,
 };
-use sightline_service_kit::flow;
+use sightline_service_kit::{
+    flow,
+    telemetry::{current_traceparent, message_span},
+};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
+use tracing::{Instrument, Span};
 
 use crate::{
     admission::Place,
     names,
-    unit::{PuCommand, Unit, wall},
+    unit::{PuCommand, Traceparent, Unit, wall},
     wire::{Incoming, Wire},
 };
 
@@ -70,17 +74,19 @@ struct Task {
     /// Requests for this device, once it is registered.
     subscription: Option<Subscription>,
     /// Answers of the CMU that the machine waits for.
-    answers: FuturesUnordered<BoxFuture<'static, PuInput>>,
+    answers: FuturesUnordered<BoxFuture<'static, (PuInput, Span)>>,
     /// Reports to the CMU go one after the other, so that the last one wins there too.
-    reports: VecDeque<Box<ScRequest>>,
-    reporting: Option<BoxFuture<'static, ()>>,
+    reports: VecDeque<(Box<ScRequest>, Span)>,
+    reporting: Option<BoxFuture<'static, Option<ScuToPu>>>,
 }
 
 impl Task {
     async fn run(mut self, mut commands: mpsc::Receiver<PuCommand>, cut: CancellationToken) {
         let shutdown = self.unit.lifecycle.token.clone();
+        let mut span = Span::none();
         loop {
-            if !self.carry_out().await {
+            let caused = std::mem::replace(&mut span, Span::none());
+            if !self.carry_out().instrument(caused).await {
                 break;
             }
             let at = self.machine.poll_timeout();
@@ -93,19 +99,25 @@ impl Task {
             let input = tokio::select! {
                 () = cut.cancelled() => PuInput::Disconnected,
                 () = shutdown.cancelled() => PuInput::Shutdown,
-                incoming = self.wire.next() => incoming_input(incoming),
+                incoming = self.wire.next() => incoming_input(incoming, &mut span),
                 Some(command) = commands.recv() => match command {
                     PuCommand::Fence => PuInput::Fenced,
-                    PuCommand::Send(message) => {
-                        if self.send(&message).await { continue }
+                    PuCommand::Send(message, traceparent) => {
+                        if self.send(&message, traceparent).await { continue }
                         PuInput::Disconnected
                     }
                 },
-                Some(input) = self.answers.next() => input,
-                () = pending(&mut self.reporting) => {
+                Some((input, asked_in)) = self.answers.next() => {
+                    span = asked_in;
+                    input
+                }
+                verdict = pending(&mut self.reporting) => {
                     self.reporting = None;
                     self.report_next();
-                    continue;
+                    match verdict {
+                        Some(end) if !self.send(&end, None).await => PuInput::Disconnected,
+                        Some(_) | None => continue,
+                    }
                 }
                 message = next(&mut self.subscription) => {
                     self.request(message);
@@ -128,7 +140,7 @@ impl Task {
         while let Some(output) = self.machine.poll_output() {
             match output {
                 PuOutput::Send(message) => {
-                    if open && !self.send(&message).await {
+                    if open && !self.send(&message, current_traceparent()).await {
                         self.machine.handle_input(Instant::now(), wall(), PuInput::Disconnected);
                     }
                 }
@@ -152,19 +164,19 @@ impl Task {
         open
     }
 
-    async fn send(&mut self, message: &ScuToPu) -> bool {
+    async fn send(&mut self, message: &ScuToPu, traceparent: Traceparent) -> bool {
         let about = names::session(message)
             .or_else(|| self.machine.device().map(|(pu, _)| pu.as_str()))
             .unwrap_or_default();
         flow::sent("Ps", "SCU", "PU", names::to_pu(message), about);
-        self.wire.send(encode(message, None)).await.is_ok()
+        self.wire.send(encode(message, traceparent)).await.is_ok()
     }
 
     fn register(&mut self, request: Box<ScRequest>) {
         let unit = self.unit.clone();
         let (sender, receiver) = tokio::sync::oneshot::channel();
         // Beyond this connection's life: a lease that comes too late must be given back.
-        self.unit.lifecycle.tasks.spawn(async move {
+        let asking = async move {
             let reply = unit.ask_cmu(&request).await;
             let outcome =
                 if matches!(reply, Ok(ScReply::Registered(_))) { "ok" } else { "refused" };
@@ -174,12 +186,13 @@ impl Task {
                 let Lease { device, epoch, .. } = *lease;
                 unit.release(ScRequest::Release { device: device.pu, epoch });
             }
-        });
+        };
+        self.unit.lifecycle.tasks.spawn(asking.in_current_span());
         let unit = self.unit.clone();
         self.answers.push(Box::pin(async move {
             let lost = || Err(Problem::new(ProblemKind::Internal, "the SCU is shutting down"));
             let reply = receiver.await.unwrap_or_else(|_| lost());
-            PuInput::Registered(reply, unit.stun_servers())
+            (PuInput::Registered(reply, unit.stun_servers()), Span::none())
         }));
     }
 
@@ -211,28 +224,37 @@ impl Task {
             self.machine.handle_input(Instant::now(), wall(), PuInput::Unreadable(why));
             return;
         }
-        self.reports.push_back(request);
+        self.reports.push_back((request, Span::current()));
         if self.reporting.is_none() {
             self.report_next();
         }
     }
 
     fn report_next(&mut self) {
-        let Some(request) = self.reports.pop_front() else { return };
+        let Some((request, span)) = self.reports.pop_front() else { return };
         let unit = self.unit.clone();
-        self.reporting = Some(Box::pin(async move {
-            match unit.ask_cmu(&request).await {
-                Ok(ScReply::Refused { problem }) | Err(problem) => {
-                    tracing::warn!(%problem, report = names::to_cmu(&request).0, "not taken");
+        let reporting = async move {
+            match (unit.ask_cmu(&request).await, *request) {
+                // A right that ended while the unit was away: the stream ends now.
+                (
+                    Ok(ScReply::Refused { problem }),
+                    ScRequest::SessionReport { session, path: Some(_), .. },
+                ) if problem.kind == ProblemKind::TokenRevoked => {
+                    Some(ScuToPu::EndSession { session, problem: Some(problem) })
                 }
-                Ok(_) => {}
+                (Ok(ScReply::Refused { problem }) | Err(problem), request) => {
+                    tracing::warn!(%problem, report = names::to_cmu(&request).0, "not taken");
+                    None
+                }
+                (Ok(_), _) => None,
             }
-        }));
+        };
+        self.reporting = Some(Box::pin(reporting.instrument(span)));
     }
 
     fn check(&mut self, request: u64, check: Box<ScRequest>) {
         let unit = self.unit.clone();
-        self.answers.push(Box::pin(async move {
+        let checking = async move {
             let result = match unit.ask_cmu(&check).await {
                 Ok(ScReply::TokenGranted(grant)) => Ok(*grant),
                 Ok(ScReply::Refused { problem }) | Err(problem) => Err(problem),
@@ -243,8 +265,9 @@ impl Task {
             let outcome = if result.is_ok() { "granted" } else { "refused" };
             metrics::counter!("sightline_scu_token_checks_total", "outcome" => outcome)
                 .increment(1);
-            PuInput::Checked { request, result }
-        }));
+            (PuInput::Checked { request, result }, Span::current())
+        };
+        self.answers.push(Box::pin(checking.in_current_span()));
     }
 
     /// A request for the device, from the CMU or from the SCU of a CU.
@@ -254,11 +277,14 @@ impl Task {
             return;
         };
         let request = decode(&payload)
-            .map(|m| Request::Sm(m.body))
-            .or_else(|_| decode(&payload).map(|m| Request::Cs(m.body)));
+            .map(|m| (Request::Sm(m.body), m.traceparent))
+            .or_else(|_| decode(&payload).map(|m| (Request::Cs(m.body), m.traceparent)));
         match request {
-            Ok(request) => {
-                self.unit.drive(Input::Device { conn: self.conn, request, from: reply });
+            Ok((request, traceparent)) => {
+                let (interface, name) = names::request(&request);
+                let span = message_span(interface, name, traceparent.as_deref());
+                let input = Input::Device { conn: self.conn, request, from: reply };
+                span.in_scope(|| self.unit.drive(input));
             }
             Err(error) => {
                 tracing::warn!(%error, "unreadable request for a device");
@@ -272,10 +298,13 @@ impl Task {
     }
 }
 
-fn incoming_input(incoming: Incoming) -> PuInput {
+fn incoming_input(incoming: Incoming, span: &mut Span) -> PuInput {
     match incoming {
         Incoming::Message(bytes) => match decode::<PuToScu>(&bytes) {
-            Ok(message) => PuInput::Message(Box::new(message.body)),
+            Ok(Envelope { traceparent, body, .. }) => {
+                *span = message_span("Ps", names::from_pu(&body), traceparent.as_deref());
+                PuInput::Message(Box::new(body))
+            }
             Err(error) => PuInput::Unreadable(error.to_string()),
         },
         Incoming::Unreadable(what) => PuInput::Unreadable(what),
@@ -290,7 +319,7 @@ async fn next(subscription: &mut Option<Subscription>) -> Option<Message> {
     }
 }
 
-async fn pending(future: &mut Option<BoxFuture<'static, ()>>) {
+async fn pending<T>(future: &mut Option<BoxFuture<'static, T>>) -> T {
     match future {
         Some(future) => future.await,
         None => std::future::pending().await,

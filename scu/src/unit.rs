@@ -14,7 +14,7 @@ use scu_session::{Answer, ConnId, Input, Output, Switchboard, pu::PuSettings};
 use sightline_bus::{Bus, BusError, Reply};
 use sightline_model::{DomainName, MediaSessionId, PuId, ScuId, UnixMicros};
 use sightline_protocol::{
-    Problem, ProblemKind,
+    Envelope, Problem, ProblemKind,
     cs::{CsRequest, MediaOffer, ScuToCu},
     encode,
     ps::ScuToPu,
@@ -22,9 +22,14 @@ use sightline_protocol::{
     sm::SmReply,
     subject,
 };
-use sightline_service_kit::{flow, lifecycle::Lifecycle};
+use sightline_service_kit::{
+    flow,
+    lifecycle::Lifecycle,
+    telemetry::{current_traceparent, message_span},
+};
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 
 use crate::{admission::Admission, config::Config, credentials::Minter, names};
 
@@ -34,10 +39,13 @@ pub(crate) const BUS_TIMEOUT: Duration = Duration::from_secs(5);
 /// Messages to the bus that may wait; more are dropped, and the calls they belong to time out.
 const BUS_QUEUE: usize = 4_096;
 
+/// The trace that a message belongs to.
+pub(crate) type Traceparent = Option<String>;
+
 /// For the task of a PU's connection.
 #[derive(Debug)]
 pub(crate) enum PuCommand {
-    Send(Box<ScuToPu>),
+    Send(Box<ScuToPu>, Traceparent),
     Fence,
 }
 
@@ -45,7 +53,7 @@ pub(crate) enum PuCommand {
 #[derive(Debug)]
 enum Line {
     Pu(mpsc::Sender<PuCommand>, CancellationToken),
-    Cu(mpsc::Sender<ScuToCu>, CancellationToken),
+    Cu(mpsc::Sender<(ScuToCu, Traceparent)>, CancellationToken),
 }
 
 /// What the bus task does, in this order.
@@ -141,7 +149,7 @@ impl Unit {
         (conn, receiver, cut)
     }
 
-    pub(crate) fn attach_cu(&self) -> (ConnId, mpsc::Receiver<ScuToCu>, CancellationToken) {
+    pub(crate) fn attach_cu(&self) -> (ConnId, mpsc::Receiver<(ScuToCu, Traceparent)>, CancellationToken) {
         let (sender, receiver) = mpsc::channel(self.config.limits.queue.into());
         let (conn, cut) = self.attach(|cut| Line::Cu(sender, cut));
         (conn, receiver, cut)
@@ -205,30 +213,33 @@ impl Unit {
 
     fn carry_out(self: &Arc<Self>, output: Output<Option<Reply>>) {
         match output {
-            Output::ToPu { conn, message } => self.to_pu(conn, PuCommand::Send(message)),
+            Output::ToPu { conn, message } => {
+                self.to_pu(conn, PuCommand::Send(message, current_traceparent()));
+            }
             Output::OfferToPu { conn, session, mut offer, mtu } => {
                 offer.ice_servers = self.minter.for_session(wall(), mtu.as_ref(), &session);
                 let message = Box::new(ScuToPu::MediaOffer { session, offer });
-                self.to_pu(conn, PuCommand::Send(message));
+                self.to_pu(conn, PuCommand::Send(message, current_traceparent()));
             }
             Output::FencePu { conn } => self.to_pu(conn, PuCommand::Fence),
             Output::Reply { to, answer } => {
                 if let Some(to) = to {
-                    let reply = encode(&self.reply(answer), None);
+                    let reply = encode(&self.reply(answer), current_traceparent());
                     self.bus_job(BusJob::Reply(to, reply));
                 }
             }
             Output::ToCu { conn, message } => self.to_cu(conn, message),
             Output::OfferElsewhere { session, device, offer } => {
-                self.lifecycle.spawn(self.clone().offer_elsewhere(session, device, offer));
+                let offering = self.clone().offer_elsewhere(session, device, offer);
+                self.lifecycle.spawn(offering.in_current_span());
             }
             Output::Elsewhere { device, request } => {
                 let subject = subject::device(self.domain(), &device);
-                self.bus_job(BusJob::Publish(subject, encode(&request, None)));
+                self.bus_job(BusJob::Publish(subject, encode(&request, current_traceparent())));
             }
             Output::ToCuElsewhere { session, message } => {
                 let subject = subject::session(self.domain(), &session);
-                self.bus_job(BusJob::Publish(subject, encode(&message, None)));
+                self.bus_job(BusJob::Publish(subject, encode(&message, current_traceparent())));
             }
             Output::Listen { session } => {
                 self.lifecycle.spawn(self.clone().listen_for(session));
@@ -261,7 +272,7 @@ impl Unit {
 
     fn to_cu(&self, conn: ConnId, message: ScuToCu) {
         if let Some(Line::Cu(queue, cut)) = self.lines.lock().get(&conn) {
-            cut_off_if_full(queue.try_send(message), cut);
+            cut_off_if_full(queue.try_send((message, current_traceparent())), cut);
         }
     }
 
@@ -281,7 +292,8 @@ impl Unit {
         // Whoever answers must find somebody who listens.
         self.clone().ensure_listening(&session).await;
         let subject = subject::device(self.domain(), &device);
-        let request = encode(&CsRequest::Offer { session: session.clone(), offer }, None);
+        let request = CsRequest::Offer { session: session.clone(), offer };
+        let request = encode(&request, current_traceparent());
         let result = match self.bus.request(&subject, request.into(), BUS_TIMEOUT).await {
             Ok(reply) => match sightline_protocol::decode::<SmReply>(&reply).map(|r| r.body) {
                 Ok(SmReply::Refused { problem }) => Err(problem),
@@ -324,9 +336,11 @@ impl Unit {
         self.lifecycle.tasks.spawn(end.run_until_cancelled_owned(async move {
             while let Some(message) = messages.next().await {
                 match sightline_protocol::decode(&message.payload) {
-                    Ok(message) => {
-                        let (session, message) = (session.clone(), message.body);
-                        unit.drive(Input::ForCu { session, message });
+                    Ok(Envelope { traceparent, body: message, .. }) => {
+                        let (name, _) = names::to_cu(&message);
+                        let span = message_span("Cs", name, traceparent.as_deref());
+                        let session = session.clone();
+                        span.in_scope(|| unit.drive(Input::ForCu { session, message }));
                     }
                     Err(error) => tracing::warn!(%error, "unreadable message of another SCU"),
                 }
@@ -341,7 +355,7 @@ impl Unit {
         let subject = subject::cmu(self.domain());
         let reply = self
             .bus
-            .request(&subject, encode(request, None).into(), BUS_TIMEOUT)
+            .request(&subject, encode(request, current_traceparent()).into(), BUS_TIMEOUT)
             .await
             .map_err(|error| bus_problem(&error))?;
         match sightline_protocol::decode::<ScReply>(&reply) {

@@ -1,9 +1,12 @@
 //! What every service needs around its own work: configuration, telemetry, lifecycle, health, TLS.
 //!
-//! It knows no H.626.4 unit and no protocol. A service's `main.rs` is then three steps:
+//! It knows no H.626.4 unit and no protocol. A service's `main.rs` is then a few steps:
 //!
 //! ```no_run
-//! use sightline_service_kit::{config, lifecycle::Lifecycle, telemetry::{self, TelemetryConfig}};
+//! use std::process::ExitCode;
+//! use sightline_service_kit::{
+//!     config, exit::exit_code, lifecycle::Lifecycle, telemetry::{self, TelemetryConfig},
+//! };
 //!
 //! #[derive(Debug, Default, serde::Deserialize)]
 //! #[serde(default, deny_unknown_fields)]
@@ -13,7 +16,11 @@
 //!
 //! # async fn start(_: Config, _: &Lifecycle) -> anyhow::Result<()> { Ok(()) }
 //! #[tokio::main]
-//! async fn main() -> anyhow::Result<()> {
+//! async fn main() -> ExitCode {
+//!     exit_code(run().await)
+//! }
+//!
+//! async fn run() -> anyhow::Result<()> {
 //!     let config: Config = config::load(None)?;
 //!     let _guard = telemetry::init("cmu", &config.telemetry)?;
 //!     let lifecycle = Lifecycle::new();
@@ -24,6 +31,7 @@
 //! ```
 
 pub mod config;
+pub mod exit;
 pub mod health;
 pub mod http;
 pub mod lifecycle;

@@ -1,11 +1,16 @@
 //! Logs and traces.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use opentelemetry::{propagation::TextMapPropagator, trace::TracerProvider};
 use opentelemetry_otlp::{SpanExporter, WithExportConfig};
 use opentelemetry_sdk::{Resource, propagation::TraceContextPropagator, trace::SdkTracerProvider};
 use serde::Deserialize;
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 use tracing_subscriber::{EnvFilter, Layer, layer::SubscriberExt, util::SubscriberInitExt};
+
+/// Whether traces go anywhere; where they do not, following them costs nothing.
+static TRACED: AtomicBool = AtomicBool::new(false);
 
 /// `[telemetry]` of a configuration file.
 #[derive(Debug, Clone, Deserialize)]
@@ -83,6 +88,7 @@ pub fn init(
         .as_ref()
         .map(|provider| tracing_opentelemetry::layer().with_tracer(provider.tracer(service)));
     tracing_subscriber::registry().with(filter).with(lines).with(traces).try_init()?;
+    TRACED.store(provider.is_some(), Ordering::Relaxed);
     Ok(TelemetryGuard(provider))
 }
 
@@ -93,6 +99,8 @@ fn tracer_provider(
     if endpoint.is_empty() {
         return Ok(None);
     }
+    // The exporter's HTTP client needs it.
+    crate::tls::install_provider();
     let endpoint = format!("{}/v1/traces", endpoint.trim_end_matches('/'));
     let exporter = SpanExporter::builder().with_http().with_endpoint(endpoint).build()?;
     let resource = Resource::builder().with_service_name(service).build();
@@ -104,6 +112,9 @@ fn tracer_provider(
 /// The W3C `traceparent` of the current span, to send along with a message.
 #[must_use]
 pub fn current_traceparent() -> Option<String> {
+    if !TRACED.load(Ordering::Relaxed) {
+        return None;
+    }
     let mut carrier = std::collections::HashMap::new();
     let context = tracing::Span::current().context();
     TraceContextPropagator::new().inject_context(&context, &mut carrier);
@@ -112,9 +123,26 @@ pub fn current_traceparent() -> Option<String> {
 
 /// Makes `span` part of the trace that a message came with.
 pub fn continue_trace(span: &tracing::Span, traceparent: Option<&str>) {
-    let Some(traceparent) = traceparent else { return };
+    let Some(traceparent) = traceparent.filter(|_| TRACED.load(Ordering::Relaxed)) else { return };
     let carrier =
         std::collections::HashMap::from([("traceparent".to_owned(), traceparent.to_owned())]);
     // Without a subscriber that keeps traces there is nothing to continue.
     let _ = span.set_parent(TraceContextPropagator::new().extract(&carrier));
+}
+
+/// A span for the work that a message causes, part of the trace that it came with. There is none
+/// for a message that came without a trace, or where traces go nowhere.
+#[must_use]
+pub fn message_span(
+    interface: &'static str,
+    message: &str,
+    traceparent: Option<&str>,
+) -> tracing::Span {
+    if traceparent.is_none() || !TRACED.load(Ordering::Relaxed) {
+        return tracing::Span::none();
+    }
+    let name = format!("{interface} {message}");
+    let span = tracing::info_span!("message", otel.name = name);
+    continue_trace(&span, traceparent);
+    span
 }

@@ -10,14 +10,18 @@ use std::{
 use bytes::Bytes;
 use sightline_model::{PuId, UnixMicros};
 use sightline_protocol::{
-    Problem, ProblemKind,
+    Envelope, Problem, ProblemKind,
     ps::{PuToScu, ScuToPu},
 };
-use sightline_service_kit::flow;
+use sightline_service_kit::{
+    flow,
+    telemetry::{current_traceparent, message_span},
+};
 use tokio::sync::{mpsc, oneshot, watch};
+use tracing::Span;
 
 use super::{
-    CentreAway, Command, Handler, QUEUE, Reply, Status, Uplink, Watched,
+    CentreAway, Command, Handler, QUEUE, Reply, Status, Traced, Uplink, Watched,
     clock::Clock,
     dial::{DialError, Dialer, Server},
     link::{Link, Transport},
@@ -52,7 +56,7 @@ pub struct Driver {
     pu: PuId,
     machine: Machine,
     watched: Watched,
-    commands: mpsc::Receiver<Command>,
+    commands: mpsc::Receiver<Traced>,
     status: watch::Sender<Status>,
     link: Option<Link>,
     /// The server that `link` goes to, or that is being dialled.
@@ -67,6 +71,8 @@ pub struct Driver {
     reasons: HashSet<String>,
     /// When the unit was last registered, unless it is.
     lost: Option<Instant>,
+    /// The trace that what is sent now belongs to.
+    traceparent: Option<String>,
 }
 
 enum Wake {
@@ -74,7 +80,7 @@ enum Wake {
     Received(Option<Bytes>),
     Dialled(Result<Link, DialError>),
     Upgraded(Result<Link, DialError>),
-    Command(Command),
+    Command(Traced),
     TryUpgrade,
     Timeout,
     End,
@@ -105,6 +111,7 @@ impl Driver {
             last_check: 0,
             reasons: HashSet::new(),
             lost: None,
+            traceparent: None,
         };
         (driver, uplink)
     }
@@ -113,12 +120,20 @@ impl Driver {
     pub async fn run(mut self, handler: Arc<dyn Handler>) {
         loop {
             self.drain(handler.as_ref());
+            self.traceparent = None;
             match self.wake().await {
                 Wake::Input(input) => self.machine.handle_input(now(), input),
-                Wake::Received(message) => self.received(message),
+                Wake::Received(message) => {
+                    let span = self.received(message);
+                    span.in_scope(|| self.drain(handler.as_ref()));
+                }
                 Wake::Dialled(result) => self.dialled(result),
                 Wake::Upgraded(result) => self.upgraded(result),
-                Wake::Command(command) => self.command(command),
+                Wake::Command((command, traceparent)) => {
+                    self.traceparent = traceparent;
+                    self.command(command);
+                    self.drain(handler.as_ref());
+                }
                 Wake::TryUpgrade => self.try_upgrade(),
                 Wake::Timeout => self.machine.handle_timeout(now()),
                 Wake::End => return,
@@ -221,17 +236,22 @@ impl Driver {
         }
     }
 
-    fn received(&mut self, message: Option<Bytes>) {
+    /// Takes what the link brought; returns the span of what it causes.
+    fn received(&mut self, message: Option<Bytes>) -> Span {
+        let mut span = Span::none();
         let input = match message {
             None => {
                 self.close();
                 Input::Closed
             }
             Some(bytes) => match sightline_protocol::decode::<ScuToPu>(&bytes) {
-                Ok(envelope) => match self.take_check(envelope.body) {
-                    Some(message) => Input::Message(Box::new(message)),
-                    None => return,
-                },
+                Ok(Envelope { traceparent, body, .. }) => {
+                    span = message_span("Ps", heard(&body), traceparent.as_deref());
+                    match self.take_check(body) {
+                        Some(message) => Input::Message(Box::new(message)),
+                        None => return span,
+                    }
+                }
                 Err(error) => {
                     tracing::warn!(%error, "the SCU sent something unreadable");
                     Input::Malformed
@@ -239,6 +259,7 @@ impl Driver {
             },
         };
         self.machine.handle_input(now(), input);
+        span
     }
 
     /// Gives the answer to a token check to whoever waits for it.
@@ -281,7 +302,8 @@ impl Driver {
         let Some(link) = &self.link else { return };
         let (name, about) = describe(message, &self.pu);
         flow::sent("Ps", "PU", "SCU", name, about);
-        if link.send(sightline_protocol::encode(message, None)).is_err() {
+        let traceparent = self.traceparent.clone().or_else(current_traceparent);
+        if link.send(sightline_protocol::encode(message, traceparent)).is_err() {
             self.close();
             self.machine.handle_input(now(), Input::Closed);
         }
@@ -376,5 +398,23 @@ fn describe<'a>(message: &'a PuToScu, pu: &'a PuId) -> (&'static str, &'a str) {
         PuToScu::MediaAnswer { session, .. } => ("media_answer", session.as_str()),
         PuToScu::Candidate { session, .. } => ("candidate", session.as_str()),
         PuToScu::SessionReport { session, .. } => ("session_report", session.as_str()),
+    }
+}
+
+/// Name of a message of the SCU.
+fn heard(message: &ScuToPu) -> &'static str {
+    match message {
+        ScuToPu::Challenge { .. } => "challenge",
+        ScuToPu::Registered { .. } => "registered",
+        ScuToPu::Refused { .. } => "refused",
+        ScuToPu::KeepAliveAck { .. } => "keep_alive_ack",
+        ScuToPu::PrepareMedia { .. } => "prepare_media",
+        ScuToPu::MediaOffer { .. } => "media_offer",
+        ScuToPu::Candidate { .. } => "candidate",
+        ScuToPu::TokenResult { .. } => "token_result",
+        ScuToPu::EndSession { .. } => "end_session",
+        ScuToPu::RevokeUser { .. } => "revoke_user",
+        ScuToPu::OwnerChanged { .. } => "owner_changed",
+        ScuToPu::Goodbye => "goodbye",
     }
 }

@@ -19,6 +19,7 @@ use sightline_protocol::{
     ps::{Addresses, ChannelStatus, PuToScu, ScuToPu, TokenBearer},
     sc::TokenGrant,
 };
+use sightline_service_kit::telemetry::current_traceparent;
 use tokio::sync::{mpsc, oneshot, watch};
 
 pub use driver::{Driver, DriverSettings};
@@ -56,6 +57,9 @@ enum Command {
     Check { token: TokenHash, bearer: TokenBearer, reply: oneshot::Sender<Reply> },
 }
 
+/// A command, and the trace that it belongs to.
+type Traced = (Command, Option<String>);
+
 type Reply = Result<Result<TokenGrant, Problem>, CentreAway>;
 
 /// The centre cannot be asked now.
@@ -77,7 +81,7 @@ pub struct Watched {
 /// The agent's way to speak to the centre; cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Uplink {
-    commands: mpsc::Sender<Command>,
+    commands: mpsc::Sender<Traced>,
     status: watch::Receiver<Status>,
 }
 
@@ -90,7 +94,8 @@ impl Uplink {
 
     /// Sends a message, if the unit is registered.
     pub fn send(&self, message: PuToScu) {
-        if self.commands.try_send(Command::Send(Box::new(message))).is_err() {
+        let command = (Command::Send(Box::new(message)), current_traceparent());
+        if self.commands.try_send(command).is_err() {
             metrics::counter!("sightline_pu_uplink_dropped_total").increment(1);
         }
     }
@@ -106,7 +111,7 @@ impl Uplink {
         timeout: Duration,
     ) -> Reply {
         let (reply, answer) = oneshot::channel();
-        let command = Command::Check { token, bearer, reply };
+        let command = (Command::Check { token, bearer, reply }, current_traceparent());
         if self.commands.try_send(command).is_err() {
             let busy = Problem::new(ProblemKind::Busy, "too many requests are waiting; try again");
             return Ok(Err(busy));
