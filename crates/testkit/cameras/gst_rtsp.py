@@ -21,9 +21,9 @@ except (ImportError, ValueError) as error:
     sys.exit(77)
 
 VIDEO = {
-    "h264": "x264enc name=enc tune=zerolatency speed-preset=ultrafast bitrate=800 key-int-max={gop}"
+    "h264": "x264enc name=enc tune=zerolatency speed-preset=ultrafast bitrate={bitrate} key-int-max={gop}"
     " ! video/x-h264,profile=constrained-baseline ! rtph264pay name=pay0 pt=96 config-interval=-1",
-    "h265": "x265enc name=enc tune=zerolatency speed-preset=ultrafast bitrate=800 key-int-max={gop}"
+    "h265": "x265enc name=enc tune=zerolatency speed-preset=ultrafast bitrate={bitrate} key-int-max={gop}"
     " ! rtph265pay name=pay0 pt=96 config-interval=-1",
     "jpeg": "video/x-raw,format=I420 ! jpegenc ! rtpjpegpay name=pay0 pt=26",
 }
@@ -45,6 +45,8 @@ def arguments():
     parser.add_argument("--audio-rate", type=int, default=44100, help="of AAC")
     parser.add_argument("--size", default="640x360")
     parser.add_argument("--gop", type=int, default=25, help="pictures from keyframe to keyframe")
+    parser.add_argument("--bitrate", type=int, default=800, help="of the picture, in kbit/s")
+    parser.add_argument("--pattern", default="ball", help="of videotestsrc; snow fills any bitrate")
     parser.add_argument("--user")
     parser.add_argument("--password", default="")
     parser.add_argument("--resize-every", type=float, help="seconds")
@@ -60,8 +62,8 @@ def launch(options):
     branches = []
     if options.codec != "none":
         branches.append(
-            f"videotestsrc is-live=true pattern=ball ! capsfilter name=size caps={caps(options.size)}"
-            " ! videoconvert ! " + VIDEO[options.codec].format(gop=options.gop)
+            f"videotestsrc is-live=true pattern={options.pattern} ! capsfilter name=size caps={caps(options.size)}"
+            " ! videoconvert ! " + VIDEO[options.codec].format(gop=options.gop, bitrate=options.bitrate)
         )
     if options.audio != "none":
         tone = AUDIO[options.audio].format(rate=options.audio_rate)
