@@ -330,14 +330,18 @@ impl Transcoder {
         let due = codec.last_keyframe.is_none_or(|last| timestamp - last >= gop);
         let keyframe = std::mem::take(&mut self.keyframe_wanted) || due;
         let Some(data) = codec.encoder.encode(&self.picture, keyframe)? else { return Ok(()) };
-        codec.last_shown = Instant::now();
         let unit = AccessUnit::h264(*timestamp, *captured_at, data);
         if unit.is_keyframe() {
+            if codec.last_keyframe.is_none() {
+                let waited = codec.last_shown.elapsed();
+                tracing::debug!(?waited, behind, "first re-encoded picture");
+            }
             codec.last_keyframe = Some(*timestamp);
             if let Some(description) = codec.describe(&unit, self.form) {
                 self.publisher.online(description);
             }
         }
+        codec.last_shown = Instant::now();
         self.publisher.publish(unit);
         Ok(())
     }
