@@ -4,6 +4,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
+    sync::LazyLock,
     time::{Duration, Instant},
 };
 
@@ -13,8 +14,8 @@ use scu_session::{
     pu::{PuConnection, PuInput, PuOutput, PuSettings},
 };
 use sightline_model::{
-    Capabilities, ChannelId, ClaimCode, ClaimSecret, DeviceId, MediaSessionId, MtuId, PuId,
-    PublicKey, SessionToken, Signature, UnixMicros, UserId,
+    Capabilities, ChannelId, ClaimCode, ClaimHash, ClaimSecret, DeviceId, MediaSessionId, MtuId,
+    PuId, PublicKey, SessionToken, Signature, UnixMicros, UserId,
 };
 use sightline_protocol::{
     Problem, ProblemKind,
@@ -65,12 +66,20 @@ fn key(n: u8) -> PublicKey {
     PublicKey::from_bytes([n; 32])
 }
 
+/// Made once: hashing keys is not what is tested here.
+static DEVICE_IDS: LazyLock<[PuId; DEVICES as usize]> =
+    LazyLock::new(|| [0, 1, 2].map(|n| PuId::from_public_key(&key(n))));
+static SESSION_IDS: LazyLock<[MediaSessionId; SESSIONS as usize]> =
+    LazyLock::new(|| [0, 1, 2, 3].map(|n| format!("s-{n}").parse().expect("a valid id")));
+static CLAIM: LazyLock<ClaimHash> =
+    LazyLock::new(|| ClaimCode::new(device(0), ClaimSecret::from_bytes([1; 10])).hash());
+
 fn device(n: u8) -> PuId {
-    PuId::from_public_key(&key(n))
+    DEVICE_IDS[usize::from(n)].clone()
 }
 
 fn session(n: u8) -> MediaSessionId {
-    format!("s-{n}").parse().expect("a valid id")
+    SESSION_IDS[usize::from(n)].clone()
 }
 
 fn problem() -> Problem {
@@ -92,7 +101,7 @@ fn channels(n: u8) -> Vec<ChannelStatus> {
 fn registration(n: u8) -> PuToScu {
     let pu = device(n);
     PuToScu::Register(Box::new(Registration {
-        claim: ClaimCode::new(pu.clone(), ClaimSecret::from_bytes([1; 10])).hash(),
+        claim: CLAIM.clone(),
         pu,
         public_key: key(n),
         signature: Signature::from_bytes([0; 64]),

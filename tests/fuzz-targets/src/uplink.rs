@@ -1,10 +1,13 @@
 //! The PU's dialogue with its SCU, whatever the SCU and the network do.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::LazyLock,
+    time::{Duration, Instant},
+};
 
 use sightline_model::{
-    ChannelId, ClaimCode, ClaimSecret, MediaSessionId, PuId, PublicKey, Signature, UnixMicros,
-    UserId,
+    ChannelId, ClaimCode, ClaimHash, ClaimSecret, MediaSessionId, PuId, PublicKey, Signature,
+    UnixMicros, UserId,
 };
 use sightline_protocol::{
     Problem, ProblemKind, decode,
@@ -62,11 +65,18 @@ pub fn uplink(data: &[u8]) {
     panic!("the unit never dials again");
 }
 
-fn profile() -> Profile {
+/// Made once: hashing keys is not what is tested here.
+static IDENTITY: LazyLock<(PuId, PublicKey, ClaimHash)> = LazyLock::new(|| {
     let public_key = PublicKey::from_bytes([7; 32]);
     let pu = PuId::from_public_key(&public_key);
+    let claim = ClaimCode::new(pu.clone(), ClaimSecret::from_bytes([1; 10])).hash();
+    (pu, public_key, claim)
+});
+
+fn profile() -> Profile {
+    let (pu, public_key, claim) = IDENTITY.clone();
     Profile {
-        claim: ClaimCode::new(pu.clone(), ClaimSecret::from_bytes([1; 10])).hash(),
+        claim,
         pu,
         public_key,
         claim_unlocked: false,

@@ -12,13 +12,26 @@ fn names(folder: &Path) -> BTreeSet<String> {
 #[test]
 fn every_target_takes_its_seeds() {
     let fuzz = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz");
+    // `cargo xtask fuzz --coverage` asks for one target at a time, with what fuzzing has found.
+    let only = std::env::var("TEST_FUZZ_TARGET").ok();
     for (name, target) in TARGETS {
+        if only.as_ref().is_some_and(|only| only != name) {
+            continue;
+        }
+        if only.is_some() {
+            for input in names(&fuzz.join("corpus").join(name)) {
+                target(&fs::read(fuzz.join("corpus").join(name).join(input)).expect("readable"));
+            }
+        }
         let folder = fuzz.join("seeds").join(name);
         let seeds = names(&folder);
         assert!(!seeds.is_empty(), "{name} has no seeds");
         for seed in seeds {
             let bytes = fs::read(folder.join(&seed)).expect("a readable seed");
             target(&bytes);
+            if only.is_some() {
+                continue;
+            }
             // Nor does a seed that was cut short or spoilt do any harm.
             for cut in (0..bytes.len()).step_by(7) {
                 target(&bytes[..cut]);
