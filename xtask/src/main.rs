@@ -3,6 +3,7 @@
 mod bench;
 mod checks;
 mod demo;
+mod fuzz;
 mod packages;
 mod run;
 mod setup;
@@ -37,6 +38,8 @@ enum Command {
     Web,
     /// Regenerate files that are made from code: OpenAPI, TypeScript types, golden files
     Generate,
+    /// Throw bytes at every parser by coverage, or show what that reaches; needs nightly cargo-fuzz
+    Fuzz(fuzz::Args),
     /// Measure against other people's software; writes docs/benchmarks.md
     Bench(bench::Args),
 }
@@ -61,6 +64,7 @@ fn run(command: Command) -> anyhow::Result<()> {
             web::build()
         }
         Command::Generate => checks::generate(),
+        Command::Fuzz(args) => fuzz::run(&args),
         Command::Bench(args) => bench::run(&args),
     }
 }

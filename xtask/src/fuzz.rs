@@ -1,0 +1,158 @@
+//! `cargo xtask fuzz`: throws bytes at every parser of ours, and shows which of their lines that
+//! reaches. Not part of `cargo xtask test`, which replays the seeds only.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, bail};
+
+use crate::run::{cargo, command, execute, output, root, succeeds};
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// Only this target; without it, all of them one after the other
+    target: Option<String>,
+    /// Inputs for each target
+    #[arg(long, default_value_t = 1_000_000)]
+    runs: u64,
+    /// Stop a target after so many seconds, whatever it has run
+    #[arg(long, value_name = "SECONDS", default_value_t = 600)]
+    seconds: u32,
+    /// Longest input
+    #[arg(long, value_name = "BYTES", default_value_t = 2_048)]
+    max_len: u32,
+    /// Without the address sanitizer: faster, and enough for code that is all safe Rust
+    #[arg(long)]
+    fast: bool,
+    /// Fuzz nothing; show which lines the inputs found so far reach
+    #[arg(long)]
+    coverage: bool,
+}
+
+pub fn run(args: &Args) -> anyhow::Result<()> {
+    let targets = targets()?;
+    if let Some(name) = args.target.as_ref().filter(|name| !targets.contains(*name)) {
+        let known = targets.into_iter().collect::<Vec<_>>().join(", ");
+        bail!("there is no target {name}; there are: {known}");
+    }
+    let chosen: Vec<&String> =
+        targets.iter().filter(|name| args.target.as_ref().is_none_or(|t| t == *name)).collect();
+    if args.coverage {
+        return coverage(&chosen);
+    }
+    if !succeeds(command("cargo").args(["+nightly", "fuzz", "--version"])) {
+        bail!(
+            "cargo-fuzz is missing: rustup toolchain install nightly && cargo install cargo-fuzz"
+        );
+    }
+    for target in chosen {
+        fuzz(target, args)?;
+    }
+    Ok(())
+}
+
+/// A target is a file in `tests/fuzz/fuzz_targets`.
+fn targets() -> anyhow::Result<BTreeSet<String>> {
+    let folder = root().join("tests/fuzz/fuzz_targets");
+    let entries = fs::read_dir(&folder).with_context(|| folder.display().to_string())?;
+    let files = entries.flatten().map(|entry| entry.path());
+    Ok(files.filter_map(|f| Some(f.file_stem()?.to_string_lossy().into_owned())).collect())
+}
+
+fn fuzz(target: &str, args: &Args) -> anyhow::Result<()> {
+    let corpus = format!("tests/fuzz/corpus/{target}");
+    fs::create_dir_all(root().join(&corpus))?;
+    let sanitizer = if args.fast { "none" } else { "address" };
+    // Through rustup, whatever toolchain runs this program.
+    let mut fuzz = command("cargo");
+    fuzz.env_remove("RUSTUP_TOOLCHAIN").env_remove("CARGO");
+    fuzz.args(["+nightly", "fuzz", "run", "--fuzz-dir", "tests/fuzz", "--sanitizer", sanitizer]);
+    fuzz.args([target, &corpus, &format!("tests/fuzz/seeds/{target}"), "--"]);
+    fuzz.arg(format!("-runs={}", args.runs));
+    fuzz.arg(format!("-max_total_time={}", args.seconds));
+    fuzz.arg(format!("-max_len={}", args.max_len));
+    execute(&mut fuzz)
+}
+
+/// Lines of one file: how many there are that can run, and which of them did.
+type Lines = BTreeMap<u64, bool>;
+
+/// Replays seeds and corpus through an instrumented build of the ordinary test.
+fn coverage(targets: &[&String]) -> anyhow::Result<()> {
+    let llvm = llvm_tools()?;
+    let build = root().join("tests/fuzz/target/coverage");
+    let profiles = build.join("profiles");
+    fs::create_dir_all(&profiles)?;
+    let instrumented = |args: &[&str]| {
+        let mut cargo = cargo();
+        cargo.args(args).env("CARGO_TARGET_DIR", &build);
+        cargo.env("RUSTFLAGS", "-C instrument-coverage");
+        cargo.env("LLVM_PROFILE_FILE", profiles.join("build-%m.profraw"));
+        cargo
+    };
+    let replay = ["test", "--package", "fuzz-targets", "--test", "replay"];
+    let said =
+        output(&mut instrumented(&[&replay[..], &["--no-run", "--message-format=json"]].concat()))?;
+    let program = said
+        .lines()
+        .filter_map(|line| serde_json::from_str(line).ok())
+        .find_map(|message: serde_json::Value| message["executable"].as_str().map(PathBuf::from));
+    let program = program.context("cargo names no test program")?;
+    for target in targets {
+        let raw = profiles.join(format!("{target}.profraw"));
+        let data = profiles.join(format!("{target}.profdata"));
+        let mut replay = command(&program);
+        replay.args(["--quiet", "every_target_takes_its_seeds"]);
+        output(replay.env("TEST_FUZZ_TARGET", target).env("LLVM_PROFILE_FILE", &raw))?;
+        let mut merge = command(llvm.join("llvm-profdata"));
+        execute(merge.args(["merge", "--sparse", "-o"]).args([&data, &raw]))?;
+        let mut export = command(llvm.join("llvm-cov"));
+        export.args(["export", "--format=lcov", "--instr-profile"]).arg(data).arg(&program);
+        for (file, lines) in own_files(&output(&mut export)?) {
+            let reached = lines.values().filter(|reached| **reached).count();
+            if reached > 0 {
+                let percent = 100.0 * reached as f64 / lines.len() as f64;
+                println!("{target:14} {percent:5.1} % of {:4} lines  {file}", lines.len());
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Files of ours in an LCOV report, up to their unit tests.
+fn own_files(lcov: &str) -> BTreeMap<String, Lines> {
+    let mut files = BTreeMap::<String, Lines>::new();
+    let (mut file, mut end) = (None, u64::MAX);
+    for line in lcov.lines() {
+        if let Some(path) = line.strip_prefix("SF:") {
+            let path = fs::canonicalize(path).unwrap_or_else(|_| path.into());
+            file = path.strip_prefix(root()).ok().map(|own| own.display().to_string());
+            end = first_line_of_tests(&path);
+        } else if let (Some(counts), Some(file)) = (line.strip_prefix("DA:"), &file) {
+            let mut counts = counts.split(',').filter_map(|n| n.parse::<u64>().ok());
+            let (Some(number), Some(count)) = (counts.next(), counts.next()) else { continue };
+            if number < end {
+                *files.entry(file.clone()).or_default().entry(number).or_default() |= count > 0;
+            }
+        }
+    }
+    files
+}
+
+fn first_line_of_tests(path: &Path) -> u64 {
+    let text = fs::read_to_string(path).unwrap_or_default();
+    let at = text.lines().position(|line| line == "#[cfg(test)]");
+    at.map_or(u64::MAX, |at| at as u64 + 1)
+}
+
+/// Where rustup puts `llvm-cov` of the compiler in use.
+fn llvm_tools() -> anyhow::Result<PathBuf> {
+    let sysroot = output(command("rustc").args(["--print", "sysroot"]))?;
+    let rustlib = Path::new(sysroot.trim()).join("lib/rustlib");
+    let found = fs::read_dir(&rustlib)?.flatten().map(|entry| entry.path().join("bin"));
+    let found = found.into_iter().find(|bin| bin.join("llvm-cov").exists());
+    found.context("llvm-cov is missing: rustup component add llvm-tools")
+}
