@@ -1,5 +1,6 @@
 // Command line of the end-to-end script.
 import { parseArgs } from 'node:util';
+import { findChromium } from './chromium.mjs';
 
 export const USAGE = `npm run e2e -- --portal URL --sms-log FILE --phone NUMBER --claim-code CODE
   --seconds N      how long to watch (default 10)
@@ -16,7 +17,7 @@ export const USAGE = `npm run e2e -- --portal URL --sms-log FILE --phone NUMBER 
                    {"event":"back"}. Whoever starts this script takes the camera away and back
   --each           instead open each camera in turn, and tell what it shows: size, rate, pitch,
                    or the refusal in words
-  --chromium PATH  (default /usr/bin/chromium)
+  --chromium PATH  (default: TEST_CHROMIUM, or what is installed)
   --headed         show the browser`;
 
 export function options(argv) {
@@ -37,7 +38,7 @@ export function options(argv) {
       'no-barcode': { type: 'boolean', default: false },
       outage: { type: 'boolean', default: false },
       each: { type: 'boolean', default: false },
-      chromium: { type: 'string', default: '/usr/bin/chromium' },
+      chromium: { type: 'string', default: findChromium() },
       headed: { type: 'boolean', default: false },
       help: { type: 'boolean', default: false },
     },
