@@ -1,19 +1,40 @@
 //! `cmu`: the central management unit as a process of its own.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
 use sightline_bus::Bus;
 use sightline_model::PhoneNumber;
-use sightline_service_kit::{config, lifecycle::Lifecycle, telemetry};
+use sightline_service_kit::{
+    config,
+    exit::{EXIT_CODES, exit_code},
+    lifecycle::Lifecycle,
+    telemetry,
+};
 
 /// Central management unit: accounts, devices, rights, and the portal.
 #[derive(Debug, Parser)]
-#[command(version)]
+#[command(
+    version,
+    after_help = format!(
+        "Examples:\n  \
+            cmu --config /etc/sightline/cmu.toml\n  \
+            cmu --config cmu.toml --check-config\n  \
+            cmu --config cmu.toml operator add +8613800138000     the first operator\n  \
+            SIGHTLINE_DATABASE__URL=postgres://sightline@db/sightline cmu --config cmu.toml\n\n\
+         Without a command it serves the portal and the API (TCP 8080; put TLS in front). It needs\n\
+         NATS, and PostgreSQL as soon as there is more than one CMU.\n\n\
+         {EXIT_CODES}"
+    )
+)]
 struct Args {
-    /// Configuration file; `cmu.sample.toml` explains every key.
-    #[arg(long, env = "SIGHTLINE_CONFIG")]
+    /// Configuration file (TOML); cmu.sample.toml explains every key. Each key can be overridden by
+    /// the environment: `sms.gateway` by SIGHTLINE_SMS__GATEWAY.
+    #[arg(long, global = true, value_name = "FILE", env = "SIGHTLINE_CONFIG")]
     config: Option<PathBuf>,
     /// Check the configuration and end.
     #[arg(long)]
@@ -47,7 +68,11 @@ enum Operator {
 }
 
 #[tokio::main]
-async fn main() -> anyhow::Result<()> {
+async fn main() -> ExitCode {
+    exit_code(run().await)
+}
+
+async fn run() -> anyhow::Result<()> {
     let args = Args::parse();
     if let Some(Command::Openapi { out }) = &args.command {
         return write_openapi(out.as_deref());
@@ -55,7 +80,7 @@ async fn main() -> anyhow::Result<()> {
     let config: cmu::Config = config::load(args.config.as_deref())?;
     config.check()?;
     if args.check_config {
-        println!("The configuration is in order.");
+        println!("The configuration is good.");
         return Ok(());
     }
     if let Some(Command::Operator { command: Operator::Add { phone } }) = &args.command {

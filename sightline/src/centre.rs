@@ -102,6 +102,12 @@ impl Config {
             return Err(ConfigError::Unusable(reason.into()).into());
         }
         self.cmu.check().context("[cmu]")?;
+        // The relay's secret is made on the first start.
+        let secret = Some(Secret::new("made on the first start".to_owned()));
+        let mtu = mtu::Config { secret, ..self.mtu.clone() };
+        mtu.check().context("[mtu]")?;
+        let scu = scu::Config { http_listen: None, ..self.scu.clone() };
+        with_public_url(scu).check().context("[scu]")?;
         Ok(())
     }
 
@@ -186,12 +192,16 @@ fn scu_config(config: &Config, identity: Identity, secret: Secret<String>) -> sc
     let mut scu = config.scu.clone();
     scu.domain = config.domain.clone();
     scu.http_listen = None;
-    if scu.public_url.is_empty() {
-        // Signalling is wherever the portal is, under whatever name the person reached it.
-        scu.public_url = "/".into();
-    }
     scu.tls.identity = Some(identity);
     scu.turn.secret = Some(secret);
+    with_public_url(scu)
+}
+
+/// Signalling is wherever the portal is, under whatever name the person reached it.
+fn with_public_url(mut scu: scu::Config) -> scu::Config {
+    if scu.public_url.is_empty() {
+        scu.public_url = "/".into();
+    }
     scu
 }
 

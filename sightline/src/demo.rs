@@ -67,9 +67,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     config.telemetry.filter.clone_from(&args.log);
     let _telemetry = telemetry::init("sightline", &config.telemetry)?;
     let camera = Lifecycle::new();
-    let centre = Centre::start(config.clone())
-        .await
-        .context("the demo cannot start; if a port is taken, try --free-ports")?;
+    let centre = Centre::start(config.clone()).await.map_err(with_advice)?;
     let Some(http) = centre.http else { anyhow::bail!("the demo has no HTTP listener") };
     let portal = format!("http://localhost:{}", http.port());
 
@@ -77,7 +75,8 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let (pu_id, claim_code, rtsp) = if args.no_camera {
         (String::new(), String::new(), String::new())
     } else {
-        let pu = pu_agent::start(pu, &camera).await.context("the camera's agent")?;
+        let pu = pu_agent::start(pu, &camera).await;
+        let pu = pu.context("the camera's agent").map_err(with_advice)?;
         let rtsp = format!("rtsp://127.0.0.1:{}/0", pu.rtsp_addr.port());
         wait_registered(pu.uplink.clone()).await;
         (pu.pu_id.to_string(), pu.claim_code.to_string(), rtsp)
@@ -105,6 +104,21 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         println!("Ended. The demo's data is in {}.", config.data_dir.display());
     }
     Ok(())
+}
+
+/// A port that is taken is what stops a demo most often.
+fn with_advice(error: anyhow::Error) -> anyhow::Error {
+    let taken = |cause: &(dyn std::error::Error + 'static)| {
+        let io = cause.downcast_ref::<std::io::Error>();
+        io.is_some_and(|io| io.kind() == std::io::ErrorKind::AddrInUse)
+    };
+    if !error.chain().any(taken) {
+        return error;
+    }
+    error.context(
+        "another program has a port that the demo needs (perhaps another demo): end that one, or \
+         take other ports with --free-ports (cargo xtask demo -- --free-ports)",
+    )
 }
 
 /// The claim code works once the camera has registered; a camera that never does is no reason to

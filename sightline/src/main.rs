@@ -8,16 +8,17 @@ mod serve;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use sightline_service_kit::exit::{EXIT_CODES, exit_code};
 
 #[derive(Parser)]
 #[command(
     name = "sightline",
     version,
     about = "The whole Sightline centre in one process",
-    after_help = "Examples:\n  \
+    after_help = format!("Examples:\n  \
         sightline demo                                     the centre with a test-pattern camera\n  \
         sightline demo --camera rtsp://u:p@10.0.0.7/main   with a camera of yours\n  \
-        sightline serve --config sightline.toml            for real, on one small server"
+        sightline serve --config sightline.toml            for real, on one small server\n\n{EXIT_CODES}")
 )]
 struct Cli {
     #[command(subcommand)]
@@ -38,13 +39,7 @@ async fn main() -> ExitCode {
         Command::Demo(args) => demo::run(args).await,
         Command::Serve(args) => serve::run(args).await,
     };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    exit_code(result)
 }
 
 #[cfg(test)]

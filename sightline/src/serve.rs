@@ -8,6 +8,12 @@ use sightline_service_kit::{config, lifecycle::run_until_signal, telemetry};
 use crate::centre::{Centre, Config};
 
 #[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  sightline serve --config sightline.toml
+  sightline serve --config sightline.toml --check-config
+
+Open to the outside: 8443/tcp (portal, API, signalling), 7443/udp (premises units), 3478/udp (relay)")]
 pub struct Args {
     /// Configuration file (TOML); `sightline.sample.toml` explains every key
     #[arg(long, value_name = "FILE", env = "SIGHTLINE_CONFIG")]

@@ -3,6 +3,7 @@
 import { readFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { chromium } from 'playwright-core';
+import { findChromium } from './chromium.mjs';
 
 const { values: opt } = parseArgs({
   options: {
@@ -13,7 +14,7 @@ const { values: opt } = parseArgs({
     clicks: { type: 'string', default: '50' },
     /** NAME=URL of a WHEP endpoint (repeatable). */
     whep: { type: 'string', multiple: true, default: [] },
-    chromium: { type: 'string', default: '/usr/bin/chromium' },
+    chromium: { type: 'string', default: findChromium() },
   },
 });
 const CLICK_LIMIT_MS = 15_000;

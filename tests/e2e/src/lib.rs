@@ -5,6 +5,7 @@
 
 mod bus;
 mod cameras;
+mod capture;
 mod centre;
 mod cu;
 mod demo;
@@ -17,11 +18,12 @@ pub mod trace;
 
 pub use bus::BusTap;
 pub use cameras::{GstCamera, IpyCam};
+pub use capture::{Capture, Packet};
 pub use centre::{Centre, Ports, SecondPu, UNITS};
 pub use cu::Cu;
 pub use demo::{Demo, DemoInfo};
 pub use http::{Answer, http};
 pub use netns::{Lab, namespaces_allowed};
 pub use players::{Said, run};
-pub use process::{Process, bin, free_port, root, tool, wait_for};
+pub use process::{Process, bin, chromium, free_port, root, tool, wait_for};
 pub use rtsp::{Player, RtspTap, RtspUrl};

@@ -33,6 +33,31 @@ pub fn bin(name: &str) -> PathBuf {
 /// Finds a program of other people, in `.tools/` or on the path; says so loudly when it is missing.
 #[must_use]
 pub fn tool(name: &str) -> Option<PathBuf> {
+    let found = find(name);
+    if found.is_none() {
+        eprintln!("SKIPPED: {name} is not installed; `cargo xtask setup` installs it");
+    }
+    found
+}
+
+/// Any Chromium: the one that `TEST_CHROMIUM` or `CHROMIUM_PATH` names, or what is installed; says
+/// so loudly when there is none. `web/e2e/chromium.mjs` chooses by the same rule.
+#[must_use]
+pub fn chromium() -> Option<PathBuf> {
+    let named = ["TEST_CHROMIUM", "CHROMIUM_PATH"].into_iter().find_map(std::env::var_os);
+    if let Some(named) = named.map(PathBuf::from) {
+        assert!(named.is_file(), "there is no Chromium at {}", named.display());
+        return Some(named);
+    }
+    let names = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
+    let found = names.into_iter().find_map(find);
+    if found.is_none() {
+        eprintln!("SKIPPED: no Chromium is installed; name one in TEST_CHROMIUM");
+    }
+    found
+}
+
+fn find(name: &str) -> Option<PathBuf> {
     let own = root().join(".tools/venv/bin");
     let path = std::env::var_os("PATH").unwrap_or_default();
     let folders = std::iter::once(own).chain(std::env::split_paths(&path)).chain([
@@ -40,11 +65,7 @@ pub fn tool(name: &str) -> Option<PathBuf> {
         "/sbin".into(),
         root().join(".tools/node/bin"),
     ]);
-    let found = folders.map(|folder| folder.join(name)).find(|path| path.is_file());
-    if found.is_none() {
-        eprintln!("SKIPPED: {name} is not installed; `cargo xtask setup` installs it");
-    }
-    found
+    folders.map(|folder| folder.join(name)).find(|path| path.is_file())
 }
 
 /// A port that was free a moment ago, for TCP and UDP alike.

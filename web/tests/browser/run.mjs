@@ -6,6 +6,7 @@ import assert from 'node:assert/strict';
 import axe from 'axe-core';
 import { chromium } from 'playwright-core';
 import encodeQR from 'qr';
+import { findChromium } from '../../e2e/chromium.mjs';
 import { startMock } from '../mock/server.mjs';
 
 const OUT = join(import.meta.dirname, 'out');
@@ -14,7 +15,7 @@ const only = process.argv.slice(2);
 
 const mock = await startMock();
 const browser = await chromium.launch({
-  executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
+  executablePath: findChromium(),
   args: [
     ...'--no-sandbox --disable-gpu --disable-quic --no-first-run'.split(' '),
     ...'--disable-background-networking --disable-component-update --disable-sync'.split(' '),
