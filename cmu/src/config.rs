@@ -7,7 +7,11 @@ use ipnet::IpNet;
 use serde::Deserialize;
 use sightline_model::{DomainName, PuId};
 use sightline_protocol::cm::Approval;
-use sightline_service_kit::{config::ConfigError, telemetry::TelemetryConfig};
+use sightline_service_kit::{
+    config::ConfigError,
+    telemetry::TelemetryConfig,
+    tls::{Identity, TlsError},
+};
 
 /// Everything that can be set.
 #[derive(Debug, Clone, Deserialize)]
@@ -32,6 +36,8 @@ pub struct Config {
     pub approval: Approval,
     /// A folder with the built portal, in place of the one inside the program.
     pub portal_dir: Option<PathBuf>,
+    /// `[tls]`.
+    pub tls: TlsConfig,
     /// `[database]`.
     pub database: DatabaseConfig,
     /// `[bus]`.
@@ -62,6 +68,7 @@ impl Default for Config {
             operator_name: "Sightline".into(),
             approval: Approval::Operator,
             portal_dir: None,
+            tls: TlsConfig::default(),
             database: DatabaseConfig::default(),
             bus: BusConfig::default(),
             sms: SmsConfig::default(),
@@ -71,6 +78,27 @@ impl Default for Config {
             audit: AuditConfig::default(),
             telemetry: TelemetryConfig::default(),
         }
+    }
+}
+
+/// TLS for a CMU without a proxy in front. Neither: plain HTTP.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TlsConfig {
+    /// PEM file with the certificate chain.
+    pub certificate_file: Option<PathBuf>,
+    /// PEM file with its key.
+    pub key_file: Option<PathBuf>,
+}
+
+impl TlsConfig {
+    /// What the server shows, if it serves TLS.
+    ///
+    /// # Errors
+    /// The files cannot be used.
+    pub fn identity(&self) -> Result<Option<Identity>, TlsError> {
+        let files = self.certificate_file.as_ref().zip(self.key_file.as_ref());
+        files.map(|(chain, key)| Identity::from_pem_files(chain, key)).transpose()
     }
 }
 
@@ -341,14 +369,30 @@ impl Config {
         if !self.public_url.starts_with("https://") && !self.public_url.starts_with("http://") {
             return wrong("public_url must begin with https:// or http://");
         }
-        if !self.admin_listen.is_empty() && self.admin_listen.parse::<SocketAddr>().is_err() {
-            return wrong("admin_listen must be ADDRESS:PORT or empty");
+        self.admin_address()?;
+        if self.tls.certificate_file.is_some() != self.tls.key_file.is_some() {
+            return wrong(
+                "tls.certificate_file and tls.key_file belong together; set both or none",
+            );
         }
+        self.tls.identity().map_err(|e| ConfigError::Unusable(format!("tls: {e}")))?;
         if self.sms.countries.iter().any(|c| c.len() != 2) {
             return wrong("sms.countries must hold two-letter codes such as \"CN\"");
         }
         self.database_url()?;
         self.check_gateway()
+    }
+
+    /// Where health and metrics are served, if anywhere.
+    ///
+    /// # Errors
+    /// [`ConfigError::Unusable`].
+    pub fn admin_address(&self) -> Result<Option<SocketAddr>, ConfigError> {
+        if self.admin_listen.is_empty() {
+            return Ok(None);
+        }
+        let wrong = |_| ConfigError::Unusable("admin_listen must be ADDRESS:PORT or empty".into());
+        self.admin_listen.parse().map(Some).map_err(wrong)
     }
 
     fn check_gateway(&self) -> Result<(), ConfigError> {

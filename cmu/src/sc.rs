@@ -3,13 +3,13 @@
 use std::{net::IpAddr, sync::Arc};
 
 use bytes::Bytes;
-use cmu_domain::{lease::LeaseState, play, registration};
+use cmu_domain::{lease::LeaseState, limit::Limit, play, registration};
 use cmu_storage::{NewRegistration, StorageError};
 use sightline_bus::{Message, Subscription};
 use sightline_model::{DeviceId, MediaSessionId, PuId, ScuId, TokenHash};
 use sightline_protocol::{
     Problem, ProblemKind,
-    cm::{Notice, Subscription as Contract},
+    cm::{AlertKind, Notice, Subscription as Contract},
     decode, encode,
     pc::PathReport,
     ps::{Addresses, ChannelStatus, Registration, TokenBearer},
@@ -19,7 +19,7 @@ use sightline_protocol::{
 };
 use sightline_service_kit::{
     flow,
-    telemetry::{continue_trace, current_traceparent},
+    telemetry::{current_traceparent, message_span},
 };
 use tokio::sync::Semaphore;
 use tracing::Instrument;
@@ -50,14 +50,26 @@ pub async fn serve(app: AppState, mut requests: Subscription) {
 async fn answer(app: &App, message: Message) {
     let reply = match decode::<ScRequest>(&message.payload) {
         Ok(envelope) => {
-            let span = tracing::info_span!("sc");
-            continue_trace(&span, envelope.traceparent.as_deref());
+            let name = request_name(&envelope.body);
+            let span = message_span("Sc", name, envelope.traceparent.as_deref());
             handle(app, envelope.body).instrument(span).await
         }
         Err(error) => refuse(ProblemKind::InvalidRequest, error.to_string()),
     };
     if let Some(to) = message.reply {
         to.send(Bytes::from(encode(&reply, current_traceparent()))).await;
+    }
+}
+
+fn request_name(request: &ScRequest) -> &'static str {
+    match request {
+        ScRequest::Register { .. } => "register",
+        ScRequest::RenewLeases { .. } => "renew_leases",
+        ScRequest::Release { .. } => "release",
+        ScRequest::Addresses { .. } => "addresses",
+        ScRequest::Channels { .. } => "channels",
+        ScRequest::TokenCheck { .. } => "token_check",
+        ScRequest::SessionReport { .. } => "session_report",
     }
 }
 
@@ -156,7 +168,11 @@ async fn register(
     })))
 }
 
-/// The device that holds the key keeps its lease; its owner is told by the audit log.
+/// Alerts of one device: whoever knows its id could else keep its owner busy.
+const ALERTS: Limit = Limit { count: 1, per_s: 600 };
+
+/// The device that holds the key keeps its lease. Its owner is alerted of an impostor, and finds
+/// each try in the audit log.
 async fn refuse_registration(
     app: &App,
     pu: &PuId,
@@ -166,6 +182,10 @@ async fn refuse_registration(
     tracing::warn!(%pu, ?kind, detail, "a registration was refused");
     let owner = app.db.devices().get(pu).await.ok().flatten().and_then(|d| d.owner);
     app.audit(owner.as_ref(), "device.register", pu.as_str(), &kind_word(kind)).await;
+    let impostor = kind == ProblemKind::WrongKey && owner.is_some();
+    if impostor && app.limit(ALERTS, &format!("alert:device:{pu}")).await.is_ok() {
+        app.notify(&Notice::Alert { device: pu.clone(), kind: AlertKind::WrongKey }).await;
+    }
     refuse(kind, detail)
 }
 
@@ -294,6 +314,15 @@ async fn report(
     let lease = device.map(|d| LeaseState { epoch: d.epoch, expires_at: d.lease_expires_at });
     if lease.is_none_or(|lease| lease.admit(epoch).is_err()) {
         return Ok(done_or_stale(false));
+    }
+    let row = app.db.play_tokens().of_session(pu, session).await?;
+    let ended = row.is_some_and(|row| {
+        row.revoked || !row.owned || row.signed_out || row.subscription != Contract::Active
+    });
+    if path.is_some() && ended {
+        // The device was away when the right was taken; its SCU ends the stream upon this.
+        let detail = "The right to watch this camera has ended.";
+        return Ok(refuse(ProblemKind::TokenRevoked, detail));
     }
     if app.db.play_tokens().report(pu, session, path, app.now()).await? {
         changed(app, pu).await;

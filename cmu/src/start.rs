@@ -10,9 +10,12 @@ use sightline_protocol::{cm::Subscription, subject};
 use sightline_service_kit::{
     config::ConfigError,
     health::{self, Health},
+    http,
     lifecycle::Lifecycle,
+    telemetry::continue_trace,
+    tls::TlsError,
 };
-use tokio::{net::TcpListener, sync::broadcast};
+use tokio::sync::broadcast;
 use tower_http::trace::TraceLayer;
 
 use crate::{
@@ -44,7 +47,13 @@ pub enum StartError {
     /// The bus cannot be used.
     #[error(transparent)]
     Bus(#[from] BusError),
-    /// The data folder cannot be made, or the address cannot be listened on.
+    /// An address cannot be listened on.
+    #[error(transparent)]
+    Listen(#[from] http::ListenError),
+    /// Certificate or key cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The data folder cannot be made.
     #[error("{what}: {source}")]
     Io {
         /// What was tried.
@@ -133,9 +142,17 @@ impl Cmu {
     pub fn router(&self) -> Result<Router, StartError> {
         let portal = portal::router(self.app.config.portal_dir.as_deref())?;
         // Paths only: query strings may hold tokens.
-        let trace = TraceLayer::new_for_http().make_span_with(|request: &axum::extract::Request| {
-            tracing::info_span!("http", method = %request.method(), path = request.uri().path())
-        });
+        let trace =
+            TraceLayer::new_for_http().make_span_with(|request: &axum::extract::Request| {
+                let path = request.uri().path();
+                let name = format!("{} {path}", request.method());
+                let span =
+                    tracing::info_span!("http", method = %request.method(), path, otel.name = name);
+                let parent =
+                    request.headers().get("traceparent").and_then(|value| value.to_str().ok());
+                continue_trace(&span, parent);
+                span
+            });
         Ok(routes::router(self.app.clone()).fallback_service(portal).layer(trace))
     }
 
@@ -190,39 +207,35 @@ async fn add_operator(
 /// # Errors
 /// [`StartError`].
 pub async fn start(config: Config, bus: Bus, lifecycle: &Lifecycle) -> Result<Running, StartError> {
-    let (listen, admin) = (config.listen, config.admin_listen.clone());
+    config.check()?;
+    let identity = config.tls.identity()?;
+    let (listener, addr) = http::bind(config.listen)?;
+    let admin = config.admin_address()?.map(http::bind).transpose()?;
     let cmu = Cmu::open(config, bus, lifecycle).await?;
-    let addr = serve(&listen.to_string(), cmu.router()?, lifecycle).await?;
-    let admin_addr = match admin.as_str() {
-        "" => None,
-        admin => Some(serve(admin, health::router(cmu.health()), lifecycle).await?),
-    };
-    tracing::info!(%addr, "the CMU serves");
+    http::serve(listener, identity.as_ref(), cmu.router()?, lifecycle)?;
+    let admin_addr = admin.as_ref().map(|(_, addr)| *addr);
+    if let Some((listener, _)) = admin {
+        http::serve(listener, None, health::router(cmu.health()), lifecycle)?;
+    }
+    tracing::info!(%addr, tls = identity.is_some(), "the CMU serves");
     Ok(Running { addr, admin_addr })
 }
 
-async fn serve(
-    listen: &str,
-    router: Router,
-    lifecycle: &Lifecycle,
-) -> Result<SocketAddr, StartError> {
-    let io = |source| StartError::Io { what: format!("listening on {listen}"), source };
-    let listener = TcpListener::bind(listen).await.map_err(io)?;
-    let addr = listener.local_addr().map_err(io)?;
-    lifecycle.spawn_graceful(|token| async move {
-        let service = router.into_make_service_with_connect_info::<SocketAddr>();
-        let server = axum::serve(listener, service)
-            .with_graceful_shutdown(async move { token.cancelled().await });
-        if let Err(error) = server.await {
-            tracing::error!(%error, "the HTTP server failed");
-        }
-    });
-    Ok(addr)
-}
-
 fn make_private_dir(dir: &std::path::Path) -> std::io::Result<()> {
-    use std::os::unix::fs::DirBuilderExt;
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)
+    use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+    let mode = std::fs::metadata(dir)?.permissions().mode() & 0o777;
+    if mode & 0o077 != 0 {
+        // Keys and database are private files, but their names and whatever is put beside them
+        // are not.
+        tracing::warn!(
+            "other users of this machine may look into the data folder {} (mode {mode:o}); \
+             close it with: chmod 700 {}",
+            dir.display(),
+            dir.display(),
+        );
+    }
+    Ok(())
 }
 
 async fn watch_database(app: AppState, health: Health) {

@@ -42,6 +42,8 @@ fn what_cannot_work_is_refused_in_words() {
     for text in [
         "public_url = \"cameras\"",
         "admin_listen = \"x\"",
+        "[tls]\ncertificate_file = \"/nonexistent\"",
+        "[tls]\ncertificate_file = \"/nonexistent\"\nkey_file = \"/nonexistent\"",
         "[tokens]\naccess_s = 5",
         "[tokens]\nplay_s = 86400",
         "[devices]\nlease_ttl_ms = 1",

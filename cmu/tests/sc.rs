@@ -4,12 +4,6 @@ mod support;
 
 use std::time::Duration;
 
-use axum::{
-    body::Body,
-    http::{Request, header},
-};
-use futures_util::StreamExt;
-use serde_json::Value;
 use sightline_model::{MediaSessionId, PuId, ScuId};
 use sightline_protocol::{
     ProblemKind, decode,
@@ -107,6 +101,31 @@ async fn presence_follows_leases_reports_and_releases() {
 }
 
 #[tokio::test]
+async fn a_report_of_a_session_whose_right_has_ended_is_refused() {
+    let server = Server::new().await;
+    let token = server.token(ANNA).await;
+    let camera = Camera::owned_by(&server, 1, &token).await;
+    let play = camera.play(&server, &token, "client").await.expect(200).body;
+    let session: MediaSessionId = play["session"].as_str().expect("id").parse().expect("a session");
+    let transport = MediaTransport::Webrtc;
+    let path = PathReport { transport, relayed: false, reason: String::new() };
+    let report = |path| ScRequest::SessionReport {
+        device: camera.pu.clone(),
+        epoch: 1,
+        session: session.clone(),
+        path,
+    };
+    let release = format!("/api/v1/devices/{}/binding", camera.pu);
+    server.delete(&release, &token).await.expect(204);
+    let refused = server.sc(&report(Some(path))).await;
+    assert!(
+        matches!(&refused, ScReply::Refused { problem } if problem.kind == ProblemKind::TokenRevoked),
+        "{refused:?}"
+    );
+    assert_eq!(server.sc(&report(None)).await, ScReply::Done);
+}
+
+#[tokio::test]
 async fn changes_are_pushed_to_their_owner() {
     let server = Server::new().await;
     let token = server.token(ANNA).await;
@@ -114,43 +133,22 @@ async fn changes_are_pushed_to_their_owner() {
     let other = server.token("+8613800138001").await;
     let _foreign = Camera::owned_by(&server, 2, &other).await;
 
-    let request = Request::get("/api/v1/events")
-        .header(header::AUTHORIZATION, format!("Bearer {token}"))
-        .body(Body::empty())
-        .expect("a request");
-    let response = server.raw(request, "192.0.2.1").await;
-    assert_eq!(response.headers()[header::CONTENT_TYPE], "text/event-stream");
-    let mut stream = response.into_body().into_data_stream();
-    let mut buffered = String::new();
-    let mut next = async || -> Value {
-        loop {
-            if let Some(end) = buffered.find("\n\n") {
-                let block: String = buffered.drain(..end + 2).collect();
-                if let Some(data) = block.lines().find_map(|l| l.strip_prefix("data: ")) {
-                    return serde_json::from_str(data).expect("an event");
-                }
-                continue;
-            }
-            let chunk = tokio::time::timeout(Duration::from_secs(30), stream.next());
-            let chunk = chunk.await.expect("an event in time").expect("the stream is open");
-            buffered.push_str(&String::from_utf8_lossy(&chunk.expect("data")));
-        }
-    };
-    assert_eq!(next().await["type"], "resync");
+    let mut events = server.events(&token).await;
+    assert_eq!(events.next().await["type"], "resync");
     server.sc(&ScRequest::Release { device: camera.pu.clone(), epoch: 1 }).await;
-    let event = next().await;
+    let event = events.next().await;
     assert_eq!(
         (&event["type"], &event["camera"]["presence"]),
         (&"camera".into(), &"offline".into())
     );
     camera.register(&server).await;
-    assert_eq!(next().await["camera"]["presence"], "online");
+    assert_eq!(events.next().await["camera"]["presence"], "online");
     // The lease runs out and nobody says so: the sweep does.
     server.clock.advance(Duration::from_secs(16));
-    assert_eq!(next().await["camera"]["presence"], "offline");
+    assert_eq!(events.next().await["camera"]["presence"], "offline");
     let release = format!("/api/v1/devices/{}/binding", camera.pu);
     server.delete(&release, &token).await.expect(204);
-    let event = next().await;
+    let event = events.next().await;
     assert_eq!((&event["type"], &event["id"]), (&"camera_gone".into(), &camera.id().into()));
 }
 

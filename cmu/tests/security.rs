@@ -43,6 +43,11 @@ async fn kalay_register_with_known_id_and_wrong_key_is_refused() {
     let token = server.token(ANNA).await;
     let camera = Camera::owned_by(&server, 1, &token).await;
     let thief = Camera::new(2);
+    let mut events = server.events(&token).await;
+    assert_eq!(events.next().await["type"], "resync");
+    let foreign = server.token(BERT).await;
+    let mut of_others = server.events(&foreign).await;
+    assert_eq!(of_others.next().await["type"], "resync");
     let scu: ScuId = "scu-evil".parse().expect("valid");
 
     // Knows the id; signs with a key of its own, then shows the real public key.
@@ -75,6 +80,17 @@ async fn kalay_register_with_known_id_and_wrong_key_is_refused() {
     let play = camera.play(&server, &token, "client").await.expect(200).body;
     assert_eq!(play["signal_url"], "wss://scu.example/cs/v1");
     assert!(server.audit_has(&operator, "device.register", "wrong_key").await);
+
+    // The owner alone is alerted, once for all the tries.
+    let alert = events.next().await;
+    assert_eq!((&alert["type"], &alert["kind"]), (&"alert".into(), &"wrong_key".into()));
+    assert_eq!(alert["cameras"], json!([camera.id()]));
+    camera.register(&server).await;
+    let release = format!("/api/v1/devices/{}/binding", camera.pu);
+    server.delete(&release, &token).await.expect(204);
+    assert_eq!(events.next().await["type"], "camera_gone", "more than one alert");
+    camera.bind(&server, &foreign).await.expect(201);
+    assert_eq!(of_others.next().await["type"], "camera", "somebody else was alerted");
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@ import { api, forget, refresh, whenSignedOut } from './api/client';
 import { listen } from './api/events';
 import { toProblem, type Problem } from './api/problem';
 import type { Camera, CentreEvent, Info, SignedIn, User } from './api/types';
+import { t } from './i18n';
 import { clientKey } from './identity/keys';
 import { forgetPictures } from './play/pictures';
 import { closeSignalling } from './play/signalling';
@@ -28,10 +29,13 @@ let toastTimer: ReturnType<typeof setTimeout> | undefined;
 let downTimer: ReturnType<typeof setTimeout> | undefined;
 let events: AbortController | undefined;
 
-export function say(text: string, tone: 'ok' | 'bad' = 'ok'): void {
+/** An alert stays until it has been read even by somebody who was looking elsewhere. */
+const ALERT_MS = 30_000;
+
+export function say(text: string, tone: 'ok' | 'bad' = 'ok', ms = 6000): void {
   toast.value = { text, tone };
   clearTimeout(toastTimer);
-  toastTimer = setTimeout(() => (toast.value = undefined), 6000);
+  toastTimer = setTimeout(() => (toast.value = undefined), ms);
 }
 
 /** At load: sign in by the refresh cookie, if there is one. */
@@ -121,11 +125,22 @@ function take(event: CentreEvent): void {
     case 'camera_gone':
       cameras.value = cameras.value?.filter((c) => c.id !== event.id);
       break;
+    case 'alert':
+      alertOwner(event);
+      break;
     case 'subscription':
     case 'resync':
       void resync();
       break;
   }
+}
+
+/** Says what has happened around a device, in the user's language where the kind is known. */
+function alertOwner(event: Extract<CentreEvent, { type: 'alert' }>): void {
+  const here = cameras.value?.filter((c) => event.cameras.includes(c.id)) ?? [];
+  const name = here.map((c) => c.name).join(', ') || t('alert.device');
+  const known = { wrong_key: t('alert.wrong_key', { name }) } as Partial<Record<string, string>>;
+  say(known[event.kind] ?? event.text, 'bad', ALERT_MS);
 }
 
 /** Adds a camera, or puts its new state in place of the old. */

@@ -21,7 +21,12 @@ mod sign_in;
 mod signing_key;
 mod sms_code;
 
-use std::{str::FromStr, time::Duration};
+use std::{
+    fs::{OpenOptions, Permissions},
+    path::Path,
+    str::FromStr,
+    time::Duration,
+};
 
 use sightline_model::DomainName;
 use sqlx::{
@@ -176,11 +181,23 @@ async fn open_sqlite(url: &str) -> Result<Backend, StorageError> {
         .synchronous(SqliteSynchronous::Full)
         .busy_timeout(BUSY_TIMEOUT)
         .foreign_keys(true);
+    make_private(options.get_filename()).map_err(sqlx::Error::Io)?;
     let pool = |size| SqlitePoolOptions::new().max_connections(size).acquire_timeout(BUSY_TIMEOUT);
     let writer = pool(1).connect_with(options.clone()).await?;
     MIGRATIONS.run(&writer).await?;
     let reader = pool(4).connect_with(options.read_only(true)).await?;
     Ok(Backend::Sqlite { writer, reader })
+}
+
+/// The file holds telephone numbers: nobody but the service's user may read it. SQLite gives its
+/// log the same mode.
+fn make_private(file: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+    if file.as_os_str().is_empty() || file.starts_with(":memory:") {
+        return Ok(());
+    }
+    let opened = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(file);
+    opened?.set_permissions(Permissions::from_mode(0o600))
 }
 
 /// Reads a stored text as its type.

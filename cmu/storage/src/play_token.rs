@@ -179,6 +179,36 @@ impl PlayTokens<'_> {
         row.map(TokenRow::try_from).transpose()
     }
 
+    /// The token of a session of this device, if any; else as [`Self::get`].
+    ///
+    /// # Errors
+    /// [`StorageError`].
+    #[instrument(name = "db.play_token.of_session", skip_all)]
+    pub async fn of_session(
+        &self,
+        pu: &PuId,
+        session: &MediaSessionId,
+    ) -> Result<Option<TokenRow>, StorageError> {
+        let row: Option<Row> = query::rows!(
+            read,
+            one,
+            self.0,
+            Row,
+            "SELECT t.session, t.user_id, t.channel, t.rights, t.capabilities, t.bearer, t.revoked,
+                 t.expires_at, b.user_id AS owner, a.subscription,
+                 COALESCE(s.revoked, 1) AS signed_out
+             FROM play_token t
+             JOIN account a ON a.domain = t.domain AND a.id = t.user_id
+             LEFT JOIN sign_in s ON s.domain = t.domain AND s.id = t.sign_in_id
+             LEFT JOIN binding b ON b.domain = t.domain AND b.pu = t.pu
+             WHERE t.domain = $1 AND t.pu = $2 AND t.session = $3",
+            self.0.domain.as_str(),
+            pu.as_str(),
+            session.as_str(),
+        )?;
+        row.map(TokenRow::try_from).transpose()
+    }
+
     /// Remembers `bearer` as the one who uses the token. `false`: another one does.
     ///
     /// # Errors

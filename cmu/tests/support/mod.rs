@@ -10,7 +10,7 @@ use std::{
 
 use axum::{
     Router,
-    body::Body,
+    body::{Body, BodyDataStream},
     extract::ConnectInfo,
     http::{Method, Request, Response, StatusCode, header},
 };
@@ -20,6 +20,7 @@ use cmu::{
     sms::{SmsError, SmsGateway},
 };
 use ed25519_dalek::{Signer, SigningKey};
+use futures_util::StreamExt;
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use sightline_bus::Bus;
@@ -156,6 +157,16 @@ impl Server {
         self.call_from("192.0.2.1", Method::POST, path, Some(token), Some(body)).await
     }
 
+    pub async fn events(&self, token: &str) -> Events {
+        let request = Request::get("/api/v1/events")
+            .header(header::AUTHORIZATION, format!("Bearer {token}"))
+            .body(Body::empty())
+            .expect("a request");
+        let response = self.raw(request, "192.0.2.1").await;
+        assert_eq!(response.headers()[header::CONTENT_TYPE], "text/event-stream");
+        Events { stream: response.into_body().into_data_stream(), buffered: String::new() }
+    }
+
     pub async fn delete(&self, path: &str, token: &str) -> Answer {
         self.call_from("192.0.2.1", Method::DELETE, path, Some(token), None).await
     }
@@ -202,6 +213,30 @@ impl Server {
         let phone: PhoneNumber = "+8613800138999".parse().expect("valid");
         self.cmu.add_operator(&phone).await.expect("added");
         self.token(phone.expose()).await
+    }
+}
+
+/// An open event stream.
+pub struct Events {
+    stream: BodyDataStream,
+    buffered: String,
+}
+
+impl Events {
+    /// The next event.
+    pub async fn next(&mut self) -> Value {
+        loop {
+            if let Some(end) = self.buffered.find("\n\n") {
+                let block: String = self.buffered.drain(..end + 2).collect();
+                if let Some(data) = block.lines().find_map(|l| l.strip_prefix("data: ")) {
+                    return serde_json::from_str(data).expect("an event");
+                }
+                continue;
+            }
+            let chunk = tokio::time::timeout(Duration::from_secs(30), self.stream.next());
+            let chunk = chunk.await.expect("an event in time").expect("the stream is open");
+            self.buffered.push_str(&String::from_utf8_lossy(&chunk.expect("data")));
+        }
     }
 }
 

@@ -398,8 +398,16 @@ fn cm_messages() {
         },
     );
     check("cm-event-camera", Event::Camera { camera: Box::new(camera.clone()) });
-    check("cm-event-camera-gone", Event::CameraGone { id: camera.id });
+    check("cm-event-camera-gone", Event::CameraGone { id: camera.id.clone() });
     check("cm-event-subscription", Event::Subscription { subscription: Subscription::Active });
+    let alert = Event::Alert {
+        device: device(),
+        cameras: vec![camera.id],
+        kind: AlertKind::WrongKey,
+        text: AlertKind::WrongKey.text().into(),
+    };
+    check("cm-event-alert", alert);
+    check("cm-notice-alert", Notice::Alert { device: pu(), kind: AlertKind::WrongKey });
     check("cm-event-resync", Event::Resync);
     check("cm-notice-device", Notice::Device { device: pu(), lost_by: vec![id("u1")] });
     check("cm-notice-user", Notice::User { user: id("u1") });

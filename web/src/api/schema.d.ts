@@ -284,6 +284,11 @@ export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
         /**
+         * @description What owners are alerted of.
+         * @enum {string}
+         */
+        AlertKind: "wrong_key";
+        /**
          * @description How new subscriptions are approved (A6.1.1).
          * @enum {string}
          */
@@ -406,6 +411,17 @@ export interface components {
             subscription: components["schemas"]["Subscription"];
             /** @enum {string} */
             type: "subscription";
+        } | {
+            /** @description Its cameras, for showing their names. */
+            cameras: components["schemas"]["CameraId"][];
+            /** @description Which device. */
+            device: components["schemas"]["DeviceId"];
+            /** @description What has happened. */
+            kind: components["schemas"]["AlertKind"];
+            /** @description The same in words, in English; a CU that knows the kind uses words of its own. */
+            text: string;
+            /** @enum {string} */
+            type: "alert";
         } | {
             /** @enum {string} */
             type: "resync";

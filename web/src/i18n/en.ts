@@ -218,6 +218,9 @@ export const en = {
     'This camera belongs to somebody else. Its owner must release it, or hold the button on the device.',
   'problem.rate_limited': 'Too many tries. Please wait a little.',
   'problem.rate_limited_for': 'Too many tries. Please wait {seconds} s.',
+  'alert.device': 'your device',
+  'alert.wrong_key':
+    'Somebody tried to pass for {name} and was refused. Your camera is safe and goes on working.',
   'problem.wrong_key': 'The device does not hold the key that its id was made from.',
   'problem.unknown_device': 'The operator does not admit this device. Please contact them.',
   'problem.stale_lease': 'The device has just registered anew. Trying again helps.',
@@ -231,7 +234,7 @@ export const en = {
   'problem.camera_offline':
     'The device is there, but its camera gives no picture. Check the camera; the picture comes back by itself.',
   'problem.not_decodable':
-    'Your browser cannot decode this camera’s video. Choose the sub stream, or use another browser.',
+    'This browser cannot decode this camera’s video (H.265). Use another browser, or set the camera or its sub stream to H.264.',
   'problem.busy': 'The device already serves as many viewers as it can.',
   'problem.timeout': 'The other side did not answer in time.',
   'problem.internal': 'The centre has a fault. Please try again later.',

@@ -209,6 +209,8 @@ export const zh: Record<Key, string> = {
   'problem.already_bound': '这台摄像机属于别人。须由主人解除绑定，或长按设备按钮。',
   'problem.rate_limited': '尝试过多，请稍候。',
   'problem.rate_limited_for': '尝试过多，请等待 {seconds} 秒。',
+  'alert.device': '您的设备',
+  'alert.wrong_key': '有人试图冒充“{name}”，已被拒绝。您的摄像机安全，仍在正常工作。',
   'problem.wrong_key': '设备没有与其编号对应的密钥。',
   'problem.unknown_device': '运营商不接纳此设备，请联系对方。',
   'problem.stale_lease': '设备刚刚重新注册，请重试。',
@@ -218,7 +220,8 @@ export const zh: Record<Key, string> = {
   'problem.token_revoked': '您观看此摄像机的权限已被收回。',
   'problem.device_offline': '无法连接设备。请检查其电源和网络，画面会自动恢复。',
   'problem.camera_offline': '设备在线，但摄像机没有画面。请检查摄像机，画面会自动恢复。',
-  'problem.not_decodable': '您的浏览器无法解码此摄像机的视频。请选子码流，或换一个浏览器。',
+  'problem.not_decodable':
+    '此浏览器无法解码该摄像机的视频（H.265）。请换一个浏览器，或将摄像机或其子码流设为 H.264。',
   'problem.busy': '设备的观看人数已满。',
   'problem.timeout': '对方未及时应答。',
   'problem.internal': '中心发生故障，请稍后再试。',

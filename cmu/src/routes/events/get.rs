@@ -11,8 +11,8 @@ use axum::{
     },
 };
 use futures_util::Stream;
-use sightline_model::{CameraId, PuId, UserId};
-use sightline_protocol::cm::{Camera, Event, Notice, Subscription};
+use sightline_model::{CameraId, DeviceId, PuId, UserId};
+use sightline_protocol::cm::{AlertKind, Camera, Event, Notice, Subscription};
 use tokio::{
     sync::{broadcast, mpsc},
     time::Instant,
@@ -139,6 +139,11 @@ impl Feed {
                     self.refresh_device(&device).await?;
                 }
             }
+            Notice::Alert { device, kind } => {
+                if self.shown.contains_key(&device) {
+                    self.alert(device, kind).await?;
+                }
+            }
             Notice::User { user } => {
                 if user == *self.user() {
                     self.refresh_user().await?;
@@ -169,6 +174,20 @@ impl Feed {
             self.shown.insert(pu.clone(), after);
         }
         Ok(())
+    }
+
+    /// Alerts of a device, if it is still the user's.
+    async fn alert(&mut self, pu: PuId, kind: AlertKind) -> Result<(), Over> {
+        let now = self.app.now();
+        let found = cameras::of_device(&self.app.db, self.user(), &pu, now).await;
+        let Some((_, cameras)) = found.map_err(failed)? else { return Ok(()) };
+        let event = Event::Alert {
+            device: DeviceId { domain: self.app.db.domain().clone(), pu },
+            cameras: cameras.into_iter().map(|camera| camera.id).collect(),
+            kind,
+            text: kind.text().to_owned(),
+        };
+        self.send(event).await
     }
 
     /// The sign-in, the subscription, or the list of devices has changed.
