@@ -273,6 +273,9 @@ async fn ending_a_session_or_revoking_a_user_ends_what_runs() {
     scu.say(ScuToPu::EndSession { session: bert.sid.clone(), problem: Some(problem.clone()) });
     let ended = tokio::time::timeout(support::PATIENCE, of_bert.wait_ended()).await;
     assert_eq!(ended.expect("ended"), problem);
+    // The centre's yes of a moment ago counts no more: it is asked again, and says no.
+    centre.set_checker(|_, _| Some(Err(Problem::new(ProblemKind::TokenRevoked, "signed out"))));
+    assert_eq!(unit.refused(&tokens[1], lan()).await, ProblemKind::TokenRevoked);
 
     // What was revoked stays so while the centre cannot be asked.
     scu.kill().await;

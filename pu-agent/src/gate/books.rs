@@ -208,6 +208,10 @@ impl Books {
             trim(&mut self.ended, |at| now.since(*at) < Duration::from_secs(24 * 3_600));
             self.ended.insert(session.clone(), now);
         }
+        // A yes from before the end would open the session anew, and nobody would end it again.
+        for known in self.tokens.values_mut() {
+            known.granted.take_if(|(grant, _)| grant.session == *session);
+        }
         if let Some((live, _)) = self.sessions.get(session) {
             live.ended.send_replace(Some(problem.unwrap_or_else(|| {
                 Problem::new(ProblemKind::TokenRevoked, "the session was ended")
