@@ -313,6 +313,13 @@ impl CameraConfig {
         if name.is_empty() || name.len() > MAX_NAME_LEN || name.chars().any(char::is_control) {
             return Err(unusable("every camera needs a name of 1 to 64 characters"));
         }
+        // Nothing here hands them to a shell, but they travel on to systems of others
+        // (CVE-2021-36260). A URL may have a `;`.
+        let acted_on = |text: &str| ["$(", "${", "`", "../"].iter().any(|t| text.contains(t));
+        let urls = [Some(self.source.as_str()), self.sub.as_ref().map(Url::as_str)];
+        if acted_on(name) || name.contains([';', '|']) || urls.into_iter().flatten().any(acted_on) {
+            return Err(unusable(format!("camera {name:?}: its name or URL holds a command")));
+        }
         let source = if self.source == "synthetic" {
             if self.sub.is_some() {
                 return Err(unusable("a synthetic camera makes its own sub stream; remove sub"));

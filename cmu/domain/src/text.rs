@@ -8,6 +8,15 @@ pub fn is_name(text: &str, max: usize) -> bool {
     (1..=max).contains(&count) && text.trim() == text && !text.chars().any(is_hidden)
 }
 
+/// Whether a person may choose `text` as a name. Beyond [`is_name`] it must not be what a shell or
+/// a file system would act on: nothing here hands names to either, but names travel on, to scripts
+/// and systems of others (CVE-2021-36260).
+#[must_use]
+pub fn is_chosen_name(text: &str, max: usize) -> bool {
+    const ACTED_ON: [&str; 7] = ["$(", "${", "`", ";", "|", "../", "..\\"];
+    is_name(text, max) && !ACTED_ON.iter().any(|trick| text.contains(trick))
+}
+
 /// Control characters, and those that reorder or hide the text around them.
 fn is_hidden(c: char) -> bool {
     c.is_control()
@@ -26,5 +35,9 @@ mod tests {
         for bad in ["", " ", " x", "x ", "a\r\nb", "a\0b", "a\u{202E}b", &"x".repeat(65)] {
             assert!(!is_name(bad, 64), "{bad:?} was taken");
         }
+        for bad in ["$(reboot)", "a;b", "../x", "..\\x", "`id`", "a | b", "${HOME}", "a\nb"] {
+            assert!(!is_chosen_name(bad, 64), "{bad:?} was taken");
+        }
+        assert!(is_chosen_name("Küche & Flur (2. Stock), $5", 64));
     }
 }

@@ -1,7 +1,7 @@
 //! `PATCH /cameras/{id}`.
 
 use axum::extract::State;
-use cmu_domain::text::is_name;
+use cmu_domain::text::is_chosen_name;
 use sightline_model::CameraId;
 use sightline_protocol::{
     ProblemKind,
@@ -33,7 +33,7 @@ pub async fn handler(
     Json(change): Json<CameraChange>,
 ) -> Result<axum::Json<Camera>, ApiError> {
     let name = change.name.trim();
-    if !is_name(name, 64) {
+    if !is_chosen_name(name, 64) {
         let detail = "name: must have 1 to 64 printable characters";
         return Err(ApiError::new(ProblemKind::InvalidRequest, detail));
     }

@@ -4,7 +4,7 @@ use axum::{extract::State, http::StatusCode, response::Response};
 use cmu_domain::{
     code::{MAX_WRONG_TRIES, OneTimeCode},
     sign_in::REFRESH_LIFE,
-    text::is_name,
+    text::is_chosen_name,
 };
 use cmu_storage::{Account, NewSignIn};
 use sightline_model::{ClientId, PhoneNumber, RefreshId, UserId};
@@ -35,7 +35,7 @@ pub async fn handler(
     ClientAddress(ip): ClientAddress,
     Json(request): Json<SignInRequest>,
 ) -> Result<Response, ApiError> {
-    if !request.client_name.is_empty() && !is_name(&request.client_name, 64) {
+    if !request.client_name.is_empty() && !is_chosen_name(&request.client_name, 64) {
         let detail = "client_name: must have at most 64 printable characters";
         return Err(ApiError::new(ProblemKind::InvalidRequest, detail));
     }
