@@ -4,7 +4,7 @@ use std::{path::PathBuf, process::Command, time::Duration};
 
 use serde::Deserialize;
 
-use crate::process::{Process, bin, root, tool};
+use crate::process::{Process, bin, chromium, root, tool};
 
 /// The JSON line of `sightline demo --json`.
 #[derive(Debug, Clone, Deserialize)]
@@ -19,6 +19,10 @@ pub struct DemoInfo {
     pub pu_id: String,
     /// Where SMS go.
     pub sms_log: PathBuf,
+    /// The portal over HTTPS, at each of this machine's addresses.
+    pub portal_lan: Vec<String>,
+    /// The authority of its certificate.
+    pub ca: PathBuf,
 }
 
 /// A running demo with a data folder of its own.
@@ -50,7 +54,7 @@ impl Demo {
     /// The headless browser's run, to be started; `None` when no browser is installed.
     #[must_use]
     pub fn browser(&self, arguments: &[&str]) -> Option<Command> {
-        let (node, _) = (tool("node")?, tool("chromium")?);
+        let (node, _) = (tool("node")?, chromium()?);
         let mut command = Command::new(node);
         command.current_dir(root().join("web")).arg("e2e/run.mjs");
         command.args(["--portal", &self.info.portal, "--phone", &self.info.phone]);
