@@ -1,6 +1,7 @@
 import { useEffect, useRef, useState } from 'preact/hooks';
 import type { Camera } from '../api/types';
-import { t } from '../i18n';
+import type { Problem } from '../api/problem';
+import { problemText, t } from '../i18n';
 import { pictureOf, storePicture } from '../play/pictures';
 import { Watch } from '../play/watch';
 import { onFrames } from './frames';
@@ -14,7 +15,8 @@ export function Thumbnail({ camera }: { camera: Camera }) {
   const box = useRef<HTMLSpanElement>(null);
   const canvas = useRef<HTMLCanvasElement>(null);
   const video = useRef<HTMLVideoElement>(null);
-  const [refused, setRefused] = useState(false);
+  const [problem, setProblem] = useState<Problem | undefined>(undefined);
+  const refused = problem?.type === 'security';
   const [shown, setShown] = useState(() => pictureOf(camera.id) !== undefined);
   const visible = useVisible(box);
   const reachable = camera.presence === 'online' || camera.presence === 'active';
@@ -41,7 +43,7 @@ export function Thumbnail({ camera }: { camera: Camera }) {
       setShown(true);
     });
     const unwatch = watch.state.subscribe((now) =>
-      setRefused(now.state === 'failed' && now.problem.type === 'security'),
+      setProblem(now.state === 'failed' ? now.problem : undefined),
     );
     watch.onStream = (stream) => {
       element.srcObject = stream;
@@ -65,7 +67,13 @@ export function Thumbnail({ camera }: { camera: Camera }) {
           <span>{t('security.title')}</span>
         </span>
       )}
-      {!shown && !refused && reachable && <span class="spinner small" />}
+      {!shown && reachable && problem && !refused && (
+        <span class="thumb-off">
+          <Icon name="camera" />
+          <span>{problemText(problem)}</span>
+        </span>
+      )}
+      {!shown && reachable && !problem && <span class="spinner small" />}
       {!reachable && (
         <span class="thumb-off">
           <Icon name="camera" />
