@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use e2e::{Process, namespaces_allowed, tool, wait_for};
 use serde_json::Value;
 
-use self::apart::{Apart, json, playing};
+use self::apart::{Apart, end, json, playing};
 
 /// How long the links are counted; by hand as `TEST_SECONDS` says.
 fn seconds() -> u64 {
@@ -84,7 +84,7 @@ fn nothing_of_cus_picture_passes_the_centre() {
                 (lines >= seconds()).then_some(())
             });
         });
-        assert_eq!(cu.stop(), Some(0), "cu over {via}");
+        end(&mut cu);
     }
 }
 
@@ -103,7 +103,7 @@ fn where_udp_is_blocked_the_agent_registers_over_websocket() {
     apart.cu_binds();
     let mut cu = play(&apart, "quic");
     json(&mut cu, 30, |line| stats(line).map(|_| ()));
-    assert_eq!(cu.stop(), Some(0));
+    end(&mut cu);
 }
 
 fn block_udp(nft: &mut std::process::Command) {
@@ -141,7 +141,7 @@ fn an_agent_whose_address_changes_is_back_within_5_s() {
             });
             println!("{address}: {path}");
             assert!(path["remote"].as_str().is_some_and(|r| r.contains(address)), "{path}");
-            assert_eq!(cu.stop(), Some(0), "cu over {via}");
+            end(&mut cu);
         }
     }
 }

@@ -124,6 +124,12 @@ pub fn json<T>(from: &mut Process, seconds: u64, mut pick: impl FnMut(&Value) ->
     from.line(Duration::from_secs(seconds), |line| pick(&serde_json::from_str(line).ok()?))
 }
 
+/// Ends `cu` as a person does, with Ctrl-C; it must end well.
+pub fn end(cu: &mut Process) {
+    cu.signal("INT");
+    assert_eq!(cu.wait(Duration::from_secs(15)), Some(0), "cu did not end well");
+}
+
 /// Waits until the browser plays.
 pub fn playing(browser: &mut Process) {
     json(browser, 60, |line| (line["event"] == "playing").then_some(()));
