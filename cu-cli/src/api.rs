@@ -13,7 +13,7 @@ use sightline_protocol::{Problem, cm, flow};
 use crate::{
     error::{CuError, Exit},
     home::{Home, Portal, Tokens},
-    tls,
+    tls, trace,
 };
 
 /// Longest wait for any answer.
@@ -60,6 +60,9 @@ impl Api {
         let mut request = self.http.request(method, url);
         if let Some(token) = token {
             request = request.bearer_auth(token.expose());
+        }
+        if let Some(traceparent) = trace::traceparent() {
+            request = request.header("traceparent", traceparent);
         }
         if let Some(body) = body {
             request = request.json(body);

@@ -22,6 +22,7 @@ mod output;
 pub mod play;
 pub mod stun;
 pub mod tls;
+mod trace;
 
 use std::{ffi::OsString, process::ExitCode};
 

@@ -17,7 +17,7 @@ use tokio_tungstenite::{
     tungstenite::{Message, protocol::WebSocketConfig},
 };
 
-use crate::{error::CuError, home::ClientKey, tls};
+use crate::{error::CuError, home::ClientKey, tls, trace};
 
 /// How long connecting may take.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -117,8 +117,14 @@ impl Signal {
             CuToScu::KeepAlive { .. } => ("keep_alive", ""),
         };
         flow::sent("Cs", "CU", "SCU", name, about);
-        let text =
-            String::from_utf8(encode(message, None)).map_err(|e| CuError::other(e.to_string()))?;
+        let traceparent = match message {
+            CuToScu::KeepAlive { .. } => None,
+            CuToScu::Offer { .. } | CuToScu::Candidate { .. } | CuToScu::End { .. } => {
+                trace::traceparent()
+            }
+        };
+        let text = String::from_utf8(encode(message, traceparent))
+            .map_err(|e| CuError::other(e.to_string()))?;
         self.socket.send(Message::text(text)).await.map_err(|e| broken(&e))
     }
 

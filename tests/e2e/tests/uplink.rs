@@ -3,7 +3,6 @@
 
 use std::{
     net::TcpStream,
-    process::Stdio,
     time::{Duration, Instant},
 };
 
@@ -76,7 +75,7 @@ fn viewers_notice_nothing_while_the_scu_is_away() {
     cu.wait_for_camera("Yard");
     let play = |via: &str| {
         let mut command = cu.command();
-        command.args(["play", "Yard", "--stats", "--json", "--via", via]).stderr(Stdio::null());
+        command.args(["play", "Yard", "--stats", "--json", "--via", via]);
         Process::start(&mut command)
     };
     let mut viewers = ["quic", "webrtc"].map(play);
