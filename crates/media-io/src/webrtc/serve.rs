@@ -280,7 +280,7 @@ fn apply(serve: &mut Serve, video: &mut VideoOut, path: PathState, decision: Dec
     let need = feed.tier().and_then(|tier| tier.rate_bps).unwrap_or(0);
     let since = now.instant.saturating_duration_since(serve.started);
     let rate_bps = pace(need, path, serve.policy.doubts_estimate(since));
-    tracing::trace!(need_bps = need, rate_bps, ?path, "pace");
+    tracing::trace!(need_bps = need, rate_bps, backlog = ?video.backlog, ?path, "pace");
     video.set_rate(rate_bps);
     video.reason = reason;
 }
