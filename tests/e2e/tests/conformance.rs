@@ -14,6 +14,30 @@ const IDS: &[&str] = &[
     "D6", "D7", "D8", "D9", "D10",
 ];
 
+/// Every attack that real systems of this kind fell to, and which must fail here.
+const ATTACKS: &[&str] = &[
+    "Kalay",
+    "TUTK",
+    "iLnkP2P, XMEye",
+    "CS2 P2P",
+    "Hikvision",
+    "Wyze",
+    "Eufy",
+    "Ring",
+    "Meari",
+    "Tuya",
+    "coturn peers",
+    "Slack TURN",
+    "coturn nonces",
+    "DTLS ClientHello race",
+    "RTPBleed",
+    "SIP digest leak",
+    "SMS pumping",
+    "Presigned URLs",
+    "Unsigned firmware",
+    "GB28181 platforms",
+];
+
 const STATES: &[&str] = &["done", "part", "open"];
 const GRADES: &[&str] = &["required", "recommended", "optional", "—"];
 
@@ -35,7 +59,8 @@ fn backticked(cell: &str) -> Vec<String> {
 }
 
 fn rows(text: &str) -> Vec<Row> {
-    let table = text.lines().filter(|l| l.starts_with("| ") && !l.starts_with("| id "));
+    let other = |line: &str| line.starts_with("| id ") || line.starts_with("| attack");
+    let table = text.lines().filter(|l| l.starts_with("| ") && !other(l));
     table
         .map(|line| {
             let cells: Vec<_> = line.trim_matches('|').split('|').map(str::trim).collect();
@@ -89,6 +114,34 @@ fn every_requirement_names_code_and_tests_that_exist() {
         }
     }
     assert!(faults.is_empty(), "docs/conformance.md:\n{}", faults.join("\n"));
+}
+
+/// Name, state and tests of each line of the table "Attacks".
+fn attacks(text: &str) -> Vec<(String, String, Vec<String>)> {
+    let lines = text.lines().filter_map(|line| line.strip_prefix("| attack: "));
+    lines
+        .map(|line| {
+            let cells: Vec<_> = line.trim_matches('|').split('|').map(str::trim).collect();
+            assert_eq!(cells.len(), 3, "three columns are expected: {line}");
+            let name = cells[0].split(" (").next().unwrap_or_default().to_owned();
+            (name, cells[1].to_owned(), backticked(cells[2]))
+        })
+        .collect()
+}
+
+#[test]
+fn every_attack_names_tests_that_exist() {
+    let text = fs::read_to_string(root().join("docs/conformance.md")).expect("the table exists");
+    let attacks = attacks(&text);
+    let names: Vec<&str> = attacks.iter().map(|(name, ..)| name.as_str()).collect();
+    assert_eq!(names, ATTACKS);
+    for (name, state, tests) in &attacks {
+        assert!(STATES.contains(&state.as_str()), "{name}: unknown state {state}");
+        assert!(state == "open" || !tests.is_empty(), "{name} is called {state} without a test");
+        for test in tests {
+            assert!(test_exists(test), "{name} names a test that does not exist: {test}");
+        }
+    }
 }
 
 #[test]
