@@ -3,7 +3,7 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Stdio},
     time::Duration,
 };
 
@@ -78,7 +78,8 @@ impl Bed {
     pub fn ours(&self, name: &str) -> Command {
         let mut ours = command(self.binaries.join(name));
         if name == "cu" {
-            ours.arg("--home").arg(self.data.join("cu-home"));
+            // It warns in every call that the claim code was not typed there.
+            ours.stderr(Stdio::null()).arg("--home").arg(self.data.join("cu-home"));
         }
         ours
     }
@@ -104,7 +105,8 @@ impl Bed {
         match &unit.way {
             Way::Open { rtsp, .. } => Ok(rtsp.clone()),
             Way::Portal => {
-                let urls = output(self.ours("cu").args(["play", "1", "--print-url"]))?;
+                let urls = self.ours("cu").args(["play", "1", "--print-url"]).output()?;
+                let urls = String::from_utf8_lossy(&urls.stdout);
                 Ok(urls.lines().next().context("cu printed no URL")?.to_owned())
             }
         }
@@ -233,7 +235,7 @@ fn start_peer(data: &Path, peer: &Peer, camera: &str) -> anyhow::Result<Unit> {
                 "log: {{level: warn}}\napi: {{listen: \"127.0.0.1:{http}\"}}\n\
                  rtsp: {{listen: \"127.0.0.1:{rtsp}\"}}\nsrtp: {{listen: \"\"}}\n\
                  webrtc: {{listen: \"127.0.0.1:{udp}\", candidates: [\"127.0.0.1:{udp}\"], \
-                 ice_servers: []}}\n\
+                 ice_servers: [], filters: {{loopback: true}}}}\n\
                  streams: {{cam: \"{camera}\"}}\npreload: {{cam: \"video&audio\"}}\n"
             ),
             format!("http://127.0.0.1:{http}/api/webrtc?src=cam"),

@@ -138,7 +138,8 @@ fn latencies(bed: &Bed, args: &LiveArgs, all: &mut [Measured]) -> anyhow::Result
         load.args(["latency", &bed.camera, &through, "--seconds"]);
         let mut load = Process::start(load.arg((args.seconds + 2).to_string()))?;
         let limit = Duration::from_secs(args.seconds + 30);
-        let result = load.line(limit, |line| serde_json::from_str::<Value>(line).ok())?;
+        let result = load.line(limit, |line| serde_json::from_str::<Value>(line).ok());
+        let result = result.with_context(|| format!("the latency of {}", unit.name))?;
         if !load.wait(limit)?.success() {
             bail!("the latency of {} could not be measured", unit.name);
         }
