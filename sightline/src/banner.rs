@@ -87,12 +87,14 @@ impl Banner {
              2. Sign up with any mobile number, for example {phone}\n     \
              The code does not go to a phone but to a file:  tail -n 1 {sms}\n  \
              3. Bind the camera with its claim code, typed or scanned:\n\n     {code}\n\n{qr}\n\
-             {agents}  Players:  `cu login --portal {portal} --phone {phone}`, `cu bind …`, `cu play 1`\n  \
+             {agents}  On the command line:  {cu} login --portal {portal} --phone {phone}\n     \
+             and then {cu} bind, {cu} list, {cu} play 1; each explains itself with --help\n  \
              Ctrl-C ends it.\n",
             portal = self.portal,
             phone = self.phone,
             sms = self.sms_log.display(),
             code = self.claim_code,
+            cu = cu(),
             agents = self.agents.as_ref().map(|a| a.words(&self.ca)).unwrap_or_default(),
         )
     }
@@ -100,6 +102,19 @@ impl Banner {
     fn link_base(&self) -> &str {
         self.portal_lan.first().unwrap_or(&self.portal)
     }
+}
+
+/// How to call the viewer of the command line: it lies beside this program, installed or just built.
+fn cu() -> String {
+    let beside = std::env::current_exe().ok().map(|own| own.with_file_name("cu"));
+    let Some(path) = beside.filter(|path| path.is_file()) else { return "cu".into() };
+    let folders = std::env::var_os("PATH").unwrap_or_default();
+    if std::env::split_paths(&folders).any(|folder| Some(folder.as_path()) == path.parent()) {
+        return "cu".into();
+    }
+    let here = std::env::current_dir().ok();
+    let relative = here.and_then(|here| path.strip_prefix(here).ok().map(ToOwned::to_owned));
+    relative.unwrap_or(path).display().to_string()
 }
 
 #[cfg(test)]

@@ -149,6 +149,7 @@ impl Centre {
     pub async fn start(config: Config) -> anyhow::Result<Self> {
         let (edge, core) = (Lifecycle::new(), Lifecycle::new());
         let bus = Bus::in_process();
+        private_folder(&config.data_dir)?;
         let identity = config.identity()?;
         let secret = turn_secret(&config.data_dir)?;
 
@@ -179,7 +180,8 @@ impl Centre {
     }
 }
 
-fn cmu_config(config: &Config) -> cmu::Config {
+/// The CMU's configuration, with what it has in common with the others.
+pub fn cmu_config(config: &Config) -> cmu::Config {
     cmu::Config {
         domain: config.domain.clone(),
         data_dir: config.data_dir.clone(),
@@ -205,13 +207,19 @@ fn with_public_url(mut scu: scu::Config) -> scu::Config {
     scu
 }
 
+/// It will hold keys and claim codes: nobody else of this machine may look into it.
+fn private_folder(path: &Path) -> anyhow::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
+    made.with_context(|| format!("cannot make the folder {}", path.display()))
+}
+
 /// What SCU and MTU share; made on the first start.
 fn turn_secret(data_dir: &Path) -> anyhow::Result<Secret<String>> {
     let path = data_dir.join("turn.secret");
     if !path.exists() {
         let mut bits = [0; 32];
         getrandom::fill(&mut bits).context("no random numbers")?;
-        std::fs::create_dir_all(data_dir).with_context(|| data_dir.display().to_string())?;
         let text = data_encoding::BASE64URL_NOPAD.encode(&bits);
         write_private(&path, text.as_bytes()).with_context(|| path.display().to_string())?;
     }

@@ -3,6 +3,7 @@
 mod banner;
 mod centre;
 mod demo;
+mod operator;
 mod serve;
 
 use std::process::ExitCode;
@@ -31,6 +32,8 @@ enum Command {
     Demo(demo::Args),
     /// Run the centre as one service
     Serve(serve::Args),
+    /// Say who works for the operator
+    Operator(operator::Args),
 }
 
 #[tokio::main]
@@ -38,6 +41,7 @@ async fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Demo(args) => demo::run(args).await,
         Command::Serve(args) => serve::run(args).await,
+        Command::Operator(args) => operator::run(args).await,
     };
     exit_code(result)
 }

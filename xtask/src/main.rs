@@ -19,7 +19,8 @@ use clap::{Parser, Subcommand};
     name = "cargo xtask",
     about = "Sightline's task runner",
     after_help = "New here? `cargo xtask demo` shows the product; `cargo xtask test` runs all tests.\n\
-                  Both install what they need by themselves."
+                  Both install what they need by themselves.\n\n\
+                  Exit codes: 0 done; 1 something failed, the last line says what; 2 wrong command line."
 )]
 struct Cli {
     #[command(subcommand)]

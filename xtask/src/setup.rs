@@ -26,7 +26,7 @@ pub struct Args {
 pub fn run(args: &Args) -> anyhow::Result<()> {
     if !args.check {
         ensure(Need::Test)?;
-        println!("Nothing is missing.");
+        println!("Everything is there that can be had here.");
         return Ok(());
     }
     let packages: Vec<_> = missing_packages(Need::Test).map(|package| package.name).collect();
