@@ -1,4 +1,4 @@
-import { useEffect, useMemo, useRef, useState } from 'preact/hooks';
+import { useEffect, useLayoutEffect, useMemo, useRef, useState } from 'preact/hooks';
 import type { Camera } from '../api/types';
 import { pictureOf, storePicture } from '../play/pictures';
 import { Watch } from '../play/watch';
@@ -38,6 +38,9 @@ function Player({ camera }: { camera: Camera }) {
     [],
   );
 
+  // Effects wait for the next frame: of a page that is left before, none would end the session.
+  useLayoutEffect(() => () => watch.close(), []);
+
   useEffect(() => {
     const element = video.current;
     if (!element) return;
@@ -56,7 +59,6 @@ function Player({ camera }: { camera: Camera }) {
       keepPicture(camera.id, element);
       stop();
       withdraw();
-      watch.close();
       element.srcObject = null;
     };
   }, []);
