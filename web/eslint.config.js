@@ -29,6 +29,7 @@ export default tseslint.config(
           'self caches Response Request WebSocket crypto TextEncoder TextDecoder performance',
           'window document navigator AudioContext OffscreenCanvas RTCPeerConnection location',
           'btoa atob structuredClone AbortController requestAnimationFrame HTMLVideoElement',
+          'MediaStream',
         ]
           .join(' ')
           .split(' ')
