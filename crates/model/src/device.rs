@@ -159,13 +159,9 @@ mod tests {
         let pu = "a".repeat(26);
         let id: CameraId = format!("{pu}.3").parse().expect("valid");
         assert_eq!(id.to_string(), format!("{pu}.3"));
-        for bad in [
-            pu.clone(),
-            format!("{pu}."),
-            format!("{pu}.+3"),
-            format!("{pu}.65536"),
-            ".1".into(),
-        ] {
+        for bad in
+            [pu.clone(), format!("{pu}."), format!("{pu}.+3"), format!("{pu}.65536"), ".1".into()]
+        {
             assert!(bad.parse::<CameraId>().is_err(), "{bad:?} was taken");
         }
     }
