@@ -29,10 +29,13 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         println!("Everything is there that can be had here.");
         return Ok(());
     }
-    let packages: Vec<_> = missing_packages(Need::Test).map(|package| package.name).collect();
+    let packages: Vec<_> = missing_packages(Need::Test)
+        .filter(|package| !package.optional || is_offered(package.name))
+        .map(|package| package.name)
+        .collect();
     let tools = missing_tools(Need::Test);
     if packages.is_empty() && tools.is_empty() {
-        println!("Nothing is missing.");
+        println!("Everything is there that can be had here.");
         return Ok(());
     }
     let list = |names: &[&str]| if names.is_empty() { "none".into() } else { names.join(" ") };
@@ -117,7 +120,9 @@ fi
 "#;
 
 fn install_packages(missing: &[&Package]) -> anyhow::Result<()> {
-    let names: Vec<_> = missing.iter().map(|package| package.name).collect();
+    // Whether optional ones can be had is known after `apt-get update` only.
+    let needed = missing.iter().filter(|package| !package.optional);
+    let names: Vec<_> = needed.map(|package| package.name).collect();
     let names = names.join(" ");
     if !on_path("apt-get") {
         bail!(
@@ -128,15 +133,16 @@ fn install_packages(missing: &[&Package]) -> anyhow::Result<()> {
     let is_root = output(command("id").arg("-u"))?.trim() == "0";
     if !is_root && !on_path("sudo") {
         bail!(
-            "missing here: {names}. This user is not root and there is no sudo; as root run: \
+            "packages are missing, this user is not root, and there is no sudo. As root run: \
              apt-get install --no-install-recommends {names}"
         );
     }
     let log = tools().join("apt.log");
     say(&format!(
-        "Installing with apt-get{} (one to five minutes; its words go to {}): {names}",
+        "Installing with apt-get{} (one to five minutes; its words go to {}): {}",
         if is_root { "" } else { " through sudo" },
-        log.display()
+        log.display(),
+        missing.iter().map(|package| package.name).collect::<Vec<_>>().join(" ")
     ));
     let as_root = |program: &str| {
         if is_root {
