@@ -26,6 +26,8 @@ const SETTLE: Duration = Duration::from_secs(3);
 /// So long after an ascent a low estimate counts only when packets are lost too: the first keyframe
 /// of the better stream looks like congestion, and an estimator recovers slowly from that.
 const DOUBT: Duration = Duration::from_secs(8);
+/// An estimate of this share of what the better stream needs does not rule it out.
+const FAIR: f64 = 0.7;
 /// A path far too narrow is borne this long.
 const PATIENCE_SEVERE: Duration = Duration::from_millis(300);
 
@@ -115,8 +117,11 @@ pub struct Policy {
     bad_since: Option<Duration>,
     severe_since: Option<Duration>,
     good_since: Option<Duration>,
+    fair_since: Option<Duration>,
     hold: Duration,
     climbed_at: Option<Duration>,
+    /// Whether `climbed_at` was an ascent that this policy chose; the beginning is none.
+    ascended: bool,
     begun: bool,
     changed_at: Duration,
 }
@@ -134,8 +139,10 @@ impl Policy {
             bad_since: None,
             severe_since: None,
             good_since: None,
+            fair_since: None,
             hold: HOLD_MIN,
             climbed_at: None,
+            ascended: false,
             begun: false,
             changed_at: Duration::ZERO,
         }
@@ -153,6 +160,7 @@ impl Policy {
         self.bad_since = None;
         self.severe_since = None;
         self.good_since = None;
+        self.fair_since = None;
     }
 
     /// The viewer's own choice.
@@ -303,7 +311,9 @@ impl Policy {
         if self.level > ceiling && self.may_climb(now, offered, measured, ceiling) {
             self.level = above(self.level, ceiling, offered);
             self.climbed_at = Some(now);
+            self.ascended = true;
             self.good_since = None;
+            self.fair_since = None;
             self.changed_at = now;
         }
         if self.level == ceiling {
@@ -349,7 +359,8 @@ impl Policy {
     }
 
     fn fall(&mut self, now: Duration, offered: &Offered, measured: &Measured) {
-        let failed = self.climbed_at.is_some_and(|at| now.saturating_sub(at) < TRIAL);
+        let failed =
+            self.ascended && self.climbed_at.is_some_and(|at| now.saturating_sub(at) < TRIAL);
         if failed && self.level == Level::Main {
             self.hold = (self.hold * 2).min(HOLD_MAX);
         }
@@ -371,6 +382,7 @@ impl Policy {
             ),
         };
         self.climbed_at = None;
+        self.ascended = false;
         self.set(now, to, reason);
     }
 
@@ -383,12 +395,15 @@ impl Policy {
     ) -> bool {
         let to = above(self.level, ceiling, offered);
         let need = rate(to, offered);
-        let wide = measured.estimate_bps.is_none_or(|e| e as f64 >= need as f64 * 1.1);
+        let carries = |share| measured.estimate_bps.is_none_or(|e| e as f64 >= need as f64 * share);
+        let wide = carries(1.1);
         let calm = measured.loss < 0.05 && measured.backlog < Duration::from_millis(200);
         remember(&mut self.good_since, wide && calm, now);
+        // While little is sent the estimate wanders; one that stays near suffices after a while.
+        remember(&mut self.fair_since, carries(FAIR) && calm, now);
         let hold = if to == Level::Sub { HOLD_MIN } else { self.hold };
         let hold = if measured.estimate_bps.is_some() { hold } else { hold * 2 };
-        lasted(self.good_since, now, hold)
+        lasted(self.good_since, now, hold) || lasted(self.fair_since, now, hold * 2)
     }
 
     fn set(&mut self, now: Duration, level: Level, reason: String) {
@@ -398,6 +413,7 @@ impl Policy {
             self.bad_since = None;
             self.severe_since = None;
             self.good_since = None;
+            self.fair_since = None;
         }
         self.reason = reason;
     }
@@ -548,6 +564,35 @@ mod tests {
             assert!(fell.is_some_and(|(at, _)| *at <= 25.0), "seed {seed}: {changes:?}");
             assert!(rose.is_some_and(|(at, _)| *at <= 70.0), "seed {seed}: {changes:?}");
             assert!(changes.len() <= 4, "seed {seed} flaps: {changes:?}");
+        }
+    }
+
+    #[test]
+    fn a_wandering_estimate_does_not_keep_a_wide_path_from_the_main_stream() {
+        for seed in 0..1_000_u64 {
+            let mut random = Random(seed + 5);
+            let offered = camera(2_000_000, 300_000);
+            let mut policy = Policy::new(Capabilities::default(), vec![VideoCodec::H264]);
+            let mut rose = None;
+            for tick in 0..(60 * 5) {
+                // Narrow for 10 s soon after the start, then as measured on a busy machine.
+                let estimate = match tick {
+                    25..75 => 0.4e6,
+                    _ => 1.42e6 + random.unit() * 1.7e6,
+                };
+                let measured =
+                    Measured { estimate_bps: Some(estimate as u64), ..Measured::default() };
+                let now = STEP * tick;
+                let level = policy.decide(now, &offered, &measured).expect("decodable").level;
+                if tick == 74 {
+                    assert_eq!(level, Level::Sub, "seed {seed}");
+                }
+                if tick > 75 && level == Level::Main {
+                    rose = rose.or(Some(now));
+                }
+            }
+            let limit = Duration::from_secs(15 + 12);
+            assert!(rose.is_some_and(|at| at <= limit), "seed {seed}: {rose:?}");
         }
     }
 
