@@ -52,7 +52,8 @@ impl Apart {
         let log = fs::File::create(data.path().join("agent.log")).expect("a log");
         let mut agent = lab.command("agent", &bin("pu-agent"));
         agent.args(["run", "--config"]).arg(&config).stderr(log);
-        let agent = Process::start(agent.env("SIGHTLINE_LOG", "info"));
+        let filter = std::env::var("TEST_AGENT_LOG").unwrap_or_else(|_| "info".into());
+        let agent = Process::start(agent.env("SIGHTLINE_LOG", filter));
         let apart = Self { lab, claim_code, data, _agent: agent, _centre: centre };
         wait_for("the registration", Duration::from_secs(30), || {
             apart.agent_log().contains("registered").then_some(())
