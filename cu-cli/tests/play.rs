@@ -63,7 +63,9 @@ async fn records(via: &str) {
     let pictures: u32 = video["nb_read_packets"].as_str().expect("count").parse().expect("number");
     let seconds: f64 = found["format"]["duration"].as_str().expect("text").parse().expect("number");
     assert!((2.8..3.3).contains(&seconds), "{via}: {seconds} s");
-    assert!((65..=78).contains(&pictures), "{via}: {pictures} pictures");
+    // Over WebRTC those since the keyframe, caught up with, may come on top.
+    let most = if via == "webrtc" { 130 } else { 78 };
+    assert!((65..=most).contains(&pictures), "{via}: {pictures} pictures");
 }
 
 #[tokio::test]
