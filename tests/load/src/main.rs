@@ -25,8 +25,9 @@ struct Cli {
 enum Command {
     /// Viewers over RTSP, with RTP inside the connection (RFC 2326 section 10.12)
     Rtsp {
-        /// What to watch
-        url: Url,
+        /// What to watch; several are taken in turn
+        #[arg(required = true)]
+        urls: Vec<Url>,
         /// How many viewers
         #[arg(long, default_value_t = 1)]
         count: usize,
@@ -56,7 +57,7 @@ enum Command {
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
-        Command::Rtsp { url, count, stalled } => viewers::run(&url, count, stalled),
+        Command::Rtsp { urls, count, stalled } => viewers::run(&urls, count, stalled),
         Command::Whep { url, count } => whep::run(&url, count),
         Command::Latency { direct, through, seconds } => {
             latency::run(&direct, &through, Duration::from_secs(seconds))

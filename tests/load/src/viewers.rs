@@ -70,17 +70,18 @@ impl Counts {
 }
 
 /// Watches; the stalled ones are beside the `count`.
-pub fn run(url: &Url, count: usize, stalled: usize) -> anyhow::Result<Value> {
+pub fn run(urls: &[Url], count: usize, stalled: usize) -> anyhow::Result<Value> {
     let counts = Arc::new(Counts::default());
     let mut kept = Vec::new();
-    for _ in 0..stalled {
-        let mut session = Session::play(url)?;
+    let mut turns = urls.iter().cycle().cloned();
+    for url in turns.by_ref().take(stalled) {
+        let mut session = Session::play(&url)?;
         session.next()?.ok_or_else(|| anyhow!("the server ended the session"))?;
         // Kept open and never read again.
         kept.push(session);
     }
-    for _ in 0..count {
-        let (url, counts) = (url.clone(), Arc::clone(&counts));
+    for url in turns.take(count) {
+        let counts = Arc::clone(&counts);
         thread::Builder::new().stack_size(256 * 1024).spawn(move || {
             let result = watch(&url, &counts);
             if !counts.over.load(Ordering::Relaxed) {

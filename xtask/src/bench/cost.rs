@@ -18,6 +18,9 @@ const START: Duration = Duration::from_secs(60);
 /// Between the last viewer's first picture and the measurement.
 const SETTLE: Duration = Duration::from_secs(2);
 
+/// The agent lets no token be used for more than 8 streams; this stays below.
+const STREAMS_PER_TOKEN: usize = 5;
+
 /// How media travels.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Transport {
@@ -83,13 +86,17 @@ impl Viewers {
         count: usize,
         stalled: usize,
     ) -> anyhow::Result<Self> {
-        let (kind, url) = match (transport, &unit.way) {
-            (Transport::RtspTcp, _) => ("rtsp", bed.rtsp_url(unit)?),
-            (Transport::WebRtc, Way::Open { whep, .. }) => ("whep", whep.clone()),
+        let (kind, urls) = match (transport, &unit.way) {
+            (Transport::RtspTcp, Way::Open { rtsp, .. }) => ("rtsp", vec![rtsp.clone()]),
+            (Transport::RtspTcp, Way::Portal) => {
+                let tokens = (count + stalled).div_ceil(STREAMS_PER_TOKEN);
+                ("rtsp", (0..tokens).map(|_| bed.rtsp_url(unit)).collect::<Result<_, _>>()?)
+            }
+            (Transport::WebRtc, Way::Open { whep, .. }) => ("whep", vec![whep.clone()]),
             (Transport::WebRtc, Way::Portal) => return Self::with_cu(bed, count),
         };
         let mut load = bed.ours("load-viewers");
-        load.args([kind, &url, "--count", &count.to_string()]);
+        load.arg(kind).args(urls).args(["--count", &count.to_string()]);
         if stalled > 0 {
             load.args(["--stalled", &stalled.to_string()]);
         }
