@@ -149,7 +149,9 @@ impl Unit {
         (conn, receiver, cut)
     }
 
-    pub(crate) fn attach_cu(&self) -> (ConnId, mpsc::Receiver<(ScuToCu, Traceparent)>, CancellationToken) {
+    pub(crate) fn attach_cu(
+        &self,
+    ) -> (ConnId, mpsc::Receiver<(ScuToCu, Traceparent)>, CancellationToken) {
         let (sender, receiver) = mpsc::channel(self.config.limits.queue.into());
         let (conn, cut) = self.attach(|cut| Line::Cu(sender, cut));
         (conn, receiver, cut)
