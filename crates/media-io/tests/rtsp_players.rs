@@ -109,7 +109,7 @@ async fn ffprobe_is_refused_without_a_good_token() {
     for (url, status) in [
         (format!("rtsp://{address}/0"), "401"),
         (format!("rtsp://{address}/0?token=wrong"), "401"),
-        (format!("rtsp://{address}/0?token=revoked"), "403"),
+        (format!("rtsp://{address}/0?token=revoked"), "401"),
         (format!("rtsp://{address}/7?token={TOKEN}"), "404"),
         (format!("rtsp://{address}/1?token={TOKEN}"), "403"),
     ] {
