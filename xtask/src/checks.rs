@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, fs};
 use anyhow::{Context, bail};
 
 use crate::{
-    run::{cargo, command, execute, output, root},
+    run::{cargo, command, execute, output, root, target_dir},
     web,
 };
 
@@ -39,16 +39,10 @@ pub fn sans_io() -> anyhow::Result<()> {
 
 /// Regenerates files made from code.
 pub fn generate() -> anyhow::Result<()> {
-    execute(cargo().args([
-        "run",
-        "--quiet",
-        "--package",
-        "cmu",
-        "--",
-        "openapi",
-        "--out",
-        "docs/api/openapi.json",
-    ]))?;
+    // The whole workspace: a package alone has other features, and would be compiled twice.
+    execute(cargo().args(["build", "--workspace", "--bins"]))?;
+    let cmu = target_dir().join("debug/cmu");
+    execute(command(cmu).args(["openapi", "--out", "docs/api/openapi.json"]))?;
     web::generate()
 }
 
