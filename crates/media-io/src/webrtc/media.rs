@@ -16,7 +16,7 @@ use str0m::{
 
 use super::{
     clock::OutClock,
-    feed::{Feed, Payloads},
+    feed::{Feed, FeedKey, Payloads},
     negotiate::VideoPts,
     session::Now,
 };
@@ -32,6 +32,8 @@ const TOO_OLD: Duration = Duration::from_millis(1_000);
 const CATCH_UP_LIMIT: Duration = Duration::from_secs(3);
 /// Sound older than this is left out.
 const SOUND_TOO_OLD: Duration = Duration::from_millis(400);
+/// A re-encoded keyframe of a picture this much older than the wish for it will do.
+const FRESH: Duration = Duration::from_secs(1);
 /// How long a switch upwards waits for a new keyframe before it takes the one in the ring.
 const SWITCH_PATIENCE: Duration = Duration::from_secs(6);
 /// Packets that carry the wish for no play-out delay at the start of a stream.
@@ -281,10 +283,16 @@ impl VideoOut {
     /// The unit with which a waiting source takes over.
     fn try_pending(&mut self, now: Now) -> Option<Arc<AccessUnit>> {
         let pending = self.pending.as_mut()?;
+        // A re-encoder begins with a keyframe of the picture that was newest when it was asked; the
+        // next may be seconds away.
+        let allowed_age = match pending.feed.key {
+            FeedKey::Exact { .. } => FRESH,
+            FeedKey::Tier(..) | FeedKey::Opus(_) => Duration::ZERO,
+        };
         while let Some(next) = pending.reader.try_next() {
             if let Next::Unit(unit) = next
                 && unit.is_keyframe()
-                && unit.captured_at() >= pending.since.unix
+                && unit.captured_at().plus(allowed_age) >= pending.since.unix
             {
                 self.current = self.pending.take();
                 self.begin(now);
