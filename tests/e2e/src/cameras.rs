@@ -24,7 +24,7 @@ impl GstCamera {
     /// Starts it with the script's options; `None` when GStreamer is not installed.
     ///
     /// # Panics
-    /// When it does not listen within [`START`].
+    /// When it does not listen in time.
     #[must_use]
     pub fn start(arguments: &[&str]) -> Option<Self> {
         let port = free_port();
@@ -85,7 +85,7 @@ impl IpyCam {
     /// Starts it; `None` when it or ffmpeg is not installed.
     ///
     /// # Panics
-    /// When it does not listen within [`START`].
+    /// When it does not listen in time.
     #[must_use]
     pub fn start() -> Option<Self> {
         let (program, ffmpeg) = (tool("ipycam")?, tool("ffmpeg")?);
