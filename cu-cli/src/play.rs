@@ -1,6 +1,6 @@
 //! `cu play`: one stream from a PU, given to a file, to players, or to a counter.
 //!
-//! A way in ([`quic`], [`webrtc`]) publishes into a hub; sinks read from it. A slow sink skips to a
+//! A way in (`quic`, `webrtc`) publishes into a hub; sinks read from it. A slow sink skips to a
 //! keyframe and never holds up the others.
 
 pub mod assembler;

@@ -1,6 +1,6 @@
 //! RTSP inside QUIC (RFC 9000): every bidirectional stream that the CU opens is one RTSP
 //! connection with interleaved media. Both ends are known by their Ed25519 keys
-//! ([`pinned_tls`](super::pinned_tls)).
+//! (`pinned_tls`).
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
