@@ -1,6 +1,7 @@
 /** The REST API of the CMU (interface Cm). The access token lives in memory only. */
 
 import { ProblemError, parseProblem, problemError } from './problem';
+import { newTrace } from './trace';
 import type {
   AuditList,
   BindRequest,
@@ -85,14 +86,21 @@ function isSignInEnd(error: ProblemError): boolean {
   );
 }
 
+/** What a request belongs to. */
+interface Call {
+  signal?: AbortSignal;
+  /** The `traceparent` of more than this request; else it is a trace by itself. */
+  trace?: string;
+}
+
 async function send<T>(
   method: string,
   path: string,
   body?: unknown,
   token?: string,
-  signal?: AbortSignal,
+  { signal, trace = newTrace() }: Call = {},
 ): Promise<T> {
-  const headers: Record<string, string> = { accept: 'application/json' };
+  const headers: Record<string, string> = { accept: 'application/json', traceparent: trace };
   if (body !== undefined) headers['content-type'] = 'application/json';
   if (token) headers['authorization'] = `Bearer ${token}`;
   const timeout = AbortSignal.timeout(REQUEST_TIMEOUT_MS);
@@ -123,9 +131,9 @@ async function send<T>(
 }
 
 /** A request as the signed-in user; a token that has died under way is renewed once. */
-async function call<T>(method: string, path: string, body?: unknown, signal?: AbortSignal) {
+async function call<T>(method: string, path: string, body?: unknown, of?: Call) {
   try {
-    return await send<T>(method, path, body, await freshToken(), signal);
+    return await send<T>(method, path, body, await freshToken(), of);
   } catch (error) {
     if (!(error instanceof ProblemError) || error.problem.type !== 'unauthenticated') throw error;
     forget();
@@ -133,7 +141,7 @@ async function call<T>(method: string, path: string, body?: unknown, signal?: Ab
       onSignedOut();
       throw error;
     }
-    return send<T>(method, path, body, await freshToken(), signal);
+    return send<T>(method, path, body, await freshToken(), of);
   }
 }
 
@@ -156,12 +164,12 @@ export const api = {
   release: (pu: string) => call('DELETE', `/devices/${id(pu)}/binding`),
   rename: (camera: string, name: string) =>
     call<Camera>('PATCH', `/cameras/${id(camera)}`, { name } satisfies CameraChange),
-  play: (camera: string, capabilities: Capabilities, signal?: AbortSignal) =>
+  play: (camera: string, capabilities: Capabilities, of: Call) =>
     call<PlayAnswer>(
       'POST',
       `/cameras/${id(camera)}/play`,
       { capabilities, player: 'client' } satisfies PlayRequest,
-      signal,
+      of,
     ),
   subscriptions: async () =>
     (await call<SubscriptionList>('GET', '/operator/subscriptions')).subscriptions,

@@ -5,6 +5,7 @@
 
 import { api } from '../api/client';
 import { ProblemError, problemError, toProblem, type Problem } from '../api/problem';
+import { newTrace } from '../api/trace';
 import type { Camera, Capabilities, PlayAnswer } from '../api/types';
 import { sign } from '../identity/ed25519';
 import { clientKey } from '../identity/keys';
@@ -42,6 +43,8 @@ export class Attempt {
   private channel: RTCDataChannel | undefined;
   private signal: Signalling | undefined;
   private readonly abort = new AbortController();
+  /** One trace from the play request to the camera's answer, through every unit. */
+  private readonly trace = newTrace();
   /** Candidates that came before the description they belong to; `undefined`: none are held. */
   private early: RTCIceCandidateInit[] | undefined = [];
   private outgoing: string[] | undefined = [];
@@ -96,7 +99,7 @@ export class Attempt {
     clearInterval(this.ping);
     this.waiting?.(undefined);
     if (this.play && this.signal) {
-      this.signal.send({ type: 'end', session: this.play.session });
+      this.signal.send({ type: 'end', session: this.play.session }, this.trace);
       this.signal.remove(this.play.session);
     }
     this.channel?.close();
@@ -107,10 +110,15 @@ export class Attempt {
     const { camera, stages } = this.options;
     // All that does not need the centre's answer happens while it is on its way.
     const [play, [pc, offer]] = await Promise.all([
-      api.play(camera.id, this.options.capabilities, this.abort.signal).then((answer) => {
-        stages.mark('play', performance.now());
-        return answer;
-      }),
+      api
+        .play(camera.id, this.options.capabilities, {
+          signal: this.abort.signal,
+          trace: this.trace,
+        })
+        .then((answer) => {
+          stages.mark('play', performance.now());
+          return answer;
+        }),
       this.prepare(),
       clientKey(),
     ]);
@@ -190,7 +198,8 @@ export class Attempt {
   private sendCandidate(candidate: string): void {
     if (this.outgoing) this.outgoing.push(candidate);
     else if (this.play) {
-      this.signal?.send({ type: 'candidate', session: this.play.session, candidate });
+      const { session } = this.play;
+      this.signal?.send({ type: 'candidate', session, candidate }, this.trace);
     }
   }
 
@@ -205,12 +214,9 @@ export class Attempt {
     await signal.opened;
     this.options.stages.mark('signalling', performance.now());
     const answered = this.nextAnswer();
-    signal.send({
-      type: 'offer',
-      session: play.session,
-      device: play.device,
-      offer: { sdp, token: play.token, client_key: key.publicKey, signature, ice_servers: [] },
-    });
+    const { session, device, token } = play;
+    const offer = { sdp, token, client_key: key.publicKey, signature, ice_servers: [] };
+    signal.send({ type: 'offer', session, device, offer }, this.trace);
     const held = this.outgoing ?? [];
     this.outgoing = undefined;
     for (const candidate of held) this.sendCandidate(candidate);

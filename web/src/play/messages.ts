@@ -73,9 +73,12 @@ export type PuToCu =
   | { type: 'path'; estimate_bps?: number | null; sent_bps: number; loss_permille: number }
   | { type: 'ended'; problem: Problem };
 
-/** Writes a message in its envelope. */
-export function encode(body: CuToScu): string {
-  return JSON.stringify({ v: VERSION, body } satisfies Envelope<CuToScu>);
+/** Writes a message in its envelope; `traceparent` says which trace it belongs to. */
+export function encode(body: CuToScu, traceparent?: string): string {
+  const envelope: Envelope<CuToScu> = traceparent
+    ? { v: VERSION, traceparent, body }
+    : { v: VERSION, body };
+  return JSON.stringify(envelope);
 }
 
 /** Reads an envelope; `undefined` for what this version does not speak. */

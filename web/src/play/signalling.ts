@@ -57,8 +57,8 @@ export class Signalling {
   }
 
   /** Sends; a connection that is not open drops the message, and `onDown` has been or is called. */
-  send(message: CuToScu): void {
-    if (this.isOpen) this.socket.send(encode(message));
+  send(message: CuToScu, traceparent?: string): void {
+    if (this.isOpen) this.socket.send(encode(message, traceparent));
   }
 
   add(session: string, listener: SessionListener): void {

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { SseParser } from '../../src/api/events';
 import { parseProblem } from '../../src/api/problem';
+import { newTrace } from '../../src/api/trace';
 import { FrameClock, RemoteClock, Window } from '../../src/play/clock';
 import { decode, encode } from '../../src/play/messages';
 import { fileName } from '../../src/play/recorder';
@@ -114,6 +115,9 @@ describe('messages', () => {
     expect(encode({ type: 'end', session: 's' })).toBe(
       '{"v":1,"body":{"type":"end","session":"s"}}',
     );
+    expect(encode({ type: 'end', session: 's' }, '00-x')).toBe(
+      '{"v":1,"traceparent":"00-x","body":{"type":"end","session":"s"}}',
+    );
     expect(decode('{"v":1,"body":{"type":"ended","session":"s","problem":null}}')).toEqual({
       type: 'ended',
       session: 's',
@@ -129,6 +133,14 @@ describe('messages', () => {
       '{"v":1,"body":3}',
     ]) {
       expect(decode(bad)).toBeUndefined();
+    }
+  });
+
+  it('belong to traces, each of its own and none of zeros', () => {
+    const traces = Array.from({ length: 50 }, newTrace);
+    expect(new Set(traces).size).toBe(50);
+    for (const trace of traces) {
+      expect(trace).toMatch(/^00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-01$/);
     }
   });
 
