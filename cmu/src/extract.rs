@@ -11,8 +11,8 @@ use axum::{
     extract::{ConnectInfo, FromRef, FromRequest, FromRequestParts, OptionalFromRequest, Request},
     http::{HeaderMap, header, request::Parts},
 };
+use cmu_domain::headers::{bearer, client_address};
 use cmu_storage::SignIn;
-use ipnet::IpNet;
 use serde::de::DeserializeOwned;
 use sightline_protocol::{ProblemKind, cm::Subscription};
 
@@ -71,27 +71,10 @@ where
         let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>();
         // A server that does not say who calls makes everybody share one budget: limits still hold.
         let peer = peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |ConnectInfo(a)| a.ip());
-        Ok(Self(forwarded(peer.to_canonical(), &parts.headers, &app.config.trusted_proxies)))
+        let values = parts.headers.get_all("x-forwarded-for").iter();
+        let hops = values.filter_map(|v| v.to_str().ok());
+        Ok(Self(client_address(peer.to_canonical(), hops, &app.config.trusted_proxies)))
     }
-}
-
-/// The last address in `X-Forwarded-For` that no proxy of ours wrote about itself.
-fn forwarded(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
-    let is_ours = |ip: &IpAddr| trusted.iter().any(|net| net.contains(ip));
-    if !is_ours(&peer) {
-        return peer;
-    }
-    let values = headers.get_all("x-forwarded-for").iter().filter_map(|v| v.to_str().ok());
-    let hops: Vec<&str> = values.flat_map(|v| v.split(',')).collect();
-    let mut client = peer;
-    for hop in hops.iter().rev() {
-        let Ok(ip) = hop.trim().parse::<IpAddr>() else { break };
-        client = ip.to_canonical();
-        if !is_ours(&client) {
-            break;
-        }
-    }
-    client
 }
 
 /// A signed-in user. The sign-in, the subscription and the role are read anew for each request.
@@ -156,32 +139,12 @@ where
 async fn authenticate(app: &App, headers: &HeaderMap) -> Result<(SignIn, i64), ApiError> {
     let refuse = || ApiError::new(ProblemKind::Unauthenticated, "Please sign in.");
     let value = headers.get(header::AUTHORIZATION).and_then(|v| v.to_str().ok());
-    let (scheme, token) = value.and_then(|v| v.split_once(' ')).ok_or_else(refuse)?;
-    if !scheme.eq_ignore_ascii_case("bearer") {
-        return Err(refuse());
-    }
-    let claims = app.keys.verify_access(&app.db, token.trim(), app.clock.now()).await?;
+    let token = value.and_then(bearer).ok_or_else(refuse)?;
+    let claims = app.keys.verify_access(&app.db, token, app.clock.now()).await?;
     let claims = claims.ok_or_else(refuse)?;
     let sign_in = app.db.sign_ins().get(&claims.sid).await?.ok_or_else(refuse)?;
     if sign_in.revoked || sign_in.account.id != claims.sub {
         return Err(refuse());
     }
     Ok((sign_in, claims.exp))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_our_proxies_are_believed() {
-        let ours: Vec<IpNet> = vec!["10.0.0.0/8".parse().expect("a network")];
-        let ip = |t: &str| t.parse::<IpAddr>().expect("an address");
-        let mut headers = HeaderMap::new();
-        headers
-            .insert("x-forwarded-for", "203.0.113.9, 198.51.100.7, 10.0.0.2".parse().expect("v"));
-        assert_eq!(forwarded(ip("192.0.2.1"), &headers, &ours), ip("192.0.2.1"));
-        // The first entry was written by the client itself and says nothing.
-        assert_eq!(forwarded(ip("10.0.0.1"), &headers, &ours), ip("198.51.100.7"));
-    }
 }

@@ -4,7 +4,10 @@ use axum::{
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use cmu_domain::sign_in::REFRESH_LIFE;
+use cmu_domain::{
+    headers::{cookie, refresh_family},
+    sign_in::REFRESH_LIFE,
+};
 use cmu_storage::Account;
 use sightline_model::{ClientId, RefreshId, Secret, SessionToken};
 use sightline_protocol::cm::{RefreshIn, SignedIn, User};
@@ -35,11 +38,7 @@ impl RefreshToken {
     /// Reads one; `None` when it cannot be one of ours.
     #[must_use]
     pub fn parse(token: SessionToken) -> Option<Self> {
-        let text = token.expose();
-        if text.len() > 200 {
-            return None;
-        }
-        let family = text.split_once('.')?.0.parse().ok()?;
+        let family = refresh_family(token.expose())?;
         Some(Self { family, token })
     }
 
@@ -47,11 +46,7 @@ impl RefreshToken {
     #[must_use]
     pub fn from_cookie(headers: &HeaderMap) -> Option<Self> {
         let cookies = headers.get_all(header::COOKIE).iter().filter_map(|v| v.to_str().ok());
-        let token = cookies.flat_map(|v| v.split(';')).find_map(|pair| {
-            let (name, value) = pair.trim().split_once('=')?;
-            (name == COOKIE).then(|| Secret::new(value.to_owned()))
-        })?;
-        Self::parse(token)
+        Self::parse(Secret::new(cookie(cookies, COOKIE)?.to_owned()))
     }
 }
 

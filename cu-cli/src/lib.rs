@@ -20,6 +20,7 @@ pub mod error;
 pub mod home;
 mod output;
 pub mod play;
+mod quality;
 pub mod stun;
 pub mod tls;
 mod trace;

@@ -8,6 +8,8 @@ use base64::Engine as _;
 use sightline_model::Secret;
 use turn::auth::{AuthHandler, generate_auth_key};
 
+use crate::user_name::expiry;
+
 /// Knows which credentials are good now.
 #[derive(Debug)]
 pub(crate) struct Credentials {
@@ -22,8 +24,7 @@ impl Credentials {
 
     /// The long-term key (RFC 8489 section 9.2.2) of this user, unless the time is over.
     pub(crate) fn key(&self, username: &str, now: SystemTime) -> Option<Vec<u8>> {
-        let (expiry, _session) = username.split_once(':')?;
-        let expiry: u64 = expiry.parse().ok()?;
+        let expiry = expiry(username)?;
         let now = now.duration_since(SystemTime::UNIX_EPOCH).ok()?.as_secs();
         if expiry < now {
             return None;

@@ -1,4 +1,5 @@
-//! Where messages end in a TCP connection (RFC 8489 section 6.2.2, RFC 8656 section 12.5).
+//! Where messages end in a TCP connection (RFC 8489 section 6.2.2, RFC 8656 section 12.5), and which
+//! datagrams are ChannelData.
 
 use tokio::io::AsyncReadExt;
 
@@ -26,6 +27,13 @@ pub(crate) async fn read_message(
     read.read_exact(&mut message[4..]).await?;
     message.truncate(4 + rest);
     Ok(message)
+}
+
+/// RFC 8656 section 12.4: a channel number, and no more bytes than there are.
+pub(crate) fn is_channel_data(datagram: &[u8]) -> bool {
+    let Some(head) = datagram.first_chunk::<4>() else { return false };
+    let length = usize::from(u16::from_be_bytes([head[2], head[3]]));
+    matches!(head[0], 0x40..=0x7f) && length <= datagram.len() - head.len()
 }
 
 fn invalid(what: &'static str) -> std::io::Error {

@@ -21,7 +21,9 @@ use stun::{
 };
 use webrtc_util::Conn;
 
-use crate::{auth::Credentials, named_peers::names_denied_peer, relay::Shared};
+use crate::{
+    auth::Credentials, framing::is_channel_data, named_peers::names_denied_peer, relay::Shared,
+};
 
 /// Wraps a listening connection.
 pub(crate) struct Front<C> {
@@ -109,13 +111,6 @@ impl<C> Front<C> {
         ]);
         if built.is_ok() { Verdict::Answer(answer.raw) } else { Verdict::Drop }
     }
-}
-
-/// RFC 8656 section 12.4: a channel number, and no more bytes than there are.
-fn is_channel_data(datagram: &[u8]) -> bool {
-    let Some(head) = datagram.first_chunk::<4>() else { return false };
-    let length = usize::from(u16::from_be_bytes([head[2], head[3]]));
-    matches!(head[0], 0x40..=0x7f) && length <= datagram.len() - head.len()
 }
 
 /// The server would write a line into the log for each; a stranger must not fill the disk.

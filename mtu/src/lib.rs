@@ -33,6 +33,7 @@ mod peers;
 mod relay;
 mod server;
 mod tcp;
+mod user_name;
 
 use std::{
     net::{IpAddr, SocketAddr},

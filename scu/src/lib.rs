@@ -23,6 +23,7 @@ mod background;
 mod config;
 mod credentials;
 mod cu;
+mod frames;
 mod http;
 mod names;
 mod pu;

@@ -12,7 +12,9 @@ use axum::extract::ws;
 use bytes::Bytes;
 use futures_util::{Sink, SinkExt, Stream, StreamExt, stream};
 use sightline_protocol::MAX_MESSAGE_BYTES;
-use tokio_util::codec::{FramedRead, FramedWrite, LengthDelimitedCodec};
+use tokio_util::codec::{FramedRead, FramedWrite};
+
+use crate::frames::codec;
 
 /// A peer that does not take a message within this time is too slow.
 const SEND_TIMEOUT: Duration = Duration::from_secs(5);
@@ -44,8 +46,6 @@ type Outgoing = Pin<Box<dyn Sink<Bytes, Error = Broken> + Send>>;
 
 impl Wire {
     pub(crate) fn quic(send: quinn::SendStream, recv: quinn::RecvStream) -> Self {
-        let codec =
-            || LengthDelimitedCodec::builder().max_frame_length(MAX_MESSAGE_BYTES).new_codec();
         // Most connections are idle most of the time: a small buffer that grows when needed.
         let incoming = FramedRead::with_capacity(recv, codec(), 512).map(|frame| match frame {
             Ok(frame) => Incoming::Message(frame.freeze()),
@@ -114,6 +114,8 @@ fn too_long() -> Incoming {
 
 #[cfg(test)]
 mod tests {
+    use tokio_util::codec::LengthDelimitedCodec;
+
     use super::*;
 
     #[tokio::test]

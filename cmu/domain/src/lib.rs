@@ -17,6 +17,7 @@
 pub mod address;
 pub mod binding;
 pub mod code;
+pub mod headers;
 pub mod lease;
 pub mod limit;
 pub mod phone;

@@ -1,7 +1,9 @@
 //! Cameras of the local network that speak ONVIF: finding them, and where their streams are
 //! (A6.1.2).
 
-use std::{cmp::Reverse, net::IpAddr, time::Duration};
+mod answer;
+
+use std::{cmp::Reverse, time::Duration};
 
 use oxvif::{
     OnvifError, OnvifSession, VideoEncoding, discovery, soap::SoapError, transport::TransportError,
@@ -9,21 +11,14 @@ use oxvif::{
 use sightline_model::Secret;
 use url::Url;
 
+pub use self::answer::Found;
+use self::answer::{found, reachable};
+use crate::source::percent_decode;
+
 /// Longest time for all questions to one camera.
 const QUESTIONS: Duration = Duration::from_secs(15);
-/// Scope that carries a device's name (ONVIF Core, 7.3.2.2).
-const NAME_SCOPE: &str = "onvif://www.onvif.org/name/";
 /// No camera has more profiles that matter.
 const MOST_PROFILES: usize = 16;
-
-/// A camera that answered.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Found {
-    /// What it calls itself.
-    pub name: String,
-    /// Its device service.
-    pub device_url: Url,
-}
 
 /// Where a camera's streams are; no URL carries a password.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,30 +55,6 @@ pub async fn discover(timeout: Duration) -> Vec<Found> {
     found.sort_by(|a, b| a.device_url.cmp(&b.device_url));
     found.dedup_by(|a, b| a.device_url == b.device_url);
     found
-}
-
-fn found(scopes: &[String], addresses: &[String]) -> Option<Found> {
-    let mut urls: Vec<Url> = addresses
-        .iter()
-        .filter_map(|address| address.parse::<Url>().ok())
-        .filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
-        .collect();
-    // Cameras list link-local IPv6 addresses, which need a scope that the URL lacks.
-    urls.sort_by_key(|url| !matches!(url.host(), Some(url::Host::Ipv4(_))));
-    let device_url = urls.into_iter().next()?;
-    let name = scopes
-        .iter()
-        .find_map(|scope| scope.strip_prefix(NAME_SCOPE))
-        .map(readable)
-        .filter(|name| !name.is_empty())
-        .or_else(|| device_url.host_str().map(str::to_owned))?;
-    Some(Found { name, device_url })
-}
-
-/// A scope's escapes resolved; at most 64 characters, none of them a control character.
-fn readable(scope: &str) -> String {
-    let text = crate::source::percent_decode(scope);
-    text.replace('_', " ").chars().filter(|c| !c.is_control()).take(64).collect()
 }
 
 /// Asks a camera where its main and sub stream are.
@@ -132,24 +103,6 @@ async fn ask(
 
 fn is_carried(encoding: &VideoEncoding) -> bool {
     matches!(encoding, VideoEncoding::H264 | VideoEncoding::H265)
-}
-
-/// The camera's URL, with the host that we reach it by when it names none that can be reached.
-fn reachable(uri: &str, device: &Url) -> Option<Url> {
-    let mut url: Url = uri.trim().parse().ok()?;
-    if url.scheme() != "rtsp" {
-        return None;
-    }
-    // The host of an RTSP URL is opaque to the parser: an address is not told from a name.
-    let host = url.host_str()?.trim_matches(['[', ']']);
-    let nowhere = host == "localhost"
-        || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_unspecified() || ip.is_loopback());
-    if nowhere {
-        url.set_host(device.host_str()).ok()?;
-    }
-    url.set_username("").ok()?;
-    url.set_password(None).ok()?;
-    Some(url)
 }
 
 fn choose(mut offers: Vec<(u64, Url)>) -> Option<StreamUrls> {

@@ -52,15 +52,22 @@ pub enum ConfigError {
 /// # Errors
 /// [`ConfigError`], in words for whoever wrote the file.
 pub fn load<T: DeserializeOwned>(path: Option<&Path>) -> Result<T, ConfigError> {
-    let mut figment = Figment::new();
-    if let Some(path) = path {
-        let text = std::fs::read_to_string(path)
-            .map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
-        figment = figment.merge(Toml::string(&text));
-    }
+    let text = path.map(|path| {
+        std::fs::read_to_string(path)
+            .map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })
+    });
+    parse(&text.transpose()?.unwrap_or_default())
+}
+
+/// Reads TOML, and the environment on top of it.
+///
+/// # Errors
+/// [`ConfigError::Invalid`], in words for whoever wrote the text.
+pub fn parse<T: DeserializeOwned>(text: &str) -> Result<T, ConfigError> {
     // These belong to command lines and to the log filter.
     let env = Env::prefixed(ENV_PREFIX).ignore(&["config", "log", "cu_home"]).split("__");
-    figment.merge(env).extract().map_err(|e| ConfigError::Invalid(Box::new(e)))
+    let figment = Figment::from(Toml::string(text)).merge(env);
+    figment.extract().map_err(|e| ConfigError::Invalid(Box::new(e)))
 }
 
 /// Reads a secret from a file, without the white space around it.

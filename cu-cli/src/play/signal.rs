@@ -1,7 +1,9 @@
 //! Signalling with the SCU (interface Cs), and the check that no centre can cheat: the answer's
 //! DTLS fingerprint is signed with the PU's key.
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+mod address;
+
+use std::{sync::Arc, time::Duration};
 
 use futures_util::{SinkExt, StreamExt};
 use sightline_model::{MediaSessionId, PublicKey, SessionToken};
@@ -17,6 +19,7 @@ use tokio_tungstenite::{
     tungstenite::{Message, protocol::WebSocketConfig},
 };
 
+use self::address::WrongAddress;
 use crate::{error::CuError, home::ClientKey, tls, trace};
 
 /// How long connecting may take.
@@ -161,29 +164,15 @@ fn broken(why: &dyn std::fmt::Display) -> CuError {
     CuError::unreachable(format!("the connection to the signalling server broke: {why}"))
 }
 
-/// The offer carries a play token: in clear it travels within this machine only.
 fn websocket_url(url: &str) -> Result<url::Url, CuError> {
-    let wrong = || CuError::other("the portal named a signalling address that makes no sense");
-    let text = match url.split_once("://") {
-        Some(("https", rest)) => format!("wss://{rest}"),
-        Some(("http", rest)) => format!("ws://{rest}"),
-        _ => url.to_owned(),
-    };
-    let url: url::Url = text.parse().map_err(|_| wrong())?;
-    let local = match url.host() {
-        Some(url::Host::Domain(name)) => name == "localhost",
-        Some(url::Host::Ipv4(ip)) => IpAddr::V4(ip).is_loopback(),
-        Some(url::Host::Ipv6(ip)) => IpAddr::V6(ip).is_loopback(),
-        None => false,
-    };
-    match url.scheme() {
-        "wss" => Ok(url),
-        "ws" if local => Ok(url),
-        "ws" => Err(CuError::security(
+    address::websocket_url(url).map_err(|wrong| match wrong {
+        WrongAddress::Nonsense => {
+            CuError::other("the portal named a signalling address that makes no sense")
+        }
+        WrongAddress::InClear => CuError::security(
             "the portal named a signalling address without encryption; nothing was sent there",
-        )),
-        _ => Err(wrong()),
-    }
+        ),
+    })
 }
 
 #[cfg(test)]

@@ -5,7 +5,6 @@
 
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
-use sightline_protocol::MAX_MESSAGE_BYTES;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     sync::mpsc,
@@ -15,6 +14,8 @@ use tokio_util::{
     sync::{CancellationToken, DropGuard},
     task::TaskTracker,
 };
+
+use super::frames::read_frame;
 
 /// Messages that may wait for the network. When there are more, the link counts as dead: an SCU
 /// that takes nothing for so long is no use.
@@ -133,20 +134,18 @@ async fn write_frames(mut stream: quinn::SendStream, mut messages: mpsc::Receive
 
 async fn read_frames(mut stream: quinn::RecvStream, messages: mpsc::Sender<Bytes>) {
     loop {
-        let mut length = [0; 4];
-        if stream.read_exact(&mut length).await.is_err() {
-            return;
-        }
-        let length = u32::from_be_bytes(length) as usize;
-        if length > MAX_MESSAGE_BYTES {
-            tracing::warn!(length, "the service sent a message that is too long");
-            return;
-        }
-        let mut message = vec![0; length];
-        if stream.read_exact(&mut message).await.is_err()
-            || messages.send(message.into()).await.is_err()
-        {
-            return;
+        match read_frame(&mut stream).await {
+            Ok(message) => {
+                if messages.send(message).await.is_err() {
+                    return;
+                }
+            }
+            Err(error) => {
+                if error.kind() == std::io::ErrorKind::InvalidData {
+                    tracing::warn!(%error, "the service broke the protocol");
+                }
+                return;
+            }
         }
     }
 }

@@ -6,6 +6,7 @@
 pub mod clock;
 pub mod dial;
 mod driver;
+mod frames;
 pub mod link;
 pub mod machine;
 #[cfg(test)]
