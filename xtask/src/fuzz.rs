@@ -5,6 +5,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
+    process::Command,
 };
 
 use anyhow::{Context, bail};
@@ -21,15 +22,32 @@ pub struct Args {
     /// Stop a target after so many seconds, whatever it has run
     #[arg(long, value_name = "SECONDS", default_value_t = 600)]
     seconds: u32,
-    /// Longest input
-    #[arg(long, value_name = "BYTES", default_value_t = 2_048)]
-    max_len: u32,
+    /// Longest input [default: 2048, less where one byte is a whole message]
+    #[arg(long, value_name = "BYTES")]
+    max_len: Option<u32>,
     /// Without the address sanitizer: faster, and enough for code that is all safe Rust
     #[arg(long)]
     fast: bool,
     /// Fuzz nothing; show which lines the inputs found so far reach
     #[arg(long)]
     coverage: bool,
+    /// With --coverage: name the lines that they do not reach, too
+    #[arg(long, requires = "coverage")]
+    missed: bool,
+}
+
+/// The target that needs every service: a crate of its own, and a build of its own, in which only
+/// this workspace is instrumented.
+const CONFIG: &str = "config";
+
+/// Longest input: of the targets that make a dialogue or a recording out of a few bytes, none needs
+/// a long one, and each is slow.
+fn longest(target: &str) -> u32 {
+    match target {
+        "switchboard" | "calls" => 256,
+        "mp4" | "uplink" | "control" => 512,
+        _ => 2_048,
+    }
 }
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
@@ -41,7 +59,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let chosen: Vec<&String> =
         targets.iter().filter(|name| args.target.as_ref().is_none_or(|t| t == *name)).collect();
     if args.coverage {
-        return coverage(&chosen);
+        return coverage(&chosen, args.missed);
     }
     if !succeeds(command("cargo").args(["+nightly", "fuzz", "--version"])) {
         bail!(
@@ -54,54 +72,72 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A target is a file in `tests/fuzz/fuzz_targets`.
+/// A target is a file in `tests/fuzz/fuzz_targets`, but for the one that needs every service.
 fn targets() -> anyhow::Result<BTreeSet<String>> {
     let folder = root().join("tests/fuzz/fuzz_targets");
     let entries = fs::read_dir(&folder).with_context(|| folder.display().to_string())?;
     let files = entries.flatten().map(|entry| entry.path());
-    Ok(files.filter_map(|f| Some(f.file_stem()?.to_string_lossy().into_owned())).collect())
+    let mut targets: BTreeSet<String> =
+        files.filter_map(|f| Some(f.file_stem()?.to_string_lossy().into_owned())).collect();
+    targets.insert(CONFIG.to_owned());
+    Ok(targets)
 }
 
 fn fuzz(target: &str, args: &Args) -> anyhow::Result<()> {
     let corpus = format!("tests/fuzz/corpus/{target}");
     fs::create_dir_all(root().join(&corpus))?;
-    let sanitizer = if args.fast { "none" } else { "address" };
-    // Through rustup, whatever toolchain runs this program.
-    let mut fuzz = command("cargo");
-    fuzz.env_remove("RUSTUP_TOOLCHAIN").env_remove("CARGO");
-    fuzz.args(["+nightly", "fuzz", "run", "--fuzz-dir", "tests/fuzz", "--sanitizer", sanitizer]);
-    fuzz.args([target, &corpus, &format!("tests/fuzz/seeds/{target}"), "--"]);
+    let mut fuzz = if target == CONFIG {
+        let mut program = command(config_program()?);
+        program.args([&corpus, "tests/fuzz-configs/seeds/config"]);
+        program.arg("-artifact_prefix=tests/fuzz/artifacts/config-");
+        fs::create_dir_all(root().join("tests/fuzz/artifacts"))?;
+        program
+    } else {
+        let sanitizer = if args.fast { "none" } else { "address" };
+        // Through rustup, whatever toolchain runs this program.
+        let mut fuzz = command("cargo");
+        fuzz.env_remove("RUSTUP_TOOLCHAIN").env_remove("CARGO");
+        fuzz.args(["+nightly", "fuzz", "run", "--fuzz-dir", "tests/fuzz"]);
+        fuzz.args(["--sanitizer", sanitizer, target, &corpus]);
+        fuzz.args([&format!("tests/fuzz/seeds/{target}"), "--"]);
+        fuzz
+    };
     fuzz.arg(format!("-runs={}", args.runs));
     fuzz.arg(format!("-max_total_time={}", args.seconds));
-    fuzz.arg(format!("-max_len={}", args.max_len));
+    fuzz.arg(format!("-max_len={}", args.max_len.unwrap_or_else(|| longest(target))));
+    let dictionary = format!("tests/fuzz/dictionaries/{target}");
+    if root().join(&dictionary).exists() {
+        fuzz.arg(format!("-dict={dictionary}"));
+    }
     execute(&mut fuzz)
+}
+
+/// A build beside the ordinary one, with this wrapper around the compiler of our own crates.
+fn instrumented(folder: &str, wrapper: &str) -> Command {
+    let mut cargo = cargo();
+    cargo.env("CARGO_TARGET_DIR", root().join("tests/fuzz/target").join(folder));
+    cargo.env("RUSTC_WORKSPACE_WRAPPER", root().join("tests/fuzz").join(wrapper));
+    cargo
+}
+
+fn config_program() -> anyhow::Result<PathBuf> {
+    let mut build = instrumented("own", "instrument.sh");
+    build.args(["build", "--package", "fuzz-configs", "--features", "libfuzzer"]);
+    execute(build.args(["--bin", CONFIG]))?;
+    Ok(root().join("tests/fuzz/target/own/debug").join(CONFIG))
 }
 
 /// Lines of one file: how many there are that can run, and which of them did.
 type Lines = BTreeMap<u64, bool>;
 
-/// Replays seeds and corpus through an instrumented build of the ordinary test.
-fn coverage(targets: &[&String]) -> anyhow::Result<()> {
+/// Replays seeds and corpus through an instrumented build of the ordinary tests.
+fn coverage(targets: &[&String], missed: bool) -> anyhow::Result<()> {
     let llvm = llvm_tools()?;
-    let build = root().join("tests/fuzz/target/coverage");
-    let profiles = build.join("profiles");
+    let profiles = root().join("tests/fuzz/target/profiles");
     fs::create_dir_all(&profiles)?;
-    let instrumented = |args: &[&str]| {
-        let mut cargo = cargo();
-        cargo.args(args).env("CARGO_TARGET_DIR", &build);
-        cargo.env("RUSTFLAGS", "-C instrument-coverage");
-        cargo.env("LLVM_PROFILE_FILE", profiles.join("build-%m.profraw"));
-        cargo
-    };
-    let replay = ["test", "--package", "fuzz-targets", "--test", "replay"];
-    let said =
-        output(&mut instrumented(&[&replay[..], &["--no-run", "--message-format=json"]].concat()))?;
-    let program = said
-        .lines()
-        .filter_map(|line| serde_json::from_str(line).ok())
-        .find_map(|message: serde_json::Value| message["executable"].as_str().map(PathBuf::from));
-    let program = program.context("cargo names no test program")?;
     for target in targets {
+        let package = if *target == CONFIG { "fuzz-configs" } else { "fuzz-targets" };
+        let program = replay_program(package, &profiles)?;
         let raw = profiles.join(format!("{target}.profraw"));
         let data = profiles.join(format!("{target}.profdata"));
         let mut replay = command(&program);
@@ -112,14 +148,39 @@ fn coverage(targets: &[&String]) -> anyhow::Result<()> {
         let mut export = command(llvm.join("llvm-cov"));
         export.args(["export", "--format=lcov", "--instr-profile"]).arg(data).arg(&program);
         for (file, lines) in own_files(&output(&mut export)?) {
-            let reached = lines.values().filter(|reached| **reached).count();
-            if reached > 0 {
-                let percent = 100.0 * reached as f64 / lines.len() as f64;
-                println!("{target:14} {percent:5.1} % of {:4} lines  {file}", lines.len());
-            }
+            print_lines(target, &file, &lines, missed);
         }
     }
     Ok(())
+}
+
+fn replay_program(package: &str, profiles: &Path) -> anyhow::Result<PathBuf> {
+    let mut build = instrumented("own", "instrument-coverage.sh");
+    build.args(["test", "--package", package, "--test", "replay"]);
+    build.args(["--no-run", "--message-format=json"]);
+    let said = output(build.env("LLVM_PROFILE_FILE", profiles.join("build-%m.profraw")))?;
+    let program = said
+        .lines()
+        .filter_map(|line| serde_json::from_str(line).ok())
+        .find_map(|message: serde_json::Value| message["executable"].as_str().map(PathBuf::from));
+    program.context("cargo names no test program")
+}
+
+fn print_lines(target: &str, file: &str, lines: &Lines, missed: bool) {
+    let reached = lines.values().filter(|reached| **reached).count();
+    if reached == 0 {
+        return;
+    }
+    let percent = 100.0 * reached as f64 / lines.len() as f64;
+    println!("{target:14} {percent:5.1} % of {:4} lines  {file}", lines.len());
+    if missed {
+        let text = fs::read_to_string(root().join(file)).unwrap_or_default();
+        for (number, line) in (1..).zip(text.lines()) {
+            if lines.get(&number) == Some(&false) {
+                println!("{number:19} {line}");
+            }
+        }
+    }
 }
 
 /// Files of ours in an LCOV report, up to their unit tests.

@@ -4,18 +4,22 @@
 //! coverage; `tests/replay.rs` runs the seeds as an ordinary test. Parsers that live in crates
 //! with heavy dependencies are included by path: the very files that the product is built from.
 
+mod calls;
 mod choices;
 mod media;
 mod messages;
 mod network;
+mod rtp;
 mod rtsp;
 mod switchboard;
 mod uplink;
 
+pub use calls::calls;
 pub use choices::Choices;
 pub use media::{barcode, depacketize, mp4, packetize};
-pub use messages::{claim_code, control, protocol, rest_fields};
-pub use network::{offer_text, stun_answer, turn_request};
+pub use messages::{claim_code, control, http_headers, protocol, rest_fields};
+pub use network::{offer_text, onvif_answer, ps_frames, reorder, stun_answer, turn_request};
+pub use rtp::rtp;
 pub use rtsp::{rtsp_client, rtsp_framer, rtsp_headers, rtsp_server, sdp};
 pub use switchboard::switchboard;
 pub use uplink::uplink;
@@ -26,14 +30,20 @@ pub type Target = (&'static str, fn(&[u8]));
 /// All of them.
 pub const TARGETS: &[Target] = &[
     ("barcode", barcode),
+    ("calls", calls),
     ("claim_code", claim_code),
     ("control", control),
     ("depacketize", depacketize),
+    ("http_headers", http_headers),
     ("mp4", mp4),
     ("offer_text", offer_text),
+    ("onvif_answer", onvif_answer),
     ("packetize", packetize),
     ("protocol", protocol),
+    ("ps_frames", ps_frames),
+    ("reorder", reorder),
     ("rest_fields", rest_fields),
+    ("rtp", rtp),
     ("rtsp_client", rtsp_client),
     ("rtsp_framer", rtsp_framer),
     ("rtsp_headers", rtsp_headers),

@@ -93,12 +93,12 @@ pub fn mp4(data: &[u8]) {
             1..=3 => writer.push(&AccessUnit::Audio {
                 timestamp: captured_at / 100 - i64::from(choices.byte()),
                 captured_at: UnixMicros(captured_at),
-                data: Bytes::copy_from_slice(choices.piece()),
+                data: Bytes::from(vec![0x55; choices.byte().into()]),
             }),
             kind => {
                 let timestamp = captured_at * 9 / 100 - i64::from(choices.u16());
                 let at = UnixMicros(captured_at);
-                let unit = Bytes::copy_from_slice(choices.piece());
+                let unit = nal_unit(&mut choices);
                 writer.push(&match kind {
                     4..=6 => AccessUnit::h264(timestamp, at, unit),
                     _ => AccessUnit::h265(timestamp, at, unit),
@@ -120,6 +120,18 @@ pub fn mp4(data: &[u8]) {
         }
         Err(error) => assert!(!started || !matches!(error, Mp4Error::Empty)),
     }
+}
+
+/// A whole NAL unit in few bytes, so that a short input is a long recording; or any bytes at all.
+fn nal_unit(choices: &mut Choices<'_>) -> Bytes {
+    let header = choices.byte();
+    if header == 0xff {
+        return Bytes::copy_from_slice(choices.piece());
+    }
+    let length = 1 + choices.below(255);
+    let mut unit = vec![0, 0, 0, length, header];
+    unit.resize(4 + usize::from(length), 0x69);
+    unit.into()
 }
 
 /// Parameter sets that a decoder takes, or bytes that it does not.

@@ -3,15 +3,23 @@
 #[path = "../../../crates/media-io/src/webrtc/control/message.rs"]
 mod control_message;
 
-use std::net::IpAddr;
+#[path = "../../../cu-cli/src/quality.rs"]
+mod quality;
+
+use std::{fmt::Display, net::IpAddr, str::FromStr, sync::LazyLock};
 
 use cmu_domain::{
     address::{prefix, same_place},
     code::OneTimeCode,
-    text::is_name,
+    headers::{bearer, client_address, cookie, refresh_family},
+    text::{is_chosen_name, is_name},
 };
+use ipnet::IpNet;
 use serde::{Serialize, de::DeserializeOwned};
-use sightline_model::{CameraId, ClaimCode, PhoneNumber, PuId, PublicKey, Signature, UserId};
+use sightline_model::{
+    CameraId, ClaimCode, DomainName, MediaSessionId, PhoneNumber, PuId, PublicKey, QualityChoice,
+    SessionToken, Signature, UserId,
+};
 use sightline_protocol::{
     DecodeError, Envelope, MAX_MESSAGE_BYTES, Problem, VERSION, cm, cs, decode, encode, pc, ps, sc,
     sd, sm,
@@ -63,25 +71,91 @@ pub fn control(data: &[u8]) {
     assert_eq!(control_message::read(&again).expect("its own spelling"), message);
 }
 
-/// Claim codes and ids as people type them: what is taken has one spelling.
+/// Claim codes, ids, keys and numbers, as people type them and as they stand in JSON: what is taken
+/// has one spelling, and what is secret shows in no log.
 pub fn claim_code(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
-    if let Ok(code) = text.parse::<ClaimCode>() {
+    if let Some(code) = spelt_once::<ClaimCode>(text) {
         let again: ClaimCode = code.to_string().parse().expect("its own spelling");
-        assert_eq!(again.pu_id(), code.pu_id());
+        assert!(again == code && again.hash() == code.hash());
+        assert_eq!((again.pu_id(), code.hash().as_str().len()), (code.pu_id(), 64));
+        // Its last groups are the secret.
+        let printed = code.to_string();
+        let shown = format!("{code:?} {:?}", code.hash());
+        assert!(!shown.contains(&printed[printed.len() - 4..]), "a claim secret in a log");
     }
-    if let Ok(id) = text.parse::<CameraId>() {
+    if let Some(id) = in_json::<CameraId>(text) {
         assert_eq!(id.to_string().parse::<CameraId>().expect("its own spelling"), id);
     }
-    if let Ok(id) = text.parse::<PuId>() {
+    if let Some(id) = in_json::<PuId>(text) {
         assert_eq!(id.to_string(), text);
+        assert!(!id.matches(&PublicKey::from_bytes([0; 32])) && format!("{id:?}").contains(text));
     }
-    let _ = text.parse::<UserId>();
-    let _ = text.parse::<PublicKey>();
-    let _ = text.parse::<Signature>();
-    if let Ok(number) = text.parse::<PhoneNumber>() {
+    if let Some(id) = in_json::<UserId>(text) {
+        assert!(id.as_str() == text && id.to_string() == text && format!("{id:?}").contains(text));
+    }
+    let (session, domain) = (in_json::<MediaSessionId>(text), in_json::<DomainName>(text));
+    assert_eq!(session.is_some(), domain.is_some());
+    if let Some(key) = in_json::<PublicKey>(text) {
+        // Whatever the key, nobody has signed this.
+        assert!(!key.verify(b"nothing", &Signature::from_bytes([0x41; 64])));
+        assert_eq!(PublicKey::from_bytes(*key.as_bytes()), key);
+    }
+    in_json::<Signature>(text);
+    if let Some(number) = in_json::<PhoneNumber>(text) {
         assert!(!number.masked().is_empty());
         assert!(!format!("{number:?}").contains(number.expose()), "a number in a log");
+    }
+    if let Ok(id) = text.parse::<CameraId>() {
+        assert!(id.to_string().starts_with(id.pu.as_str()));
+    }
+    let token = SessionToken::new(text.to_owned());
+    let shown = format!("{token:?} {:?}", token.hash());
+    assert!(text.len() < 16 || !shown.contains(text), "a token in a log");
+}
+
+fn spelt_once<T: FromStr + Display>(text: &str) -> Option<T> {
+    let value: T = text.parse().ok()?;
+    let printed = value.to_string();
+    assert_eq!(printed.parse::<T>().ok().map(|v| v.to_string()), Some(printed));
+    Some(value)
+}
+
+/// JSON takes what typing takes, and gives it back.
+fn in_json<T: FromStr + DeserializeOwned + Serialize>(text: &str) -> Option<T> {
+    let read = serde_json::from_value::<T>(serde_json::Value::from(text)).ok();
+    let typed = text.parse::<T>().ok();
+    assert_eq!(read.is_some(), typed.is_some());
+    if let Some(value) = &read {
+        let again = serde_json::to_value(value).expect("it is text");
+        assert!(serde_json::from_value::<T>(again).is_ok());
+    }
+    typed
+}
+
+/// The headers of requests to the CMU, one a line: nobody passes for another.
+pub fn http_headers(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let peer: IpAddr = [10, 1, 2, 3].into();
+    let stranger: IpAddr = [192, 0, 2, 7].into();
+    let ours: Vec<IpNet> = vec!["10.0.0.0/8".parse().expect("a network")];
+    // Whoever is no proxy of ours is who he is, whatever he writes.
+    assert_eq!(client_address(stranger, text.lines(), &ours), stranger);
+    let client = client_address(peer, text.lines(), &ours);
+    assert!(client == peer || client == client.to_canonical());
+    if let Some(value) = cookie(text.lines(), "sightline_refresh") {
+        assert!(!value.contains(';') && text.contains(value));
+        if let Some(family) = refresh_family(value) {
+            assert!(value.starts_with(family.as_str()) && value.len() <= 200);
+        }
+    }
+    for line in text.lines() {
+        if let Some(token) = bearer(line) {
+            assert!(line.len() >= token.len() + "bearer ".len() && token.trim() == token);
+        }
+        if let Ok(QualityChoice::Exact { width, height, fps }) = quality::quality(line) {
+            assert!(width % 2 == 0 && height % 2 == 0 && (1..=60).contains(&fps));
+        }
     }
 }
 
@@ -91,7 +165,14 @@ pub fn rest_fields(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(text) else { return };
     if let Some(code) = OneTimeCode::from_typed(text) {
         assert!(code.expose().len() == 6 && code.expose().bytes().all(|b| b.is_ascii_digit()));
+        let (domain, phone) = (&OWNERS.0, &OWNERS.1);
+        let stored = code.hash(domain, phone);
+        assert!(stored.matches(&stored.0) && stored.0.len() == 64);
+        let number = code.expose().parse().expect("six digits");
+        assert_eq!(OneTimeCode::from_random(number), code);
     }
+    let chosen = is_chosen_name(text, usize::from(*length));
+    assert!(!chosen || (is_name(text, usize::from(*length)) && !text.contains("$(")));
     if is_name(text, usize::from(*length)) {
         assert!(!text.contains(['\n', '\r', '\0']) && text.chars().count() <= usize::from(*length));
     }
@@ -107,6 +188,10 @@ pub fn rest_fields(data: &[u8]) {
         assert!(!same_place(ip, other) || prefix(ip) == prefix(other));
     }
 }
+
+/// Whose codes they are.
+static OWNERS: LazyLock<(DomainName, PhoneNumber)> =
+    LazyLock::new(|| ("d".parse().expect("a name"), "+8613800138000".parse().expect("a number")));
 
 /// The two addresses in a text such as `192.0.2.1 2001:db8::1`.
 fn addresses(text: &str) -> Option<(IpAddr, IpAddr)> {

@@ -4,14 +4,14 @@ use std::{sync::Arc, time::Instant};
 
 use bytes::{Bytes, BytesMut};
 use sightline_media::{AccessUnit, AudioTrack, ParameterSets, StreamDescription, VideoTrack};
-use sightline_model::{AudioCodec, ChannelId, StreamTier, UnixMicros};
+use sightline_model::{AudioCodec, ChannelId, SessionToken, StreamTier, UnixMicros};
 use sightline_rtsp::{
     Url,
     client::{Client, Event, Options, Output as ClientOutput},
     sdp as session_description,
     server::{Config, Directory, Grant, Lookup, Output, Resource, Server},
     transport,
-    wire::Framer,
+    wire::{Frame, Framer, interleaved_header},
 };
 
 fn frames(chunks: &mut dyn Iterator<Item = &[u8]>) -> (Vec<String>, bool) {
@@ -19,10 +19,17 @@ fn frames(chunks: &mut dyn Iterator<Item = &[u8]>) -> (Vec<String>, bool) {
     let mut frames = Vec::new();
     for chunk in chunks {
         framer.push(chunk);
+        assert!(framer.buffered() >= chunk.len());
         loop {
             match framer.next_frame() {
                 Ok(None) => break,
-                Ok(Some(frame)) => frames.push(format!("{frame:?}")),
+                Ok(Some(frame)) => {
+                    if let Frame::Interleaved { channel, data } = &frame {
+                        let length = u16::try_from(data.len()).expect("16 bits say its length");
+                        assert_eq!(interleaved_header(*channel, length)[1], *channel);
+                    }
+                    frames.push(format!("{frame:?}"));
+                }
                 Err(_) => return (frames, true),
             }
         }
@@ -63,26 +70,47 @@ pub fn sdp(data: &[u8]) {
     assert!(session_description::parse(text.as_bytes()).is_ok(), "{text}");
 }
 
-/// What a hostile server sends to a viewer.
+/// Between what the server sends: the viewer does something, or time passes.
+const THEN: u8 = 0x1f;
+
+/// What a hostile server sends to a viewer who pauses, goes on, waits and leaves at any time.
 pub fn rtsp_client(data: &[u8]) {
-    let now = Instant::now();
+    let mut now = Instant::now();
     let Some((flags, data)) = data.split_first() else { return };
     let mut options = Options::new("rtsp://192.0.2.7/0/main".parse().expect("a URL"));
     options.version_2 = flags & 1 != 0;
     options.raw_packets = flags & 2 != 0;
+    options.token = (flags & 4 != 0).then(|| SessionToken::new("secret".to_owned()));
+    assert!(!format!("{options:?}").contains("secret"));
     let mut client = Client::new(options);
-    client.start(now);
-    for chunk in data.chunks(usize::from(*flags).max(1) * 16) {
-        client.handle_input(chunk, now, UnixMicros(0));
-        while let Some(output) = client.poll_output() {
-            if let ClientOutput::Event(Event::Playing) = output {
-                client.pause(now);
+    if flags & 8 == 0 {
+        client.start(now);
+    }
+    let mut over = false;
+    for piece in data.split(|byte| *byte == THEN) {
+        let (what, bytes) = piece.split_first().unwrap_or((&0, &[]));
+        let mut bytes = bytes;
+        match what {
+            b'p' => client.pause(now),
+            b'r' => client.resume(now),
+            b'd' => client.teardown(now),
+            b't' => {
+                if let Some(at) = client.poll_timeout() {
+                    now = now.max(at);
+                    client.handle_timeout(now);
+                }
             }
+            _ => bytes = piece,
+        }
+        for chunk in bytes.chunks(usize::from(*flags >> 4).max(1) * 16) {
+            client.handle_input(chunk, now, UnixMicros(0));
+        }
+        while let Some(output) = client.poll_output() {
+            assert!(!over, "something after the end: {output:?}");
+            over = matches!(output, ClientOutput::Event(Event::Ended | Event::Failed(_)));
         }
     }
-    if let Some(at) = client.poll_timeout() {
-        client.handle_timeout(at);
-    }
+    assert!(!over || client.poll_timeout().is_none());
     client.teardown(now);
 }
 

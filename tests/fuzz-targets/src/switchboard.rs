@@ -15,12 +15,13 @@ use scu_session::{
 };
 use sightline_model::{
     Capabilities, ChannelId, ClaimCode, ClaimHash, ClaimSecret, DeviceId, MediaSessionId, MtuId,
-    PuId, PublicKey, SessionToken, Signature, UnixMicros, UserId,
+    Presence, PuId, PublicKey, SessionToken, Signature, UnixMicros, UserId,
 };
 use sightline_protocol::{
     Problem, ProblemKind,
     cs::{CsRequest, CuToScu, MediaOffer, ScuToCu},
     decode,
+    pc::{MediaTransport, PathReport},
     ps::{Addresses, ChannelStatus, MediaAnswer, PuToScu, Registration, ScuToPu},
     sc::{Lease, ScReply, ScRequest},
     sd::MtuStatus,
@@ -110,6 +111,13 @@ fn registration(n: u8) -> PuToScu {
         channels: channels(n),
         agent: "fuzz".to_owned(),
     }))
+}
+
+/// Where media runs, or that it has ended.
+fn path(choices: &mut Choices<'_>) -> Option<PathReport> {
+    let (running, relayed) = (choices.flag(), choices.flag());
+    let transport = MediaTransport::Webrtc;
+    running.then(|| PathReport { transport, relayed, reason: String::new() })
 }
 
 fn offer() -> Box<MediaOffer> {
@@ -210,7 +218,7 @@ impl World {
                 PuToScu::MediaAnswer { session, result }
             }
             7 => PuToScu::Candidate { session, candidate: "c".to_owned() },
-            8 => PuToScu::SessionReport { session, path: None },
+            8 => PuToScu::SessionReport { session, path: path(choices) },
             // As it comes from the wire.
             _ => match decode::<PuToScu>(choices.piece()) {
                 Ok(envelope) => envelope.body,
@@ -471,8 +479,24 @@ impl World {
         }
     }
 
+    /// What the metrics and the other units are told about the devices.
+    fn check_presence(&self) {
+        let devices = self.board.devices();
+        let leases: BTreeMap<_, _> = devices.leases().collect();
+        assert_eq!(leases.len(), devices.len());
+        assert_eq!(leases.is_empty(), devices.is_empty());
+        for pu in DEVICE_IDS.iter() {
+            let here = self.board.presence(pu) != Presence::Offline;
+            assert_eq!(here, leases.contains_key(pu));
+        }
+        let calls = self.board.calls();
+        assert_eq!(calls.routes().count(), calls.len());
+        assert_eq!(calls.routes().next().is_none(), calls.is_empty());
+    }
+
     /// Everybody goes, and time passes.
     fn end(&mut self) {
+        self.check_presence();
         for conn in self.pus.keys().copied().collect::<Vec<_>>() {
             self.feed_pu(conn, PuInput::Disconnected);
         }
@@ -483,6 +507,7 @@ impl World {
             let Some(at) = self.board.poll_timeout() else { break };
             self.board_timeout(at.saturating_duration_since(self.now()));
         }
+        self.check_presence();
         assert!(self.listening.is_empty(), "still listens for {:?}", self.listening);
         assert_eq!(self.board.poll_timeout(), None, "something is left to wait for");
     }
