@@ -7,6 +7,7 @@ use axum::{
     http::{Method, Request, header},
 };
 use serde_json::json;
+use sightline_protocol::sc::ScRequest;
 use support::{Camera, Server, read};
 
 const ANNA: &str = "+8613800138000";
@@ -208,7 +209,7 @@ async fn a_camera_that_is_away_is_said_to_be() {
     // Registered, but its SCU does not answer.
     camera.play(&server, &token, "client").await.problem(503, "device_offline");
     camera.connect(&server).await;
-    let channels = sightline_protocol::sc::ScRequest::Channels {
+    let channels = ScRequest::Channels {
         device: camera.pu.clone(),
         epoch: lease.epoch,
         channels: vec![camera.channel("Yard", false)],
@@ -217,6 +218,26 @@ async fn a_camera_that_is_away_is_said_to_be() {
     camera.play(&server, &token, "client").await.problem(503, "camera_offline");
     server.clock.advance(std::time::Duration::from_secs(16));
     camera.play(&server, &token, "client").await.problem(503, "device_offline");
+}
+
+#[tokio::test]
+async fn a_camera_that_is_starting_is_waited_for() {
+    let server = Server::new().await;
+    let token = server.token(ANNA).await;
+    let camera = Camera::owned_by(&server, 1, &token).await;
+    let report = |online| ScRequest::Channels {
+        device: camera.pu.clone(),
+        epoch: 1,
+        channels: vec![camera.channel("Yard", online)],
+    };
+    server.sc(&report(false)).await;
+    let starts = async {
+        // The question is asked, and waits, before the camera comes up.
+        tokio::task::yield_now().await;
+        server.sc(&report(true)).await
+    };
+    let (play, _) = tokio::join!(camera.play(&server, &token, "client"), starts);
+    play.expect(200);
 }
 
 #[tokio::test]

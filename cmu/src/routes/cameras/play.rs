@@ -8,12 +8,13 @@ use cmu_storage::{DeviceRow, NewPlayToken};
 use sightline_model::{CameraId, MediaSessionId, Presence, SessionToken, TokenId, UnixMicros};
 use sightline_protocol::{
     ProblemKind,
-    cm::{Camera, IceServer, PlayAnswer, PlayRequest, Player},
+    cm::{Camera, IceServer, Notice, PlayAnswer, PlayRequest, Player},
     cs::WEBSOCKET_PATH,
     ps::{PlayClaims, TokenBearer},
     sm::{SmReply, SmRequest},
 };
 use sightline_service_kit::flow;
+use tokio::sync::broadcast::error::RecvError;
 
 use crate::{
     error::{ApiError, ProblemDocument},
@@ -22,6 +23,9 @@ use crate::{
     routes::cameras::own_camera,
     state::AppState,
 };
+
+/// How long a camera that gives no picture yet is waited for.
+const STARTING: Duration = Duration::from_secs(2);
 
 /// Ask to watch a camera: the answer says where it is and holds a token for it.
 ///
@@ -65,7 +69,7 @@ async fn start(
     let limits = &app.config.limits;
     let user = &caller.0.account.id;
     app.limit(limits.play_per_user, &format!("play:user:{user}")).await?;
-    let (device, camera) = find(app, caller, id).await?;
+    let (device, camera) = find_started(app, caller, id).await?;
     let offline = |kind, detail| Err(ApiError::new(kind, detail));
     match camera.presence {
         Presence::Offline => {
@@ -90,6 +94,35 @@ async fn start(
         SmReply::Done | SmReply::Refused { .. } => Vec::new(),
     };
     Ok(answer(&device, camera, ticket, ice_servers, same_place(ip, device.observed)))
+}
+
+/// [`find`], but a camera that is just starting, as after its unit's start, is waited for: a person
+/// who binds and watches at once sees the picture a moment later, and no error.
+async fn find_started(
+    app: &AppState,
+    caller: &Caller,
+    id: &CameraId,
+) -> Result<(DeviceRow, Camera), ApiError> {
+    let mut notices = app.notices.subscribe();
+    let found = find(app, caller, id).await?;
+    if found.1.presence != Presence::Inactive {
+        return Ok(found);
+    }
+    let started = async {
+        loop {
+            match notices.recv().await {
+                Ok(Notice::Device { device, .. }) if device != id.pu => continue,
+                Ok(Notice::Alert { .. } | Notice::User { .. }) => continue,
+                Ok(Notice::Device { .. }) | Err(RecvError::Lagged(_)) => {}
+                Err(RecvError::Closed) => return std::future::pending().await,
+            }
+            let found = find(app, caller, id).await?;
+            if found.1.presence != Presence::Inactive {
+                return Ok(found);
+            }
+        }
+    };
+    tokio::time::timeout(STARTING, started).await.unwrap_or(Ok(found))
 }
 
 /// An operator learns nothing here about which cameras exist: without being the owner the answer
