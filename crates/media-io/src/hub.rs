@@ -237,8 +237,8 @@ mod tests {
             captured_at: UnixMicros(0),
             keyframe: true,
             disposable: false,
+            codec: sightline_model::VideoCodec::H264,
             data: bytes::Bytes::from_static(&[0, 0, 0, 1, 0x65]),
-            payloads: Vec::new(),
         }
     }
 

@@ -11,13 +11,13 @@ use std::{
 use bytes::{BufMut, Bytes, BytesMut};
 use rtsp_support::Unit;
 use sightline_media::{
-    AccessUnit, AudioTrack, ParameterSets, StreamDescription, VideoTrack, packetize, ring::Limits,
+    AccessUnit, AudioTrack, ParameterSets, StreamDescription, VideoTrack, ring::Limits,
 };
 use sightline_media_io::{
     hub::{Hub, Publisher},
     rtsp_server::Options,
 };
-use sightline_model::{AudioCodec, UnixMicros};
+use sightline_model::{AudioCodec, UnixMicros, VideoCodec};
 use tokio_util::sync::CancellationToken;
 
 fn ffmpeg(arguments: &[&str]) -> Option<String> {
@@ -100,15 +100,14 @@ async fn publish(publisher: Publisher, material: Material, token: CancellationTo
         let captured_at = UnixMicros::from(SystemTime::now());
         let of = |count: usize, number: i64| usize::try_from(number).expect("counted") % count;
         let (keyframe, data) = material.pictures[of(material.pictures.len(), number)].clone();
-        let payloads = packetize::h265(&data);
         let timestamp = number * 3_600;
         publisher.publish(AccessUnit::Video {
             timestamp,
             captured_at,
             keyframe,
             disposable: false,
+            codec: VideoCodec::H265,
             data,
-            payloads,
         });
         while sounds * material.sound_ticks * 25 < (number + 1) * material.clock_hz {
             let data = material.sounds[of(material.sounds.len(), sounds)].clone();

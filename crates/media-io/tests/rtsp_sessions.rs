@@ -9,9 +9,7 @@ use std::{
 
 use bytes::{BufMut, Bytes, BytesMut};
 use rtsp_support::{TOKEN, Unit};
-use sightline_media::{
-    AccessUnit, ParameterSets, StreamDescription, VideoTrack, packetize, ring::Limits,
-};
+use sightline_media::{AccessUnit, ParameterSets, StreamDescription, VideoTrack, ring::Limits};
 use sightline_media_io::{
     hub::{Hub, Publisher},
     rtsp_server::Options,
@@ -114,8 +112,7 @@ fn captured(captured_at: UnixMicros, timestamp: i64, keyframe: bool, size: usize
         data.put_slice(nal);
     }
     let data = data.freeze();
-    let payloads = packetize::h264(&data);
-    AccessUnit::Video { timestamp, captured_at, keyframe, disposable: false, data, payloads }
+    AccessUnit::h264(timestamp, captured_at, data)
 }
 
 async fn scripted() -> (Unit, Publisher) {

@@ -326,7 +326,7 @@ proptest::proptest! {
         size in 10_usize..4_000,
         slow_every in 1_usize..200,
     ) {
-        let limits = Limits { bytes: 60_000, units: 50 };
+        let limits = Limits { bytes: 60_000, units: 50, ..Limits::default() };
         let (publisher, hub) = Hub::new(limits);
         let (mut fast, mut slow) = (hub.subscribe(), hub.subscribe());
         let (mut seen, mut slow_last, mut gap) = (0, -1, true);

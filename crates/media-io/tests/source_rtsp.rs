@@ -106,13 +106,13 @@ async fn pictures(reader: &mut Reader, count: usize) -> Vec<Arc<AccessUnit>> {
 }
 
 fn check_picture(unit: &AccessUnit, description: &StreamDescription, before: i64) -> i64 {
-    let AccessUnit::Video { timestamp, captured_at, keyframe, data, payloads, .. } = unit else {
+    let AccessUnit::Video { timestamp, captured_at, keyframe, data, .. } = unit else {
         unreachable!("pictures only")
     };
     assert!(*timestamp > before, "{timestamp} after {before}");
     let age = UnixMicros::from(SystemTime::now()).since(*captured_at);
     assert!(age < Duration::from_secs(20), "captured {age:?} ago");
-    assert!(payloads.iter().all(|payload| payload.len() <= MAX_RTP_PAYLOAD));
+    assert!(unit.payloads().all(|payload| payload.len() <= MAX_RTP_PAYLOAD));
     let nals: Vec<_> = nal_units(data).collect();
     let sets = &description.video.as_ref().expect("picture").parameter_sets;
     let wanted = match sets {

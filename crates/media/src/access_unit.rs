@@ -1,7 +1,7 @@
 use bytes::Bytes;
-use sightline_model::UnixMicros;
+use sightline_model::{UnixMicros, VideoCodec};
 
-use crate::packetize::{self, nal_units};
+use crate::packetize::{Payloads, nal_units};
 
 /// One coded picture, or one packet's worth of coded sound.
 #[derive(Debug, Clone)]
@@ -17,12 +17,11 @@ pub enum AccessUnit {
         keyframe: bool,
         /// Whether no other picture refers to it (`nal_ref_idc` 0): it may be left out.
         disposable: bool,
+        /// How `data` is coded.
+        codec: VideoCodec,
         /// NAL units, each behind its length in four bytes, big-endian (as in fMP4). A keyframe
         /// carries its parameter sets in front.
         data: Bytes,
-        /// RTP payloads (RFC 6184 packetization-mode 1, RFC 7798), at most
-        /// [`crate::MAX_RTP_PAYLOAD`] bytes each; the last one gets the marker.
-        payloads: Vec<Bytes>,
     },
     /// A piece of sound; also its own RTP payload, except for AAC (RFC 3640 adds a header).
     Audio {
@@ -45,8 +44,8 @@ impl AccessUnit {
         let disposable = nal_units(&data)
             .filter(|nal| (1..=5).contains(&(nal[0] & 0x1f)))
             .all(|nal| nal[0] & 0x60 == 0);
-        let payloads = packetize::h264(&data);
-        Self::Video { timestamp, captured_at, keyframe, disposable, data, payloads }
+        let codec = VideoCodec::H264;
+        Self::Video { timestamp, captured_at, keyframe, disposable, codec, data }
     }
 
     /// The same for H.265. Every intra random access picture counts as a keyframe (ITU-T H.265,
@@ -56,8 +55,8 @@ impl AccessUnit {
         let slices = || nal_units(&data).map(|nal| nal[0] >> 1 & 0x3f).filter(|kind| *kind < 32);
         let keyframe = slices().any(|kind| (16..=21).contains(&kind));
         let disposable = slices().all(|kind| kind < 16 && kind % 2 == 0);
-        let payloads = packetize::h265(&data);
-        Self::Video { timestamp, captured_at, keyframe, disposable, data, payloads }
+        let codec = VideoCodec::H265;
+        Self::Video { timestamp, captured_at, keyframe, disposable, codec, data }
     }
 
     /// Whether a viewer may start with this unit.
@@ -72,7 +71,17 @@ impl AccessUnit {
         matches!(self, Self::Video { .. })
     }
 
-    /// Bytes that it holds in memory; payloads mostly share `data`.
+    /// Its RTP payloads, cut on the way out: nothing of them is kept beside `data`. The last one of
+    /// a picture gets the marker. Sound is its own payload (AAC needs a header besides).
+    #[must_use]
+    pub fn payloads(&self) -> Payloads<'_> {
+        match self {
+            Self::Video { codec, data, .. } => Payloads::video(*codec, data),
+            Self::Audio { data, .. } => Payloads::whole(data),
+        }
+    }
+
+    /// Bytes that it holds in memory.
     #[must_use]
     pub fn len(&self) -> usize {
         match self {

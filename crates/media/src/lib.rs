@@ -2,8 +2,8 @@
 //!
 //! Nothing here opens a socket, reads a clock or draws a random number; `sightline-media-io` does.
 //!
-//! An [`AccessUnit`] is packetized once ([`packetize`]) and shared by every viewer: a sink adds its
-//! own RTP header and encryption, never its own copy of the payload.
+//! An [`AccessUnit`] is held once and shared by every viewer. Its RTP payloads are slices of it
+//! ([`packetize`]), which a sink copies into the packets that it sends.
 
 mod access_unit;
 pub mod adapt;

@@ -3,27 +3,36 @@
 //! Every reader keeps a cursor into one shared ring, so a reader costs nothing while it reads and
 //! cannot hold anybody up: who falls behind what the ring holds is moved to the newest keyframe.
 //!
+//! Held is what newcomers begin with, the units since the newest keyframe, and what a reader may be
+//! behind by without losing anything ([`Limits::lag`]). Nothing older is kept.
+//!
 //! Invariant: when the ring holds any keyframe, it holds everything since the newest one, unless
 //! that exceeds the limits; then it holds nothing older than the limit allows and new readers wait
 //! for the next keyframe.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
+
+use sightline_model::UnixMicros;
 
 use crate::AccessUnit;
 
-/// Bounds of a [`Ring`]; the older units go when either is passed.
+/// Bounds of a [`Ring`].
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// Most bytes.
+    /// Most bytes; the older units go when there are more.
     pub bytes: usize,
-    /// Most units.
+    /// Most units, likewise.
     pub units: usize,
+    /// By how much a reader may be behind the newest unit, going by when they were captured: units
+    /// older than that go as soon as a newer keyframe is there.
+    pub lag: Duration,
 }
 
 impl Default for Limits {
-    /// 12 s of 4 Mbit/s, and 4,096 units.
+    /// 12 s of 4 Mbit/s, 4,096 units, 2 s behind: who is further behind the live picture than that
+    /// is better served with the next keyframe.
     fn default() -> Self {
-        Self { bytes: 6 << 20, units: 4_096 }
+        Self { bytes: 6 << 20, units: 4_096, lag: Duration::from_secs(2) }
     }
 }
 
@@ -72,18 +81,28 @@ impl Ring {
         }
     }
 
-    /// Adds a unit, dropping what is older than the newest keyframe's predecessor or over the
-    /// limits.
+    /// Adds a unit and drops what nobody needs any more or is over the limits.
     pub fn push(&mut self, unit: Arc<AccessUnit>) {
         let number = self.first + self.units.len() as u64;
         if unit.is_keyframe() || !self.has_video {
             self.newest_keyframe = Some(number);
         }
         self.bytes += unit.len();
+        let newest = unit.captured_at();
         self.units.push_back(unit);
-        while self.bytes > self.limits.bytes || self.units.len() > self.limits.units {
+        while self.bytes > self.limits.bytes
+            || self.units.len() > self.limits.units
+            || self.is_oldest_overtaken(newest)
+        {
             self.drop_oldest();
         }
+    }
+
+    /// Whether the oldest unit lies before the newest keyframe and further back than a reader may.
+    fn is_oldest_overtaken(&self, newest: UnixMicros) -> bool {
+        let Some(oldest) = self.units.front() else { return false };
+        self.newest_keyframe.is_some_and(|keyframe| self.first < keyframe)
+            && newest.since(oldest.captured_at()) > self.limits.lag
     }
 
     fn drop_oldest(&mut self) {
@@ -160,5 +179,94 @@ impl Ring {
     #[must_use]
     pub const fn bytes(&self) -> usize {
         self.bytes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+
+    const FPS: i64 = 25;
+
+    /// Picture `number` of a stream with a keyframe every `gop`.
+    fn picture(number: i64, gop: i64) -> Arc<AccessUnit> {
+        let header = if number % gop == 0 { 0x65 } else { 0x61 };
+        let data = [&[0, 0, 3, 0xe8, header][..], &[0; 999]].concat();
+        let captured_at = UnixMicros(1_000_000 * number / FPS);
+        Arc::new(AccessUnit::h264(number, captured_at, data.into()))
+    }
+
+    fn number_of(read: Read) -> i64 {
+        let Read::Unit(unit) = read else { panic!("{read:?}") };
+        let AccessUnit::Video { timestamp, .. } = &*unit else { panic!("a picture") };
+        *timestamp
+    }
+
+    #[test]
+    fn a_long_stream_is_held_from_the_keyframe_and_the_allowed_lag_on() {
+        let lag = Duration::from_secs(1);
+        let mut ring = Ring::new(Limits { lag, ..Limits::default() }, true);
+        let mut most = 0;
+        for number in 0..1_000 {
+            ring.push(picture(number, 50));
+            most = most.max(ring.bytes());
+        }
+        // One group of 50, however long the stream goes on.
+        assert_eq!(most, 1_004 * 50);
+        assert_eq!(number_of(ring.read(&mut ring.cursor())), 950);
+    }
+
+    #[test]
+    fn a_reader_within_the_lag_loses_nothing_and_one_beyond_it_goes_on_at_the_keyframe() {
+        let lag = Duration::from_secs(1);
+        let mut ring = Ring::new(Limits { lag, ..Limits::default() }, true);
+        for number in 0..50 {
+            ring.push(picture(number, 50));
+        }
+        let mut slow = ring.cursor();
+        for number in 0..25 {
+            assert_eq!(number_of(ring.read(&mut slow)), number);
+        }
+        let mut slower = slow;
+        for number in 50..100 {
+            ring.push(picture(number, 50));
+            assert_eq!(number_of(ring.read(&mut slow)), number - 25);
+        }
+        assert!(matches!(ring.read(&mut slower), Read::Skipped(25)));
+        assert_eq!(number_of(ring.read(&mut slower)), 50);
+    }
+
+    #[test]
+    fn a_group_over_the_limit_leaves_no_place_to_start() {
+        let mut ring = Ring::new(Limits { bytes: 10_040, ..Limits::default() }, true);
+        for number in 0..11 {
+            ring.push(picture(number, 1_000));
+        }
+        assert_eq!(ring.bytes(), 10_040);
+        assert!(matches!(ring.read(&mut ring.cursor()), Read::Empty));
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_keeps_the_ring_within_its_limits() {
+        let mut ring = Ring::new(Limits { bytes: 100_400, ..Limits::default() }, true);
+        for number in (1_000..1_200).chain(0..200) {
+            ring.push(picture(number, 50));
+        }
+        assert!(ring.bytes() <= 100_400);
+        assert_eq!(number_of(ring.read(&mut ring.cursor())), 150);
+    }
+
+    #[test]
+    fn sound_alone_is_held_as_long_as_a_reader_may_be_behind() {
+        let bytes = Bytes::from_static(&[0; 160]);
+        let mut ring = Ring::new(Limits::default(), false);
+        for number in 0..1_000 {
+            let captured_at = UnixMicros(number * 20_000);
+            let data = bytes.clone();
+            ring.push(Arc::new(AccessUnit::Audio { timestamp: number, captured_at, data }));
+        }
+        assert_eq!(ring.bytes(), 160 * 101);
     }
 }

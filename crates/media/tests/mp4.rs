@@ -142,8 +142,8 @@ fn unit(track: &VideoTrack, picture: &Picture, base: i64) -> AccessUnit {
         captured_at: UnixMicros(START + picture.pts * 100 / 9),
         keyframe: picture.keyframe,
         disposable: false,
+        codec: track.codec(),
         data: data.freeze(),
-        payloads: Vec::new(),
     }
 }
 
@@ -332,9 +332,9 @@ fn a_source_that_restarts_goes_on_where_it_was() {
     let mut units: Vec<_> = pictures.iter().map(|p| unit(&track, p, 9_000_000)).collect();
     // The same four seconds again, five seconds later by the wall clock, on another clock.
     units.extend(pictures.iter().map(|p| match unit(&track, p, -70_000) {
-        AccessUnit::Video { timestamp, captured_at, keyframe, disposable, data, payloads } => {
+        AccessUnit::Video { timestamp, captured_at, keyframe, disposable, codec, data } => {
             let captured_at = UnixMicros(captured_at.0 + 5_000_000);
-            AccessUnit::Video { timestamp, captured_at, keyframe, disposable, data, payloads }
+            AccessUnit::Video { timestamp, captured_at, keyframe, disposable, codec, data }
         }
         other @ AccessUnit::Audio { .. } => other,
     }));

@@ -4,8 +4,8 @@
 //! and, for a picture, everything up to the next keyframe: a decoder never sees a torn picture.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use sightline_media::{AccessUnit, ParameterSets, StreamDescription};
-use sightline_model::{AudioCodec, UnixMicros};
+use sightline_media::{AccessUnit, ParameterSets, StreamDescription, packetize::Payload};
+use sightline_model::{AudioCodec, UnixMicros, VideoCodec};
 
 use crate::{
     rtp::Packet,
@@ -143,7 +143,6 @@ struct Video {
     timestamp: i64,
     captured_at: UnixMicros,
     data: BytesMut,
-    payloads: Vec<Bytes>,
     /// The unit under construction: has a keyframe's slice, has parameter sets, has slices, all of
     /// which nothing refers to.
     keyframe: bool,
@@ -164,7 +163,6 @@ impl Video {
             timestamp: 0,
             captured_at: UnixMicros(0),
             data: BytesMut::new(),
-            payloads: Vec::new(),
             keyframe: false,
             has_sets: false,
             slices: false,
@@ -183,7 +181,6 @@ impl Video {
 
     fn reset(&mut self) {
         self.data.clear();
-        self.payloads.clear();
         self.keyframe = false;
         self.has_sets = false;
         self.slices = false;
@@ -214,8 +211,6 @@ impl Video {
             };
             if taken.is_none() || self.data.len() > MAX_UNIT {
                 self.lose();
-            } else {
-                self.payloads.push(packet.payload.clone());
             }
         }
         if packet.marker {
@@ -339,8 +334,11 @@ impl Video {
                 captured_at: self.captured_at,
                 keyframe: self.keyframe,
                 disposable: !self.referenced,
+                codec: match self.sets {
+                    ParameterSets::H264 { .. } => VideoCodec::H264,
+                    ParameterSets::H265 { .. } => VideoCodec::H265,
+                },
                 data: self.data.split().freeze(),
-                payloads: std::mem::take(&mut self.payloads),
             });
         }
         self.reset();
@@ -354,16 +352,12 @@ impl Video {
             ParameterSets::H265 { vps, sps, pps } => &[vps, sps, pps],
         };
         let mut data = BytesMut::with_capacity(self.data.len() + 256);
-        let mut payloads = Vec::with_capacity(self.payloads.len() + 3);
         for set in sets.iter().filter(|s| !s.is_empty()) {
             data.put_u32(u32::try_from(set.len()).unwrap_or(0));
             data.put_slice(set);
-            payloads.push((*set).clone());
         }
         data.put_slice(&self.data);
-        payloads.append(&mut self.payloads);
         self.data = data;
-        self.payloads = payloads;
     }
 }
 
@@ -413,18 +407,11 @@ fn aac(
 }
 
 /// RTP payload of an AAC unit: one unit behind one header (RFC 3640); cut when it is long.
-#[must_use]
-pub fn packetize_aac(data: &Bytes) -> Vec<Bytes> {
+pub fn packetize_aac(data: &[u8]) -> impl Iterator<Item = Payload<'_>> {
     let size = u16::try_from(data.len()).unwrap_or(u16::MAX).min(0x1fff);
-    data.chunks(sightline_media::MAX_RTP_PAYLOAD - 4)
-        .map(|piece| {
-            let mut out = BytesMut::with_capacity(piece.len() + 4);
-            out.put_u16(16);
-            out.put_u16(size << 3);
-            out.put_slice(piece);
-            out.freeze()
-        })
-        .collect()
+    let [high, low] = (size << 3).to_be_bytes();
+    let pieces = data.chunks(sightline_media::MAX_RTP_PAYLOAD - 4);
+    pieces.map(move |piece| Payload::aac([0, 16, high, low], piece))
 }
 
 /// Depacketizers for the tracks of a description.

@@ -21,7 +21,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::hub::{Hub, Next, Publisher, SourceState};
 
 /// What the sound's hub holds at most: some seconds of Opus.
-const SOUND_LIMITS: Limits = Limits { bytes: 128 << 10, units: 256 };
+const SOUND_LIMITS: Limits = Limits { bytes: 128 << 10, units: 256, lag: Duration::from_secs(2) };
 
 /// Why sound could not be turned into Opus.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -11,7 +11,7 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use sightline_media::{AccessUnit, adapt};
+use sightline_media::{AccessUnit, adapt, packetize::Payload};
 use sightline_model::{ChannelId, StreamTier, UnixMicros};
 use sightline_protocol::Problem;
 use tokio::sync::Notify;
@@ -26,8 +26,6 @@ use crate::{
     hub::{Hub, Next, Reader},
 };
 
-/// Units whose payloads are kept: viewers that are live all read the same few.
-const SHARED_UNITS: usize = 8;
 /// Over how long a rate is measured.
 const RATE_WINDOW: Duration = Duration::from_secs(5);
 /// At most one keyframe request per source in this time.
@@ -58,7 +56,9 @@ pub(super) struct Feed {
     pub(super) hub: Hub,
     dirty: Arc<AtomicBool>,
     rate_bps: Arc<AtomicU64>,
-    shared: Mutex<VecDeque<(Arc<AccessUnit>, Payloads)>>,
+    /// Payloads of units that the hub still holds: viewers that come at the same time catch up with
+    /// the same ones.
+    shared: Mutex<VecDeque<(Weak<AccessUnit>, Payloads)>>,
     asked: Mutex<Option<Instant>>,
     _stop: DropGuard,
 }
@@ -67,19 +67,18 @@ impl Feed {
     /// Payloads of `unit`, made once for all viewers.
     pub(super) fn payloads(&self, unit: &Arc<AccessUnit>) -> Payloads {
         let mut shared = self.shared.lock();
-        if let Some((_, payloads)) = shared.iter().find(|(u, _)| Arc::ptr_eq(u, unit)) {
+        // Most viewers are live and want the newest.
+        let known = shared.iter().rev().find(|(u, _)| Weak::as_ptr(u) == Arc::as_ptr(unit));
+        if let Some((_, payloads)) = known {
             return Arc::clone(payloads);
         }
-        let payloads: Payloads = match &**unit {
-            AccessUnit::Video { payloads, .. } => {
-                payloads.iter().map(|p| Arc::from(p.as_ref())).collect()
-            }
-            AccessUnit::Audio { data, .. } => [Arc::from(data.as_ref())].into(),
+        let join = |payload: Payload<'_>| match payload.parts() {
+            [[], body] => Arc::from(body),
+            parts => Arc::from(parts.concat()),
         };
-        if shared.len() == SHARED_UNITS {
-            shared.pop_front();
-        }
-        shared.push_back((Arc::clone(unit), Arc::clone(&payloads)));
+        let payloads: Payloads = unit.payloads().map(join).collect();
+        shared.retain(|(unit, _)| unit.strong_count() > 0);
+        shared.push_back((Arc::downgrade(unit), Arc::clone(&payloads)));
         payloads
     }
 

@@ -8,9 +8,7 @@ use std::{
 };
 
 use bytes::{BufMut, Bytes, BytesMut};
-use sightline_media::{
-    AccessUnit, ParameterSets, StreamDescription, VideoTrack, packetize, ring::Limits,
-};
+use sightline_media::{AccessUnit, ParameterSets, StreamDescription, VideoTrack, ring::Limits};
 use sightline_model::{Capabilities, ChannelId, Rights, StreamTier, UnixMicros};
 use sightline_protocol::{Problem, pc::PathReport, sc::TokenGrant};
 use str0m::{
@@ -113,14 +111,8 @@ impl Film {
         data.put_u8(if keyframe { 0x65 } else { 0x61 });
         data.put_bytes(7, size - 1);
         let data = data.freeze();
-        self.publisher.publish(AccessUnit::Video {
-            timestamp: i64::from(self.number) * 3_600,
-            captured_at,
-            keyframe,
-            disposable: false,
-            payloads: packetize::h264(&data),
-            data,
-        });
+        let timestamp = i64::from(self.number) * 3_600;
+        self.publisher.publish(AccessUnit::h264(timestamp, captured_at, data));
         self.number += 1;
     }
 }

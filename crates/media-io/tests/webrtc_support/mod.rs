@@ -10,7 +10,7 @@ use std::{
 
 use bytes::{BufMut, Bytes, BytesMut};
 use sightline_media::{
-    AccessUnit, AudioTrack, ParameterSets, StreamDescription, VideoTrack, packetize, ring::Limits,
+    AccessUnit, AudioTrack, ParameterSets, StreamDescription, VideoTrack, ring::Limits,
 };
 use sightline_media_io::{
     camera::{Camera, Cameras},
@@ -95,15 +95,8 @@ pub fn picture(shape: Shape, number: u32, captured_at: UnixMicros) -> AccessUnit
     data.put_u32(number);
     data.put_bytes(0x5a, size - 5);
     let data = data.freeze();
-    let payloads = packetize::h264(&data);
-    AccessUnit::Video {
-        timestamp: i64::from(number) * i64::from(90_000 / shape.fps) + 1_000_000,
-        captured_at,
-        keyframe,
-        disposable: false,
-        data,
-        payloads,
-    }
+    let timestamp = i64::from(number) * i64::from(90_000 / shape.fps) + 1_000_000;
+    AccessUnit::h264(timestamp, captured_at, data)
 }
 
 pub fn now() -> UnixMicros {

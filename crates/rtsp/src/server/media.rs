@@ -1,7 +1,9 @@
-//! RTP of one session: the same payloads for every viewer, headers of its own.
+//! RTP of one session: its headers, and payloads cut from the unit that all viewers share.
 
-use bytes::{BufMut, Bytes, BytesMut};
-use sightline_media::{AccessUnit, AudioTrack, StreamDescription, VIDEO_CLOCK_HZ};
+use bytes::{BufMut, BytesMut};
+use sightline_media::{
+    AccessUnit, AudioTrack, StreamDescription, VIDEO_CLOCK_HZ, packetize::Payload,
+};
 use sightline_model::AudioCodec;
 
 use crate::{
@@ -81,38 +83,41 @@ impl PlayTrack {
     /// `packet`. Interleaved packets have their channel header.
     pub fn write(&mut self, unit: &AccessUnit, out: &mut BytesMut, mut packet: impl FnMut(usize)) {
         match unit {
-            AccessUnit::Video { timestamp, captured_at, payloads, .. } => {
+            AccessUnit::Video { timestamp, captured_at, .. } => {
                 let timestamp = self.sender.map(*timestamp, *captured_at);
-                self.packets(payloads, timestamp, true, out, &mut packet);
+                self.packets(unit.payloads(), timestamp, true, out, &mut packet);
             }
             AccessUnit::Audio { timestamp, captured_at, data } => {
                 let timestamp = self.sender.map(*timestamp, *captured_at);
                 if self.aac {
-                    self.packets(&packetize_aac(data), timestamp, true, out, &mut packet);
+                    self.packets(packetize_aac(data), timestamp, true, out, &mut packet);
                 } else {
-                    self.packets(std::slice::from_ref(data), timestamp, false, out, &mut packet);
+                    self.packets(unit.payloads(), timestamp, false, out, &mut packet);
                 }
             }
         }
     }
 
-    fn packets(
+    fn packets<'a>(
         &mut self,
-        payloads: &[Bytes],
+        payloads: impl Iterator<Item = Payload<'a>>,
         timestamp: u32,
         mark_last: bool,
         out: &mut BytesMut,
         packet: &mut impl FnMut(usize),
     ) {
-        for (index, payload) in payloads.iter().enumerate() {
+        let mut payloads = payloads.peekable();
+        while let Some(payload) = payloads.next() {
             let begin = out.len();
             if let Carriage::Interleaved { rtp, .. } = self.carriage {
                 let Ok(length) = u16::try_from(HEADER_LEN + payload.len()) else { continue };
                 out.put_slice(&interleaved_header(rtp, length));
             }
-            let marker = mark_last && index + 1 == payloads.len();
+            let marker = mark_last && payloads.peek().is_none();
             self.sender.write_header(out, timestamp, marker, payload.len());
-            out.put_slice(payload);
+            for part in payload.parts() {
+                out.put_slice(part);
+            }
             packet(out.len() - begin);
         }
     }

@@ -365,8 +365,7 @@ fn picture(timestamp: i64, keyframe: bool) -> AccessUnit {
     }
     let data = data.freeze();
     let captured_at = UnixMicros(timestamp * 100 / 9);
-    let payloads = sightline_media::packetize::h264(&data);
-    AccessUnit::Video { timestamp, captured_at, keyframe, disposable: false, data, payloads }
+    AccessUnit::h264(timestamp, captured_at, data)
 }
 
 /// Mutations of good dialogues, by a generator of our own with fixed seeds: whatever comes, the

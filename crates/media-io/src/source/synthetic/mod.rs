@@ -208,7 +208,8 @@ impl Synthetic {
             let gop = (self.config.gop_s * self.config.fps as f32).round().max(1.0) as u64;
             self.next_keyframe = number + gop;
         }
-        let mut data = BytesMut::new();
+        let size = coded.nals.iter().map(|nal| nal.len() + 4).sum();
+        let mut data = BytesMut::with_capacity(size);
         for nal in &coded.nals {
             data.extend_from_slice(&u32::try_from(nal.len()).unwrap_or(u32::MAX).to_be_bytes());
             data.extend_from_slice(nal);
