@@ -30,7 +30,7 @@ use crate::{
     camera,
     config::{CheckedCamera, Config},
     discovery,
-    gate::{GateSettings, PuGate},
+    gate::{self, GateSettings, PuGate},
     identity::{Identity, IdentityError},
     listen,
     quality::Quality,
@@ -153,7 +153,10 @@ pub async fn start(config: Config, lifecycle: &Lifecycle) -> Result<Running, Sta
     let watched = Watched { addresses, channels: channels.clone(), claim_unlocked };
     let (driver, uplink) = Driver::new(settings, profile, watched);
 
-    let gate_settings = GateSettings::new(identity.pu_id().clone(), config.max_sessions);
+    let gate_settings = GateSettings {
+        memory: Some(config.data_dir.join(gate::MEMORY_FILE)),
+        ..GateSettings::new(identity.pu_id().clone(), config.max_sessions)
+    };
     let gate = PuGate::new(gate_settings, uplink.clone(), clock, lifecycle);
     let candidates = reach.candidates(&machine, Vec::new());
     let engine = start_webrtc(&config, &cameras, candidates, lifecycle)?;

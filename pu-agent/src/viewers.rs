@@ -159,7 +159,7 @@ impl Handler for Viewers {
     }
 
     fn registered(&self) {
-        self.shared.gate.report_all();
+        self.shared.gate.registered();
     }
 
     fn owner(&self, owner: Option<UserId>) {

@@ -107,6 +107,54 @@ async fn a_centre_that_was_killed_finds_the_unit_again_after_its_restart() {
     agent.until(again).await;
 }
 
+/// The status of the answer to a DESCRIBE with this token.
+async fn describe(address: SocketAddr, token: &SessionToken) -> String {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let mut stream = tokio::net::TcpStream::connect(address).await.expect("connected");
+    let token = token.expose();
+    let request = format!("DESCRIBE rtsp://{address}/0?token={token} RTSP/1.0\r\nCSeq: 1\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.expect("sent");
+    let mut answer = vec![0; 4_096];
+    let length = stream.read(&mut answer).await.expect("an answer");
+    let answer = String::from_utf8_lossy(&answer[..length]).into_owned();
+    answer.split_whitespace().nth(1).unwrap_or_default().to_owned()
+}
+
+#[tokio::test]
+async fn restarted_while_the_centre_is_away_it_serves_its_lan_and_forgets_no_revocation() {
+    let centre = Centre::new();
+    let mut scu = FakeScu::on_any_port(&centre).await;
+    let mut agent = agent(&centre, &[&scu]).await;
+    scu.registered().await;
+    agent.until(|s| s.up.is_some()).await;
+    let claims = centre.claims(&agent.running.pu_id);
+    let good = centre.sign(&claims);
+    centre.grant(&good, &claims);
+    assert_eq!(describe(agent.running.rtsp_addr, &good).await, "200");
+    let mut other = claims.clone();
+    other.sid = session("session-2");
+    let revoked = centre.sign(&other);
+    let problem = Some(Problem::new(ProblemKind::TokenRevoked, "signed out"));
+    scu.say(ScuToPu::EndSession { session: other.sid, problem });
+    let file = agent.dir.path().join("unit/gate.json");
+    let mut tick = tokio::time::interval(Duration::from_millis(10));
+    let noted = async {
+        while !std::fs::read_to_string(&file).is_ok_and(|text| text.contains("session-2")) {
+            tick.tick().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, noted).await.expect("on the disk in time");
+    assert!(agent.lifecycle.shutdown().await, "tasks were left");
+    let again = config(&centre, agent.dir.path(), &[&scu]);
+    scu.kill().await;
+
+    let lifecycle = Lifecycle::new();
+    let running = pu_agent::start(again, &lifecycle).await.expect("started");
+    assert_eq!(describe(running.rtsp_addr, &revoked).await, "401");
+    assert_eq!(describe(running.rtsp_addr, &good).await, "200");
+    assert!(lifecycle.shutdown().await, "tasks were left");
+}
+
 #[tokio::test]
 async fn where_udp_is_blocked_websocket_serves() {
     let centre = Centre::new();

@@ -2,11 +2,16 @@
 
 mod support;
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    os::unix::fs::PermissionsExt,
+    sync::Arc,
+    time::Duration,
+};
 
 use ed25519_dalek::SigningKey;
 use pu_agent::{
-    gate::{GateSettings, PuGate},
+    gate::{GateSettings, MEMORY_FILE, PuGate},
     identity::Identity,
     uplink::{Handler, Status, clock::Clock, dial::Server},
 };
@@ -26,8 +31,8 @@ struct Unit {
     pu: PuId,
     status: watch::Receiver<Status>,
     clock: Clock,
-    _lifecycle: Lifecycle,
-    _dir: tempfile::TempDir,
+    lifecycle: Lifecycle,
+    dir: tempfile::TempDir,
     _levers: support::Levers,
 }
 
@@ -44,7 +49,7 @@ impl Handler for Ears {
     }
 
     fn registered(&self) {
-        self.0.report_all();
+        self.0.registered();
     }
 
     fn owner(&self, owner: Option<UserId>) {
@@ -54,22 +59,29 @@ impl Handler for Ears {
 
 async fn unit(centre: &Centre, scu: &mut FakeScu, max_sessions: usize) -> Unit {
     let dir = tempfile::tempdir().expect("temporary folder");
+    let mut unit = started(centre, scu.quic, max_sessions, dir);
+    scu.registered().await;
+    unit.status.wait_for(|s| s.up.is_some()).await.expect("runs");
+    unit
+}
+
+/// A unit with this data folder, registered or not.
+fn started(centre: &Centre, scu: SocketAddr, max_sessions: usize, dir: tempfile::TempDir) -> Unit {
     let identity = Arc::new(Identity::load_or_create(dir.path()).expect("identity"));
     let lifecycle = Lifecycle::new();
     let clock = Clock::default();
-    let server = Server { quic: Some(scu.quic.to_string()), websocket: None };
+    let server = Server { quic: Some(scu.to_string()), websocket: None };
     let (driver, uplink, levers) = support::uplink(&identity, centre, server, &clock, &lifecycle);
     let pu = identity.pu_id().clone();
     let settings = GateSettings {
         check_timeout: Duration::from_millis(700),
+        memory: Some(dir.path().join(MEMORY_FILE)),
         ..GateSettings::new(pu.clone(), max_sessions)
     };
-    let mut status = uplink.status();
+    let status = uplink.status();
     let gate = PuGate::new(settings, uplink, clock.clone(), &lifecycle);
     lifecycle.spawn(driver.run(Arc::new(Ears(gate.clone()))));
-    scu.registered().await;
-    status.wait_for(|s| s.up.is_some()).await.expect("runs");
-    Unit { gate, pu, status, clock, _lifecycle: lifecycle, _dir: dir, _levers: levers }
+    Unit { gate, pu, status, clock, lifecycle, dir, _levers: levers }
 }
 
 fn lan() -> TokenBearer {
@@ -102,6 +114,26 @@ impl Unit {
 
     async fn centre_is_away(&mut self) {
         self.status.wait_for(|s| s.up.is_none()).await.expect("runs");
+    }
+
+    /// Ends the agent and starts it again, with nobody where its SCU was.
+    async fn restarted_alone(self, centre: &Centre) -> Self {
+        assert!(self.lifecycle.shutdown().await, "the agent did not end");
+        started(centre, ([127, 0, 0, 1], 1).into(), 8, self.dir)
+    }
+
+    /// Waits until the file that outlives the agent holds `text`.
+    async fn kept(&self, text: &str) {
+        let path = self.dir.path().join(MEMORY_FILE);
+        let mut tick = tokio::time::interval(Duration::from_millis(10));
+        let written = async {
+            while !std::fs::read_to_string(&path).is_ok_and(|content| content.contains(text)) {
+                tick.tick().await;
+            }
+        };
+        tokio::time::timeout(support::PATIENCE, written).await.expect("kept in time");
+        let mode = std::fs::metadata(&path).expect("there").permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
     }
 }
 
@@ -393,4 +425,92 @@ async fn a_full_unit_is_busy_and_one_session_cannot_take_all_streams() {
     let token = centre.sign(&second);
     centre.grant(&token, &second);
     assert_eq!(unit.refused(&token, lan()).await, ProblemKind::Busy);
+}
+
+#[tokio::test]
+async fn a_restart_with_the_centre_away_forgets_no_key_no_bearer_and_no_revocation() {
+    let centre = Centre::new();
+    let mut scu = FakeScu::on_any_port(&centre).await;
+    let unit = unit(&centre, &mut scu, 8).await;
+    let anna = centre.claims(&unit.pu);
+    let of = |user: &str, session: &str| {
+        changed(&anna, |c| {
+            c.sub = user.parse().expect("user");
+            c.sid = support::session(session);
+        })
+    };
+    let [used, fresh] = [centre.sign(&anna), centre.sign(&of("anna", "session-2"))];
+    let of_bert = centre.sign(&of("bert", "session-3"));
+    let ended = centre.sign(&of("anna", "session-4"));
+    let no_more = centre.sign(&of("anna", "session-5"));
+
+    centre.grant(&used, &anna);
+    drop(unit.admit(&used, lan()).await.expect("granted"));
+    centre.set_checker(|_, _| Some(Err(Problem::new(ProblemKind::TokenRevoked, "signed out"))));
+    assert_eq!(unit.refused(&no_more, lan()).await, ProblemKind::TokenRevoked);
+    let problem = Some(Problem::new(ProblemKind::TokenRevoked, "unbound"));
+    scu.say(ScuToPu::EndSession { session: support::session("session-4"), problem });
+    scu.say(ScuToPu::RevokeUser { user: Some("bert".parse().expect("user")) });
+    // On the disk by itself, also if the power fails next.
+    unit.kept("session-4").await;
+    unit.kept("bert").await;
+    scu.kill().await;
+
+    let unit = unit.restarted_alone(&centre).await;
+    for revoked in [&of_bert, &ended, &no_more] {
+        assert_eq!(unit.refused(revoked, lan()).await, ProblemKind::TokenRevoked);
+    }
+    assert_eq!(unit.refused(&used, at("192.168.1.21")).await, ProblemKind::TokenInUse);
+    drop(unit.admit(&used, lan()).await.expect("its bearer"));
+    drop(unit.admit(&fresh, lan()).await.expect("signed, unexpired and of a neighbour"));
+    assert_eq!(unit.refused(&fresh, at("203.0.113.5")).await, ProblemKind::TokenInUse);
+    let forged = sign_with(&SigningKey::from_bytes(&[9; 32]), "key-1", &anna);
+    assert_eq!(unit.refused(&forged, lan()).await, ProblemKind::InvalidToken);
+    let expired = centre.sign(&changed(&anna, |c| c.exp = c.iat - 1));
+    assert_eq!(unit.refused(&expired, lan()).await, ProblemKind::TokenExpired);
+
+    // What was learnt in that life is kept as well, and so is what was known before it.
+    let unit = unit.restarted_alone(&centre).await;
+    assert_eq!(unit.refused(&fresh, at("192.168.1.21")).await, ProblemKind::TokenInUse);
+    assert_eq!(unit.refused(&of_bert, lan()).await, ProblemKind::TokenRevoked);
+
+    // A clock that stands before what was last known cannot tell what has expired.
+    unit.clock.set_offset(-3_600_000_000);
+    assert_eq!(unit.refused(&used, lan()).await, ProblemKind::DeviceOffline);
+}
+
+#[tokio::test]
+async fn a_restarted_unit_learns_of_a_new_owner_what_the_old_one_lost() {
+    let centre = Centre::new();
+    let mut scu = FakeScu::on_any_port(&centre).await;
+    let (anna, bert): (UserId, UserId) =
+        ("anna".parse().expect("user"), "bert".parse().expect("user"));
+    centre.set_owner(Some(&anna));
+    let unit = unit(&centre, &mut scu, 8).await;
+    let token = centre.sign(&centre.claims(&unit.pu));
+    unit.kept("anna").await;
+    assert!(unit.lifecycle.shutdown().await, "the agent did not end");
+
+    centre.set_owner(Some(&bert));
+    let mut unit = started(&centre, scu.quic, 8, unit.dir);
+    unit.status.wait_for(|s| s.up.is_some()).await.expect("runs");
+    scu.kill().await;
+    unit.centre_is_away().await;
+    assert_eq!(unit.refused(&token, lan()).await, ProblemKind::TokenRevoked);
+    let unit = unit.restarted_alone(&centre).await;
+    assert_eq!(unit.refused(&token, lan()).await, ProblemKind::TokenRevoked);
+}
+
+#[tokio::test]
+async fn a_unit_that_has_lost_its_memory_admits_nobody_while_the_centre_is_away() {
+    let centre = Centre::new();
+    let mut scu = FakeScu::on_any_port(&centre).await;
+    let unit = unit(&centre, &mut scu, 8).await;
+    let token = centre.sign(&centre.claims(&unit.pu));
+    unit.kept("key-1").await;
+    scu.kill().await;
+    assert!(unit.lifecycle.shutdown().await, "the agent did not end");
+    std::fs::write(unit.dir.path().join(MEMORY_FILE), "{").expect("own file");
+    let unit = started(&centre, ([127, 0, 0, 1], 1).into(), 8, unit.dir);
+    assert_eq!(unit.refused(&token, lan()).await, ProblemKind::DeviceOffline);
 }

@@ -12,6 +12,7 @@ use std::{
     time::Duration,
 };
 
+use serde::{Deserialize, Serialize};
 use sightline_model::{Capabilities, MediaSessionId, TokenHash, UnixMicros, UserId};
 use sightline_protocol::{
     Problem, ProblemKind,
@@ -25,6 +26,9 @@ use tokio::sync::watch;
 const MAX_REMEMBERED: usize = 4_096;
 /// Streams that one session may hold at a time: main, sub, and retries that overlap.
 const MAX_STREAMS: usize = 8;
+/// How long something that was taken away is remembered by itself: far longer than a play token
+/// lives.
+const REMEMBERED_FOR: Duration = Duration::from_secs(24 * 3_600);
 /// How long the CU has to come after the SCU announced it.
 const PREPARED_FOR: Duration = Duration::from_secs(300);
 
@@ -62,6 +66,34 @@ pub struct Books {
     owner: Option<Option<UserId>>,
     /// Rises with everything that takes a right away.
     revocations: u64,
+    /// Rises with everything that [`Self::ledger`] shows.
+    changes: u64,
+}
+
+/// The part of the books that outlives the process.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ledger {
+    /// Whose the unit is, if the centre has ever said so.
+    owner: Option<Owner>,
+    revoked_all: Option<UnixMicros>,
+    revoked_users: Vec<(UserId, UnixMicros)>,
+    ended: Vec<(MediaSessionId, UnixMicros)>,
+    /// Who showed the tokens that name no key; a token that names one tells its bearer by itself.
+    bearers: Vec<Shown>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Owner {
+    /// `None` while the unit is bound to nobody.
+    user: Option<UserId>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Shown {
+    token: TokenHash,
+    bearer: TokenBearer,
+    user: UserId,
+    until: UnixMicros,
 }
 
 impl Books {
@@ -70,6 +102,60 @@ impl Books {
     #[must_use]
     pub const fn revocations(&self) -> u64 {
         self.revocations
+    }
+
+    /// Counts what has changed in the [`Ledger`] so far.
+    #[must_use]
+    pub const fn changes(&self) -> u64 {
+        self.changes
+    }
+
+    /// Who may sign tokens may have changed; that is kept with the [`Ledger`].
+    pub const fn authority_changed(&mut self) {
+        self.changes += 1;
+    }
+
+    /// What must outlive the process.
+    #[must_use]
+    pub fn ledger(&self, now: UnixMicros) -> Ledger {
+        let recent = |at: &UnixMicros| now.since(*at) < REMEMBERED_FOR;
+        let shown = |(token, known): (&TokenHash, &Remembered)| {
+            let kept = known.confirmed
+                && known.until > now
+                && matches!(known.bearer, TokenBearer::Address { .. });
+            kept.then(|| Shown {
+                token: token.clone(),
+                bearer: known.bearer.clone(),
+                user: known.user.clone(),
+                until: known.until,
+            })
+        };
+        let users = self.revoked_users.iter().filter(|(_, at)| recent(at));
+        let ended = self.ended.iter().filter(|(_, at)| recent(at));
+        Ledger {
+            owner: self.owner.clone().map(|user| Owner { user }),
+            revoked_all: self.revoked_all,
+            revoked_users: users.map(|(user, at)| (user.clone(), *at)).collect(),
+            ended: ended.map(|(session, at)| (session.clone(), *at)).collect(),
+            bearers: self.tokens.iter().filter_map(shown).collect(),
+        }
+    }
+
+    /// Books that begin with what an earlier process knew.
+    #[must_use]
+    pub fn with(ledger: Ledger) -> Self {
+        let remembered = |shown: Shown| {
+            let Shown { token, bearer, user, until } = shown;
+            (token, Remembered { bearer, user, until, granted: None, confirmed: true })
+        };
+        Self {
+            tokens: ledger.bearers.into_iter().take(MAX_REMEMBERED).map(remembered).collect(),
+            ended: ledger.ended.into_iter().take(MAX_REMEMBERED).collect(),
+            revoked_users: ledger.revoked_users.into_iter().take(MAX_REMEMBERED).collect(),
+            revoked_all: ledger.revoked_all,
+            owner: ledger.owner.map(|owner| owner.user),
+            ..Self::default()
+        }
     }
 
     /// Notes who shows a token.
@@ -122,13 +208,21 @@ impl Books {
     /// The token was found good; `grant` when the centre said so.
     pub fn confirm(&mut self, token: &TokenHash, grant: Option<&TokenGrant>, now: UnixMicros) {
         if let Some(known) = self.tokens.get_mut(token) {
+            if !known.confirmed && matches!(known.bearer, TokenBearer::Address { .. }) {
+                self.changes += 1;
+            }
             known.confirmed = true;
             known.granted = grant.map(|grant| (grant.clone(), now));
         }
     }
 
     /// The token was found bad: a bearer that never got anything need not be remembered.
-    pub fn refuse(&mut self, token: &TokenHash) {
+    /// `revoked` when the centre has taken the right away: then it stays so while the centre
+    /// cannot be asked.
+    pub fn refuse(&mut self, token: &TokenHash, revoked: Option<&MediaSessionId>, now: UnixMicros) {
+        if let Some(session) = revoked {
+            self.remember_ended(session, now);
+        }
         if let Some(known) = self.tokens.get_mut(token) {
             known.granted = None;
             if !known.confirmed {
@@ -205,8 +299,7 @@ impl Books {
     pub fn end(&mut self, session: &MediaSessionId, problem: Option<Problem>, now: UnixMicros) {
         self.revocations += 1;
         if problem.is_some() {
-            trim(&mut self.ended, |at| now.since(*at) < Duration::from_secs(24 * 3_600));
-            self.ended.insert(session.clone(), now);
+            self.remember_ended(session, now);
         }
         // A yes from before the end would open the session anew, and nobody would end it again.
         for known in self.tokens.values_mut() {
@@ -219,14 +312,23 @@ impl Books {
         }
     }
 
+    fn remember_ended(&mut self, session: &MediaSessionId, now: UnixMicros) {
+        self.changes += 1;
+        if !room(&mut self.ended, now) {
+            self.revoked_all = Some(now);
+        }
+        self.ended.insert(session.clone(), now);
+    }
+
     /// Ends every session and forgets every token of `user`, or of everybody.
     pub fn revoke(&mut self, user: Option<&UserId>, now: UnixMicros) {
         self.revocations += 1;
+        self.changes += 1;
         match user {
             Some(user) => {
-                trim(&mut self.revoked_users, |at| {
-                    now.since(*at) < Duration::from_secs(24 * 3_600)
-                });
+                if !room(&mut self.revoked_users, now) {
+                    self.revoked_all = Some(now);
+                }
                 self.revoked_users.insert(user.clone(), now);
             }
             None => self.revoked_all = Some(now),
@@ -242,6 +344,9 @@ impl Books {
     /// Notes whose the unit is; a change takes everybody else's rights away.
     pub fn owner_is(&mut self, owner: Option<&UserId>, now: UnixMicros) {
         let known = self.owner.replace(owner.cloned());
+        if known.as_ref().is_none_or(|known| known.as_ref() != owner) {
+            self.changes += 1;
+        }
         if known.as_ref().is_none_or(|known| known.as_ref() == owner) {
             return;
         }
@@ -262,7 +367,12 @@ impl Books {
 
     /// Notes what a CU that is about to come can take.
     pub fn prepare(&mut self, session: MediaSessionId, what: Capabilities, now: UnixMicros) {
-        trim(&mut self.prepared, |(_, at)| now.since(*at) < PREPARED_FOR);
+        if self.prepared.len() >= MAX_REMEMBERED {
+            self.prepared.retain(|_, (_, at)| now.since(*at) < PREPARED_FOR);
+        }
+        if self.prepared.len() >= MAX_REMEMBERED {
+            self.prepared.clear();
+        }
         self.prepared.insert(session, (what, now));
     }
 
@@ -288,16 +398,81 @@ impl Books {
     }
 }
 
-/// Makes room for one more: first what is old goes, then, if that is not enough, everything.
-fn trim<K: std::hash::Hash + Eq, V>(map: &mut HashMap<K, V>, young: impl Fn(&V) -> bool) {
-    if map.len() >= MAX_REMEMBERED {
-        map.retain(|_, value| young(value));
+/// Makes room for one more thing that was taken away; what is old goes. False when that was not
+/// enough and all went: the caller must then count everything of before as taken away.
+fn room<K: std::hash::Hash + Eq>(taken: &mut HashMap<K, UnixMicros>, now: UnixMicros) -> bool {
+    if taken.len() >= MAX_REMEMBERED {
+        taken.retain(|_, at| now.since(*at) < REMEMBERED_FOR);
     }
-    if map.len() >= MAX_REMEMBERED {
-        map.clear();
+    let enough = taken.len() < MAX_REMEMBERED;
+    if !enough {
+        taken.clear();
     }
+    enough
 }
 
 fn busy() -> Problem {
     Problem::new(ProblemKind::Busy, "this camera serves as many viewers as it can; try again later")
+}
+
+#[cfg(test)]
+mod tests {
+    use sightline_model::{ChannelId, PuId, PublicKey, Rights};
+
+    use super::*;
+
+    fn claims(user: &str, session: &str, iat: i64) -> PlayClaims {
+        PlayClaims {
+            iss: "test.example".parse().expect("domain"),
+            aud: PuId::from_public_key(&PublicKey::from_bytes([1; 32])),
+            sub: user.parse().expect("user"),
+            jti: "token-1".parse().expect("token id"),
+            exp: iat + 60,
+            iat,
+            ch: ChannelId(0),
+            sid: session.parse().expect("session"),
+            rights: Rights::owner(),
+            cnf: None,
+            client: None,
+        }
+    }
+
+    #[test]
+    fn more_revocations_than_can_be_remembered_by_themselves_revoke_all_of_before() {
+        let at = |s: i64| UnixMicros(s * 1_000_000);
+        let mut books = Books::default();
+        for i in 0..=MAX_REMEMBERED {
+            let problem = Problem::new(ProblemKind::TokenRevoked, "unbound");
+            let session = format!("session-{i}").parse().expect("session");
+            books.end(&session, Some(problem), at(1_000));
+        }
+        assert!(books.ended.len() <= MAX_REMEMBERED);
+        assert!(books.known_revoked(&claims("anna", "session-0", 999)), "the first was forgotten");
+        assert!(!books.known_revoked(&claims("anna", "another", 1_001)), "one of later");
+
+        let mut books = Books::default();
+        for i in 0..=MAX_REMEMBERED {
+            let user: UserId = format!("user-{i}").parse().expect("user");
+            books.revoke(Some(&user), at(1_000));
+        }
+        assert!(books.revoked_users.len() <= MAX_REMEMBERED);
+        let again = Books::with(books.ledger(at(1_001)));
+        assert!(again.known_revoked(&claims("user-0", "another", 999)), "the first was forgotten");
+        assert!(!again.known_revoked(&claims("user-0", "another", 1_001)), "one of later");
+    }
+
+    #[test]
+    fn old_revocations_make_room_for_new_ones() {
+        let at = |s: i64| UnixMicros(s * 1_000_000);
+        let day = 24 * 3_600;
+        let mut books = Books::default();
+        for i in 0..=MAX_REMEMBERED as i64 {
+            let user: UserId = format!("user-{i}").parse().expect("user");
+            books.revoke(Some(&user), at(i * day));
+        }
+        assert!(books.revoked_all.is_none());
+        let last = MAX_REMEMBERED as i64 * day;
+        let ledger = books.ledger(at(last));
+        assert_eq!(ledger.revoked_users.len(), 1, "only the day's own");
+    }
 }

@@ -2,9 +2,10 @@
 //! centre. What the centre takes away ends here at once.
 
 mod books;
+mod keep;
 mod token;
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{net::IpAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
 use sightline_media_io::gate::{Admission, BoxFuture, Gate};
@@ -18,10 +19,13 @@ use sightline_protocol::{
     sc::TokenGrant,
 };
 use sightline_service_kit::lifecycle::Lifecycle;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
-use crate::uplink::{CentreAway, Lease, Uplink, clock::Clock};
+use crate::uplink::{CentreAway, Uplink, clock::Clock};
 use books::{Books, Live};
+pub use keep::FILE as MEMORY_FILE;
+use keep::Kept;
+use token::Authority;
 
 /// How long the centre may take to confirm a token.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(3);
@@ -41,13 +45,15 @@ pub struct GateSettings {
     pub max_sessions: usize,
     /// How long the centre may take to confirm a token.
     pub check_timeout: Duration,
+    /// Where that is kept which a restart must not forget; nowhere if absent.
+    pub memory: Option<PathBuf>,
 }
 
 impl GateSettings {
     /// The usual limits.
     #[must_use]
     pub const fn new(pu: PuId, max_sessions: usize) -> Self {
-        Self { pu, max_sessions, check_timeout: CHECK_TIMEOUT }
+        Self { pu, max_sessions, check_timeout: CHECK_TIMEOUT, memory: None }
     }
 }
 
@@ -62,6 +68,10 @@ struct Shared {
     uplink: Uplink,
     clock: Clock,
     books: Mutex<Books>,
+    /// Who could sign play tokens when an earlier process last knew, and when that was.
+    earlier: Option<(Authority, UnixMicros)>,
+    /// The books have changed in what must be kept.
+    changed: Notify,
     lifecycle: Lifecycle,
 }
 
@@ -100,7 +110,7 @@ impl PuGate {
         result
     }
 
-    /// A gate that asks the centre through `uplink`.
+    /// A gate that asks the centre through `uplink`. It begins with what an earlier one has kept.
     #[must_use]
     pub fn new(
         settings: GateSettings,
@@ -108,9 +118,28 @@ impl PuGate {
         clock: Clock,
         lifecycle: &Lifecycle,
     ) -> Self {
-        let books = Mutex::default();
-        let lifecycle = lifecycle.clone();
-        Self { shared: Arc::new(Shared { settings, uplink, clock, books, lifecycle }) }
+        let memory = settings.memory.clone();
+        let (books, earlier) = match memory.as_deref().and_then(Kept::read) {
+            Some(kept) => {
+                clock.set_offset(kept.clock_offset_us);
+                (Books::with(kept.ledger), Some((kept.authority, kept.at)))
+            }
+            None => (Books::default(), None),
+        };
+        let shared = Arc::new(Shared {
+            settings,
+            uplink,
+            clock,
+            books: Mutex::new(books),
+            earlier,
+            changed: Notify::new(),
+            lifecycle: lifecycle.clone(),
+        });
+        if let Some(path) = memory {
+            let keeping = Arc::clone(&shared);
+            lifecycle.spawn_graceful(|token| keep::run(keeping, path, token));
+        }
+        Self { shared }
     }
 
     async fn judge(
@@ -125,15 +154,13 @@ impl PuGate {
         });
         let near = near.is_some_and(is_private);
         let shared = &self.shared;
-        let lease = shared.uplink.status().borrow().lease.clone().ok_or_else(|| {
-            let why = "this camera has not reached its centre since it was started";
-            Problem::new(ProblemKind::DeviceOffline, why)
-        })?;
         let now = shared.clock.now();
-        let claims = token::verify(token, &bearer, &lease, &shared.settings.pu, now)?;
+        let authority = shared.authority(now)?;
+        let claims = token::verify(token, &bearer, &authority, &shared.settings.pu, now)?;
         for _ in 0..MAX_ASKS {
             shared.books.lock().claim(&token.hash(), &bearer, &claims, now)?;
-            let (grant, revocations) = self.granted(token, &bearer, &claims, &lease, near).await?;
+            let (grant, revocations) =
+                self.granted(token, &bearer, &claims, &authority, near).await?;
             if let Some(admission) = self.open(grant, revocations)? {
                 return Ok(admission);
             }
@@ -148,7 +175,7 @@ impl PuGate {
         token: &SessionToken,
         bearer: &TokenBearer,
         claims: &PlayClaims,
-        lease: &Lease,
+        authority: &Authority,
         near: bool,
     ) -> Result<(TokenGrant, u64), Problem> {
         let shared = &self.shared;
@@ -165,16 +192,18 @@ impl PuGate {
         let by_centre = answer.is_ok();
         let result = match answer {
             Ok(result) => result.and_then(|grant| fitting(grant, claims)),
-            Err(CentreAway) => self.without_centre(claims, lease, near),
+            Err(CentreAway) => self.without_centre(claims, authority, near),
         };
-        let mut books = shared.books.lock();
+        let now = shared.clock.now();
         match result {
             Ok(grant) => {
-                books.confirm(&hash, by_centre.then_some(&grant), shared.clock.now());
+                shared.note(|books| books.confirm(&hash, by_centre.then_some(&grant), now));
                 Ok((grant, revocations))
             }
             Err(problem) => {
-                books.refuse(&hash);
+                let revoked = by_centre && problem.kind == ProblemKind::TokenRevoked;
+                let session = revoked.then_some(&claims.sid);
+                shared.note(|books| books.refuse(&hash, session, now));
                 Err(problem)
             }
         }
@@ -184,7 +213,7 @@ impl PuGate {
     fn without_centre(
         &self,
         claims: &PlayClaims,
-        lease: &Lease,
+        authority: &Authority,
         near: bool,
     ) -> Result<TokenGrant, Problem> {
         if !near {
@@ -198,7 +227,7 @@ impl PuGate {
             return Err(Problem::new(ProblemKind::TokenRevoked, why));
         }
         Ok(TokenGrant {
-            domain: lease.domain.clone(),
+            domain: authority.domain.clone(),
             user: claims.sub.clone(),
             session: claims.sid.clone(),
             channel: claims.ch,
@@ -266,22 +295,27 @@ impl PuGate {
 
     /// Ends a session.
     pub fn end_session(&self, session: &MediaSessionId, problem: Option<Problem>) {
-        self.shared.books.lock().end(session, problem, self.shared.clock.now());
+        let now = self.shared.clock.now();
+        self.shared.note(|books| books.end(session, problem, now));
     }
 
     /// Ends every session and forgets every token of `user`, or of everybody.
     pub fn revoke(&self, user: Option<&UserId>) {
-        self.shared.books.lock().revoke(user, self.shared.clock.now());
+        let now = self.shared.clock.now();
+        self.shared.note(|books| books.revoke(user, now));
     }
 
     /// The centre says whose the unit is. When that has changed, maybe while the unit was offline,
     /// the streams of others end and nothing that was granted to them counts any more.
     pub fn owner_is(&self, owner: Option<&UserId>) {
-        self.shared.books.lock().owner_is(owner, self.shared.clock.now());
+        let now = self.shared.clock.now();
+        self.shared.note(|books| books.owner_is(owner, now));
     }
 
-    /// Tells an SCU that has just registered the unit which sessions run.
-    pub fn report_all(&self) {
+    /// The unit is registered, maybe again: its token keys are to be kept, and the SCU is to be
+    /// told which sessions run.
+    pub fn registered(&self) {
+        self.shared.note(Books::authority_changed);
         let paths = self.shared.books.lock().paths();
         for (session, path) in paths {
             self.shared.report(session, Some(path));
@@ -296,6 +330,45 @@ impl PuGate {
 }
 
 impl Shared {
+    /// Who may sign: as the centre said in this process's life, else as it said to an earlier one.
+    fn authority(&self, now: UnixMicros) -> Result<Authority, Problem> {
+        if let Some(lease) = &self.uplink.status().borrow().lease {
+            return Ok(lease.into());
+        }
+        let offline = |why| Problem::new(ProblemKind::DeviceOffline, why);
+        let (authority, at) = self.earlier.as_ref().ok_or_else(|| {
+            offline("this camera has not reached its centre since it was started")
+        })?;
+        // Without a battery the clock starts somewhere in the past, where no token has expired.
+        if now < *at {
+            return Err(offline("this camera does not know the time until it reaches its centre"));
+        }
+        Ok(authority.clone())
+    }
+
+    /// Changes the books; what of it must be kept goes to the disk soon.
+    fn note<T>(&self, change: impl FnOnce(&mut Books) -> T) -> T {
+        let mut books = self.books.lock();
+        let before = books.changes();
+        let result = change(&mut books);
+        if books.changes() != before {
+            self.changed.notify_one();
+        }
+        result
+    }
+
+    /// What is to be kept, with its number, when that is not `written`.
+    fn kept(&self, written: u64) -> Option<(u64, Kept)> {
+        let now = self.clock.now();
+        // Nothing is kept before the centre was reached once: nobody gets in then.
+        let authority = self.authority(now).ok()?;
+        let books = self.books.lock();
+        let changes = books.changes();
+        (changes != written).then(|| {
+            (changes, Kept::new(now, self.clock.offset_us(), authority, books.ledger(now)))
+        })
+    }
+
     fn report(&self, session: MediaSessionId, path: Option<PathReport>) {
         self.uplink.send(PuToScu::SessionReport { session, path });
     }

@@ -1,13 +1,29 @@
 //! What the unit itself can tell of a play token, without asking anybody (A8.4 step 4).
 
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
-use sightline_model::{PuId, SessionToken, UnixMicros};
+use serde::{Deserialize, Serialize};
+use sightline_model::{DomainName, PuId, SessionToken, UnixMicros};
 use sightline_protocol::{
     Problem, ProblemKind,
-    ps::{PlayClaims, TokenBearer},
+    ps::{PlayClaims, TokenBearer, TokenKey},
 };
 
 use crate::uplink::Lease;
+
+/// Who may sign play tokens for this unit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Authority {
+    /// The domain that the unit belongs to.
+    pub domain: DomainName,
+    /// Its keys.
+    pub token_keys: Vec<TokenKey>,
+}
+
+impl From<&Lease> for Authority {
+    fn from(lease: &Lease) -> Self {
+        Self { domain: lease.domain.clone(), token_keys: lease.token_keys.clone() }
+    }
+}
 
 /// Longest token that is looked at; a real one has about 700 characters.
 const MAX_TOKEN_LEN: usize = 4_096;
@@ -20,12 +36,12 @@ const MAX_TOKEN_LEN: usize = 4_096;
 pub fn verify(
     token: &SessionToken,
     bearer: &TokenBearer,
-    lease: &Lease,
+    authority: &Authority,
     pu: &PuId,
     now: UnixMicros,
 ) -> Result<PlayClaims, Problem> {
-    let claims = signed_claims(token, lease)?;
-    if claims.iss != lease.domain {
+    let claims = signed_claims(token, authority)?;
+    if claims.iss != authority.domain {
         return Err(invalid("the play token was made by another domain"));
     }
     if claims.aud != *pu {
@@ -46,7 +62,7 @@ pub fn verify(
     Ok(claims)
 }
 
-fn signed_claims(token: &SessionToken, lease: &Lease) -> Result<PlayClaims, Problem> {
+fn signed_claims(token: &SessionToken, authority: &Authority) -> Result<PlayClaims, Problem> {
     let token = token.expose();
     if token.is_empty() {
         return Err(invalid("a play token is needed; ask the centre for one"));
@@ -57,7 +73,7 @@ fn signed_claims(token: &SessionToken, lease: &Lease) -> Result<PlayClaims, Prob
     }
     let header = jsonwebtoken::decode_header(token).map_err(|_| malformed())?;
     let kid = header.kid.ok_or_else(malformed)?;
-    let key = lease.token_keys.iter().find(|key| key.kid.as_str() == kid);
+    let key = authority.token_keys.iter().find(|key| key.kid.as_str() == kid);
     let key = key.ok_or_else(|| invalid("the play token was signed with an unknown key"))?;
     let mut validation = Validation::new(Algorithm::EdDSA);
     // Expiry is judged by the centre's clock, audience by its own type.
