@@ -10,6 +10,7 @@ use clap::{Parser, Subcommand};
 use sightline_bus::Bus;
 use sightline_model::PhoneNumber;
 use sightline_service_kit::{
+    alone::ServiceArgs,
     config,
     exit::{EXIT_CODES, exit_code},
     lifecycle::Lifecycle,
@@ -32,13 +33,8 @@ use sightline_service_kit::{
     )
 )]
 struct Args {
-    /// Configuration file (TOML); cmu.sample.toml explains every key. Each key can be overridden by
-    /// the environment: `sms.gateway` by SIGHTLINE_SMS__GATEWAY.
-    #[arg(long, global = true, value_name = "FILE", env = "SIGHTLINE_CONFIG")]
-    config: Option<PathBuf>,
-    /// Check the configuration and end.
-    #[arg(long)]
-    check_config: bool,
+    #[command(flatten)]
+    service: ServiceArgs,
     #[command(subcommand)]
     command: Option<Command>,
 }
@@ -77,10 +73,9 @@ async fn run() -> anyhow::Result<()> {
     if let Some(Command::Openapi { out }) = &args.command {
         return write_openapi(out.as_deref());
     }
-    let config: cmu::Config = config::load(args.config.as_deref())?;
+    let config: cmu::Config = config::load(args.service.config())?;
     config.check()?;
-    if args.check_config {
-        println!("The configuration is good.");
+    if args.service.only_checked() {
         return Ok(());
     }
     if let Some(Command::Operator { command: Operator::Add { phone } }) = &args.command {

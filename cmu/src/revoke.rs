@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use cmu_storage::Session;
 use sightline_model::{PuId, UserId};
-use sightline_protocol::{Problem, ProblemKind, sm::SmRequest};
+use sightline_protocol::{Named, Problem, ProblemKind, sm::SmRequest};
 
 use crate::{error::ApiError, state::AppState};
 
@@ -26,14 +26,14 @@ const RETRIES: [Duration; 5] = [
 pub async fn user_at_device(app: &AppState, pu: &PuId, user: &UserId) -> Result<(), ApiError> {
     app.db.play_tokens().revoke_for_device(pu, user).await?;
     let request = SmRequest::RevokeUser { device: pu.clone(), user: Some(user.clone()) };
-    deliver(app, pu, "revoke_user", request).await;
+    deliver(app, pu, request).await;
     Ok(())
 }
 
 /// Tells a device whose it is now.
 pub async fn owner_changed(app: &AppState, pu: &PuId, owner: Option<UserId>) {
     let request = SmRequest::OwnerChanged { device: pu.clone(), owner };
-    deliver(app, pu, "owner_changed", request).await;
+    deliver(app, pu, request).await;
 }
 
 /// Ends sessions whose sign-in has ended.
@@ -41,23 +41,24 @@ pub async fn sessions(app: &AppState, sessions: Vec<Session>) {
     for Session { pu, session } in sessions {
         let problem = Problem::new(ProblemKind::TokenRevoked, "You have signed out.");
         let request = SmRequest::EndSession { device: pu.clone(), session, problem };
-        deliver(app, &pu, "end_session", request).await;
+        deliver(app, &pu, request).await;
     }
 }
 
 /// Tries once now, and in the background until it is done, the device is offline, or time is up.
-async fn deliver(app: &AppState, pu: &PuId, message: &'static str, request: SmRequest) {
-    let Err(problem) = app.ask_scu(pu, message, &request).await else { return };
+async fn deliver(app: &AppState, pu: &PuId, request: SmRequest) {
+    let Err(problem) = app.ask_scu(pu, &request).await else { return };
     if problem.kind == ProblemKind::DeviceOffline {
         // Nobody speaks for the device: its next registration brings the owner along.
         return;
     }
+    let message = request.name();
     tracing::warn!(%pu, message, kind = ?problem.kind, "an SCU did not take a revocation; retrying");
     let (app, pu) = (app.clone(), pu.clone());
     app.clone().lifecycle.spawn(async move {
         for wait in RETRIES {
             tokio::time::sleep(wait).await;
-            match app.ask_scu(&pu, message, &request).await {
+            match app.ask_scu(&pu, &request).await {
                 Ok(_) => return,
                 Err(problem) if problem.kind == ProblemKind::DeviceOffline => return,
                 Err(_) => {}

@@ -8,7 +8,7 @@ use cmu_storage::{NewRegistration, StorageError};
 use sightline_bus::{Message, Subscription};
 use sightline_model::{DeviceId, MediaSessionId, PuId, ScuId, TokenHash};
 use sightline_protocol::{
-    Problem, ProblemKind,
+    Named, Problem, ProblemKind,
     cm::{AlertKind, Notice, Subscription as Contract},
     decode, encode,
     pc::PathReport,
@@ -50,7 +50,7 @@ pub async fn serve(app: AppState, mut requests: Subscription) {
 async fn answer(app: &App, message: Message) {
     let reply = match decode::<ScRequest>(&message.payload) {
         Ok(envelope) => {
-            let name = request_name(&envelope.body);
+            let name = envelope.body.name();
             let span = message_span("Sc", name, envelope.traceparent.as_deref());
             handle(app, envelope.body).instrument(span).await
         }
@@ -58,18 +58,6 @@ async fn answer(app: &App, message: Message) {
     };
     if let Some(to) = message.reply {
         to.send(Bytes::from(encode(&reply, current_traceparent()))).await;
-    }
-}
-
-fn request_name(request: &ScRequest) -> &'static str {
-    match request {
-        ScRequest::Register { .. } => "register",
-        ScRequest::RenewLeases { .. } => "renew_leases",
-        ScRequest::Release { .. } => "release",
-        ScRequest::Addresses { .. } => "addresses",
-        ScRequest::Channels { .. } => "channels",
-        ScRequest::TokenCheck { .. } => "token_check",
-        ScRequest::SessionReport { .. } => "session_report",
     }
 }
 

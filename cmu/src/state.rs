@@ -8,7 +8,7 @@ use cmu_storage::{Database, NewEntry};
 use sightline_bus::{Bus, BusError};
 use sightline_model::{PuId, Secret, UnixMicros, UserId};
 use sightline_protocol::{
-    Problem, ProblemKind,
+    Named, Problem, ProblemKind,
     cm::Notice,
     decode, encode,
     sm::{SmReply, SmRequest},
@@ -130,15 +130,10 @@ impl App {
     ///
     /// # Errors
     /// The SCU's refusal, or that no SCU answers.
-    pub async fn ask_scu(
-        &self,
-        pu: &PuId,
-        message: &'static str,
-        request: &SmRequest,
-    ) -> Result<SmReply, Problem> {
+    pub async fn ask_scu(&self, pu: &PuId, request: &SmRequest) -> Result<SmReply, Problem> {
         let subject = subject::device(self.db.domain(), pu);
         let payload = Bytes::from(encode(request, current_traceparent()));
-        flow::sent("Sm", "CMU", "SCU", message, pu.as_str());
+        flow::sent("Sm", "CMU", "SCU", request.name(), pu.as_str());
         let reply = self.bus.request(&subject, payload, self.config.scu_timeout()).await;
         let bytes = reply.map_err(|error| match error {
             BusError::NoResponder(_) => {

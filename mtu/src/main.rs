@@ -1,11 +1,12 @@
 //! `mtu`: a media transmission unit by itself.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::Parser;
 use sightline_bus::Bus;
 use sightline_service_kit::{
+    alone::{ServiceArgs, needs_bus},
     exit::{EXIT_CODES, exit_code},
     health,
     lifecycle::Lifecycle,
@@ -27,13 +28,8 @@ use sightline_service_kit::{
     )
 )]
 struct Args {
-    /// Configuration file (TOML); mtu.sample.toml explains every key. Each key can be overridden by
-    /// the environment: `public_ip` by SIGHTLINE_PUBLIC_IP.
-    #[arg(long, value_name = "FILE", env = "SIGHTLINE_CONFIG")]
-    config: Option<PathBuf>,
-    /// Check the configuration and end
-    #[arg(long)]
-    check_config: bool,
+    #[command(flatten)]
+    service: ServiceArgs,
 }
 
 #[tokio::main]
@@ -42,35 +38,19 @@ async fn main() -> ExitCode {
 }
 
 async fn run() -> anyhow::Result<()> {
-    let args = Args::parse();
-    let config = mtu::Config::load(args.config.as_deref())?;
+    let Args { service } = Args::parse();
+    let config = mtu::Config::load(service.config())?;
     config.check()?;
-    if args.check_config {
-        println!("The configuration is good.");
+    if service.only_checked() {
         return Ok(());
     }
     let _guard = telemetry::init("mtu", &config.telemetry)?;
-    anyhow::ensure!(
-        !config.bus_url.is_empty(),
-        "bus_url is empty: an MTU that runs alone needs a NATS server; \
-         the all-in-one `sightline` needs none"
-    );
+    needs_bus(&config.bus_url)?;
     let bus = Bus::nats(&config.bus_url).await.context("cannot reach the bus")?;
     let lifecycle = Lifecycle::new();
-    let state = health::Health::default();
-    if let Some(listen) = config.admin_listen {
-        let listener = tokio::net::TcpListener::bind(listen)
-            .await
-            .with_context(|| format!("cannot listen on {listen}"))?;
-        let router = health::router(state.clone());
-        lifecycle.spawn(async move {
-            if let Err(error) = axum::serve(listener, router).await {
-                tracing::error!(%error, "the admin listener failed");
-            }
-        });
-    }
+    let health = health::serve(config.admin_listen, &lifecycle)?;
     mtu::start(config, bus, &lifecycle).await?;
-    state.ready();
+    health.ready();
     lifecycle.run_until_signal().await;
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! Command line of the PU agent.
 
-use std::{path::PathBuf, process::ExitCode, time::Duration};
+use std::{process::ExitCode, time::Duration};
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
@@ -8,6 +8,7 @@ use pu_agent::{Config, identity::Identity};
 use qrcode::render::unicode::Dense1x2;
 use sightline_media_io::onvif;
 use sightline_service_kit::{
+    alone::ServiceArgs,
     config,
     exit::{EXIT_CODES, exit_code},
     lifecycle::Lifecycle,
@@ -30,13 +31,8 @@ use url::Url;
     )
 )]
 struct Arguments {
-    /// Configuration file (TOML); pu-agent.sample.toml explains every key. Each key can be
-    /// overridden by the environment: `rtsp.listen` by SIGHTLINE_RTSP__LISTEN.
-    #[arg(long, global = true, value_name = "FILE", env = "SIGHTLINE_CONFIG")]
-    config: Option<PathBuf>,
-    /// Check the configuration and end
-    #[arg(long)]
-    check_config: bool,
+    #[command(flatten)]
+    service: ServiceArgs,
     #[command(subcommand)]
     command: Option<Command>,
 }
@@ -60,10 +56,11 @@ fn main() -> ExitCode {
 
 fn execute() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
-    let config: Config = config::load(arguments.config.as_deref())?;
-    if arguments.check_config {
+    let config: Config = config::load(arguments.service.config())?;
+    if arguments.service.check_config {
         config.check()?;
-        println!("The configuration is good.");
+    }
+    if arguments.service.only_checked() {
         return Ok(());
     }
     match arguments.command.unwrap_or(Command::Run) {

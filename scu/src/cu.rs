@@ -7,7 +7,7 @@ use scu_session::{
     cu::{CuConnection, CuInput, CuOutput},
 };
 use sightline_protocol::{
-    Envelope, Problem, ProblemKind,
+    Envelope, Named, Problem, ProblemKind,
     cs::{CuToScu, ScuToCu},
     decode, encode,
 };
@@ -19,7 +19,6 @@ use tracing::{Instrument, Span};
 
 use crate::{
     admission::Place,
-    names,
     unit::{Traceparent, Unit, wall},
     wire::{Incoming, Wire},
 };
@@ -49,7 +48,7 @@ pub(crate) async fn serve(unit: Arc<Unit>, mut wire: Wire, _place: Place) {
             incoming = wire.next() => match incoming {
                 Incoming::Message(bytes) => match decode::<CuToScu>(&bytes) {
                     Ok(Envelope { traceparent, body, .. }) => {
-                        span = message_span("Cs", names::from_cu(&body), traceparent.as_deref());
+                        span = message_span("Cs", body.name(), traceparent.as_deref());
                         CuInput::Message(body)
                     }
                     Err(error) => CuInput::Unreadable(error.to_string()),
@@ -116,7 +115,6 @@ async fn carry_out(
 }
 
 async fn send(wire: &mut Wire, message: &ScuToCu, traceparent: Traceparent) -> bool {
-    let (name, about) = names::to_cu(message);
-    flow::sent("Cs", "SCU", "CU", name, about);
+    flow::sent("Cs", "SCU", "CU", message.name(), message.about().unwrap_or_default());
     wire.send(encode(message, traceparent)).await.is_ok()
 }

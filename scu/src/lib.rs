@@ -25,7 +25,6 @@ mod credentials;
 mod cu;
 mod frames;
 mod http;
-mod names;
 mod pu;
 mod quic;
 mod unit;

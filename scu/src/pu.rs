@@ -9,7 +9,7 @@ use scu_session::{
 };
 use sightline_bus::{Message, Subscription};
 use sightline_protocol::{
-    Envelope, Problem, ProblemKind, decode, encode,
+    Envelope, Named, Problem, ProblemKind, decode, encode,
     ps::{PuToScu, ScuToPu},
     sc::{Lease, ScReply, ScRequest},
     sm::SmReply,
@@ -25,7 +25,6 @@ use tracing::{Instrument, Span};
 
 use crate::{
     admission::Place,
-    names,
     unit::{PuCommand, Traceparent, Unit, wall},
     wire::{Incoming, Wire},
 };
@@ -165,10 +164,11 @@ impl Task {
     }
 
     async fn send(&mut self, message: &ScuToPu, traceparent: Traceparent) -> bool {
-        let about = names::session(message)
+        let about = message
+            .about()
             .or_else(|| self.machine.device().map(|(pu, _)| pu.as_str()))
             .unwrap_or_default();
-        flow::sent("Ps", "SCU", "PU", names::to_pu(message), about);
+        flow::sent("Ps", "SCU", "PU", message.name(), about);
         self.wire.send(encode(message, traceparent)).await.is_ok()
     }
 
@@ -243,7 +243,7 @@ impl Task {
                     Some(ScuToPu::EndSession { session, problem: Some(problem) })
                 }
                 (Ok(ScReply::Refused { problem }) | Err(problem), request) => {
-                    tracing::warn!(%problem, report = names::to_cmu(&request).0, "not taken");
+                    tracing::warn!(%problem, report = request.name(), "not taken");
                     None
                 }
                 (Ok(_), _) => None,
@@ -281,7 +281,10 @@ impl Task {
             .or_else(|_| decode(&payload).map(|m| (Request::Cs(m.body), m.traceparent)));
         match request {
             Ok((request, traceparent)) => {
-                let (interface, name) = names::request(&request);
+                let (interface, name) = match &request {
+                    Request::Sm(request) => ("Sm", request.name()),
+                    Request::Cs(request) => ("Cs", request.name()),
+                };
                 let span = message_span(interface, name, traceparent.as_deref());
                 let input = Input::Device { conn: self.conn, request, from: reply };
                 span.in_scope(|| self.unit.drive(input));
@@ -302,7 +305,7 @@ fn incoming_input(incoming: Incoming, span: &mut Span) -> PuInput {
     match incoming {
         Incoming::Message(bytes) => match decode::<PuToScu>(&bytes) {
             Ok(Envelope { traceparent, body, .. }) => {
-                *span = message_span("Ps", names::from_pu(&body), traceparent.as_deref());
+                *span = message_span("Ps", body.name(), traceparent.as_deref());
                 PuInput::Message(Box::new(body))
             }
             Err(error) => PuInput::Unreadable(error.to_string()),

@@ -14,7 +14,7 @@ use scu_session::{Answer, ConnId, Input, Output, Switchboard, pu::PuSettings};
 use sightline_bus::{Bus, BusError, Reply};
 use sightline_model::{DomainName, MediaSessionId, PuId, ScuId, UnixMicros};
 use sightline_protocol::{
-    Envelope, Problem, ProblemKind,
+    Envelope, Named, Problem, ProblemKind,
     cs::{CsRequest, MediaOffer, ScuToCu},
     encode,
     ps::ScuToPu,
@@ -31,7 +31,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
-use crate::{admission::Admission, config::Config, credentials::Minter, names};
+use crate::{admission::Admission, config::Config, credentials::Minter};
 
 /// How long the CMU or another SCU may take to answer.
 pub(crate) const BUS_TIMEOUT: Duration = Duration::from_secs(5);
@@ -337,10 +337,9 @@ impl Unit {
         let session = session.clone();
         self.lifecycle.tasks.spawn(end.run_until_cancelled_owned(async move {
             while let Some(message) = messages.next().await {
-                match sightline_protocol::decode(&message.payload) {
+                match sightline_protocol::decode::<ScuToCu>(&message.payload) {
                     Ok(Envelope { traceparent, body: message, .. }) => {
-                        let (name, _) = names::to_cu(&message);
-                        let span = message_span("Cs", name, traceparent.as_deref());
+                        let span = message_span("Cs", message.name(), traceparent.as_deref());
                         let session = session.clone();
                         span.in_scope(|| unit.drive(Input::ForCu { session, message }));
                     }
@@ -352,8 +351,7 @@ impl Unit {
 
     /// Asks the CMU.
     pub(crate) async fn ask_cmu(&self, request: &ScRequest) -> Result<ScReply, Problem> {
-        let (name, about) = names::to_cmu(request);
-        flow::sent("Sc", "SCU", "CMU", name, about);
+        flow::sent("Sc", "SCU", "CMU", request.name(), request.about().unwrap_or_default());
         let subject = subject::cmu(self.domain());
         let reply = self
             .bus

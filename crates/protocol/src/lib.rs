@@ -26,6 +26,7 @@ pub mod cm;
 pub mod cs;
 mod envelope;
 pub mod flow;
+mod names;
 pub mod pc;
 mod problem;
 pub mod ps;
@@ -35,4 +36,5 @@ pub mod sm;
 pub mod subject;
 
 pub use envelope::{DecodeError, Envelope, MAX_MESSAGE_BYTES, VERSION, decode, encode};
+pub use names::Named;
 pub use problem::{Problem, ProblemKind};

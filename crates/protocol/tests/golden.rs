@@ -1,7 +1,7 @@
 //! Every message of every interface has its JSON in `golden/`. A change of it is a change of the
 //! protocol: set `UPDATE_GOLDEN=1` to accept one on purpose.
 
-use std::{fs, path::PathBuf};
+use std::{collections::BTreeSet, fs, path::PathBuf};
 
 use serde::{Serialize, de::DeserializeOwned};
 use sightline_model::*;
@@ -428,6 +428,33 @@ fn cm_messages() {
     };
     check("cm-audit-list", AuditList { entries: vec![entry] });
     check("cm-problem", problem());
+}
+
+/// Every golden file that reads as a `T` is named by the word in it; gives how many words there are.
+fn words<T: Named + DeserializeOwned>(interface: &str) -> usize {
+    let files = fs::read_dir(golden_dir()).expect("golden files");
+    let mut seen = BTreeSet::new();
+    for path in files.map(|file| file.expect("a file").path()) {
+        let of = path.file_name().is_some_and(|n| n.to_string_lossy().starts_with(interface));
+        let text = fs::read_to_string(&path).expect("readable");
+        if let (true, Ok(message)) = (of, decode::<T>(text.as_bytes())) {
+            let value: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+            assert_eq!(value["body"]["type"], message.body.name(), "{}", path.display());
+            seen.insert(message.body.name());
+        }
+    }
+    seen.len()
+}
+
+#[test]
+fn traces_call_messages_as_their_json_does() {
+    assert_eq!(words::<ps::ScuToPu>("ps-"), 12);
+    assert_eq!(words::<ps::PuToScu>("ps-"), 8);
+    assert_eq!(words::<sc::ScRequest>("sc-"), 7);
+    assert_eq!(words::<sm::SmRequest>("sm-"), 4);
+    assert_eq!(words::<cs::CuToScu>("cs-"), 4);
+    assert_eq!(words::<cs::ScuToCu>("cs-"), 6);
+    assert_eq!(words::<cs::CsRequest>("cs-"), 3);
 }
 
 #[test]

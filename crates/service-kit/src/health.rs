@@ -1,10 +1,18 @@
 //! `/healthz`, `/readyz` and `/metrics`.
 
-use std::sync::{Arc, OnceLock};
+use std::{
+    net::SocketAddr,
+    sync::{Arc, OnceLock},
+};
 
 use axum::{Router, extract::State, http::StatusCode, routing::get};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tokio::sync::watch;
+
+use crate::{
+    http::{self, ListenError},
+    lifecycle::Lifecycle,
+};
 
 /// Whether the service can do its work.
 #[derive(Clone, Debug)]
@@ -41,6 +49,19 @@ impl Health {
 fn recorder() -> Option<&'static PrometheusHandle> {
     static RECORDER: OnceLock<Option<PrometheusHandle>> = OnceLock::new();
     RECORDER.get_or_init(|| PrometheusBuilder::new().install_recorder().ok()).as_ref()
+}
+
+/// Serves [`router`] at `listen`, if anywhere; gives the state to be told.
+///
+/// # Errors
+/// [`ListenError`].
+pub fn serve(listen: Option<SocketAddr>, lifecycle: &Lifecycle) -> Result<Health, ListenError> {
+    let health = Health::default();
+    if let Some(listen) = listen {
+        let (listener, _) = http::bind(listen)?;
+        http::serve(listener, None, router(health.clone()), lifecycle)?;
+    }
+    Ok(health)
 }
 
 /// Routes for whoever watches the service; keep them off public addresses.

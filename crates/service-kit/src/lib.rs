@@ -30,6 +30,7 @@
 //! }
 //! ```
 
+pub mod alone;
 pub mod config;
 pub mod exit;
 pub mod health;

@@ -10,7 +10,7 @@ use std::{
 use bytes::Bytes;
 use sightline_model::{PuId, UnixMicros};
 use sightline_protocol::{
-    Envelope, Problem, ProblemKind,
+    Envelope, Named, Problem, ProblemKind,
     ps::{PuToScu, ScuToPu},
 };
 use sightline_service_kit::{
@@ -246,7 +246,7 @@ impl Driver {
             }
             Some(bytes) => match sightline_protocol::decode::<ScuToPu>(&bytes) {
                 Ok(Envelope { traceparent, body, .. }) => {
-                    span = message_span("Ps", heard(&body), traceparent.as_deref());
+                    span = message_span("Ps", body.name(), traceparent.as_deref());
                     match self.take_check(body) {
                         Some(message) => Input::Message(Box::new(message)),
                         None => return span,
@@ -300,8 +300,8 @@ impl Driver {
 
     fn send(&mut self, message: &PuToScu) {
         let Some(link) = &self.link else { return };
-        let (name, about) = describe(message, &self.pu);
-        flow::sent("Ps", "PU", "SCU", name, about);
+        let about = message.about().unwrap_or(self.pu.as_str());
+        flow::sent("Ps", "PU", "SCU", message.name(), about);
         let traceparent = self.traceparent.clone().or_else(current_traceparent);
         if link.send(sightline_protocol::encode(message, traceparent)).is_err() {
             self.close();
@@ -385,36 +385,4 @@ async fn sleep_until(at: Option<Instant>) {
 
 fn now() -> Now {
     Now { at: Instant::now(), wall: UnixMicros::from(SystemTime::now()) }
-}
-
-/// Name and subject of a message, for the trace of flows.
-fn describe<'a>(message: &'a PuToScu, pu: &'a PuId) -> (&'static str, &'a str) {
-    match message {
-        PuToScu::Register(registration) => ("register", registration.pu.as_str()),
-        PuToScu::KeepAlive { .. } => ("keep_alive", pu.as_str()),
-        PuToScu::Addresses(_) => ("addresses", pu.as_str()),
-        PuToScu::Channels { .. } => ("channels", pu.as_str()),
-        PuToScu::TokenCheck { .. } => ("token_check", pu.as_str()),
-        PuToScu::MediaAnswer { session, .. } => ("media_answer", session.as_str()),
-        PuToScu::Candidate { session, .. } => ("candidate", session.as_str()),
-        PuToScu::SessionReport { session, .. } => ("session_report", session.as_str()),
-    }
-}
-
-/// Name of a message of the SCU.
-fn heard(message: &ScuToPu) -> &'static str {
-    match message {
-        ScuToPu::Challenge { .. } => "challenge",
-        ScuToPu::Registered { .. } => "registered",
-        ScuToPu::Refused { .. } => "refused",
-        ScuToPu::KeepAliveAck { .. } => "keep_alive_ack",
-        ScuToPu::PrepareMedia { .. } => "prepare_media",
-        ScuToPu::MediaOffer { .. } => "media_offer",
-        ScuToPu::Candidate { .. } => "candidate",
-        ScuToPu::TokenResult { .. } => "token_result",
-        ScuToPu::EndSession { .. } => "end_session",
-        ScuToPu::RevokeUser { .. } => "revoke_user",
-        ScuToPu::OwnerChanged { .. } => "owner_changed",
-        ScuToPu::Goodbye => "goodbye",
-    }
 }

@@ -89,7 +89,7 @@ async fn start(
         channel: id.channel,
         capabilities: request.capabilities.clone(),
     };
-    let ice_servers = match app.ask_scu(&id.pu, "prepare_media", &prepare).await? {
+    let ice_servers = match app.ask_scu(&id.pu, &prepare).await? {
         SmReply::Prepared { ice_servers } => ice_servers,
         SmReply::Done | SmReply::Refused { .. } => Vec::new(),
     };

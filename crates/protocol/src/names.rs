@@ -1,0 +1,191 @@
+//! What traces call a message: its own name and what it is about, never more.
+
+use crate::{
+    cs::{CsRequest, CuToScu, ScuToCu},
+    ps::{PuToScu, ScuToPu},
+    sc::ScRequest,
+    sm::SmRequest,
+};
+
+/// A message that traces name.
+pub trait Named {
+    /// The same word as in its JSON.
+    fn name(&self) -> &'static str;
+
+    /// The session or device that it speaks of, if any: ids only, never tokens, numbers or
+    /// addresses.
+    fn about(&self) -> Option<&str>;
+}
+
+impl Named for ScuToPu {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Challenge { .. } => "challenge",
+            Self::Registered { .. } => "registered",
+            Self::Refused { .. } => "refused",
+            Self::KeepAliveAck { .. } => "keep_alive_ack",
+            Self::PrepareMedia { .. } => "prepare_media",
+            Self::MediaOffer { .. } => "media_offer",
+            Self::Candidate { .. } => "candidate",
+            Self::TokenResult { .. } => "token_result",
+            Self::EndSession { .. } => "end_session",
+            Self::RevokeUser { .. } => "revoke_user",
+            Self::OwnerChanged { .. } => "owner_changed",
+            Self::Goodbye => "goodbye",
+        }
+    }
+
+    fn about(&self) -> Option<&str> {
+        match self {
+            Self::PrepareMedia { session, .. }
+            | Self::MediaOffer { session, .. }
+            | Self::Candidate { session, .. }
+            | Self::EndSession { session, .. } => Some(session.as_str()),
+            Self::Challenge { .. }
+            | Self::Registered { .. }
+            | Self::Refused { .. }
+            | Self::KeepAliveAck { .. }
+            | Self::TokenResult { .. }
+            | Self::RevokeUser { .. }
+            | Self::OwnerChanged { .. }
+            | Self::Goodbye => None,
+        }
+    }
+}
+
+impl Named for PuToScu {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Register(_) => "register",
+            Self::KeepAlive { .. } => "keep_alive",
+            Self::Addresses(_) => "addresses",
+            Self::Channels { .. } => "channels",
+            Self::TokenCheck { .. } => "token_check",
+            Self::MediaAnswer { .. } => "media_answer",
+            Self::Candidate { .. } => "candidate",
+            Self::SessionReport { .. } => "session_report",
+        }
+    }
+
+    fn about(&self) -> Option<&str> {
+        match self {
+            Self::Register(registration) => Some(registration.pu.as_str()),
+            Self::MediaAnswer { session, .. }
+            | Self::Candidate { session, .. }
+            | Self::SessionReport { session, .. } => Some(session.as_str()),
+            Self::KeepAlive { .. }
+            | Self::Addresses(_)
+            | Self::Channels { .. }
+            | Self::TokenCheck { .. } => None,
+        }
+    }
+}
+
+impl Named for CuToScu {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Offer { .. } => "offer",
+            Self::Candidate { .. } => "candidate",
+            Self::End { .. } => "end",
+            Self::KeepAlive { .. } => "keep_alive",
+        }
+    }
+
+    fn about(&self) -> Option<&str> {
+        match self {
+            Self::Offer { session, .. }
+            | Self::Candidate { session, .. }
+            | Self::End { session } => Some(session.as_str()),
+            Self::KeepAlive { .. } => None,
+        }
+    }
+}
+
+impl Named for ScuToCu {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Answer { .. } => "answer",
+            Self::Refused { .. } => "refused",
+            Self::Candidate { .. } => "candidate",
+            Self::Ended { .. } => "ended",
+            Self::KeepAliveAck { .. } => "keep_alive_ack",
+            Self::Malformed { .. } => "malformed",
+        }
+    }
+
+    fn about(&self) -> Option<&str> {
+        match self {
+            Self::Answer { session, .. }
+            | Self::Refused { session, .. }
+            | Self::Candidate { session, .. }
+            | Self::Ended { session, .. } => Some(session.as_str()),
+            Self::KeepAliveAck { .. } | Self::Malformed { .. } => None,
+        }
+    }
+}
+
+impl Named for ScRequest {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Register { .. } => "register",
+            Self::RenewLeases { .. } => "renew_leases",
+            Self::Release { .. } => "release",
+            Self::Addresses { .. } => "addresses",
+            Self::Channels { .. } => "channels",
+            Self::TokenCheck { .. } => "token_check",
+            Self::SessionReport { .. } => "session_report",
+        }
+    }
+
+    fn about(&self) -> Option<&str> {
+        match self {
+            Self::Register { registration, .. } => Some(registration.pu.as_str()),
+            Self::Release { device, .. }
+            | Self::Addresses { device, .. }
+            | Self::Channels { device, .. }
+            | Self::TokenCheck { device, .. } => Some(device.as_str()),
+            Self::SessionReport { session, .. } => Some(session.as_str()),
+            Self::RenewLeases { .. } => None,
+        }
+    }
+}
+
+impl Named for SmRequest {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::PrepareMedia { .. } => "prepare_media",
+            Self::EndSession { .. } => "end_session",
+            Self::RevokeUser { .. } => "revoke_user",
+            Self::OwnerChanged { .. } => "owner_changed",
+        }
+    }
+
+    fn about(&self) -> Option<&str> {
+        match self {
+            Self::PrepareMedia { session, .. } | Self::EndSession { session, .. } => {
+                Some(session.as_str())
+            }
+            Self::RevokeUser { device, .. } | Self::OwnerChanged { device, .. } => {
+                Some(device.as_str())
+            }
+        }
+    }
+}
+
+impl Named for CsRequest {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Offer { .. } => "offer",
+            Self::Candidate { .. } => "candidate",
+            Self::End { .. } => "end",
+        }
+    }
+
+    fn about(&self) -> Option<&str> {
+        match self {
+            Self::Offer { session, .. }
+            | Self::Candidate { session, .. }
+            | Self::End { session, .. } => Some(session.as_str()),
+        }
+    }
+}
