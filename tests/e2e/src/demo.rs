@@ -4,7 +4,10 @@ use std::{path::PathBuf, process::Command, time::Duration};
 
 use serde::Deserialize;
 
-use crate::process::{Process, bin, chromium, root, tool};
+use crate::{
+    browser::{browsed, browser},
+    process::{Process, bin},
+};
 
 /// The JSON line of `sightline demo --json`.
 #[derive(Debug, Clone, Deserialize)]
@@ -54,11 +57,8 @@ impl Demo {
     /// The headless browser's run, to be started; `None` when no browser is installed.
     #[must_use]
     pub fn browser(&self, arguments: &[&str]) -> Option<Command> {
-        let (node, _) = (tool("node")?, chromium()?);
-        let mut command = Command::new(node);
-        command.current_dir(root().join("web")).arg("e2e/run.mjs");
-        command.args(["--portal", &self.info.portal, "--phone", &self.info.phone]);
-        command.args(["--claim-code", &self.info.claim_code, "--sms-log"]).arg(&self.info.sms_log);
+        let info = &self.info;
+        let mut command = browser(&info.portal, &info.phone, &info.claim_code, &info.sms_log)?;
         command.args(arguments);
         Some(command)
     }
@@ -70,11 +70,6 @@ impl Demo {
     /// When the browser's run fails.
     #[must_use]
     pub fn browse(&self, arguments: &[&str]) -> Option<serde_json::Value> {
-        let output = self.browser(arguments)?.output().expect("node starts");
-        let text = String::from_utf8_lossy(&output.stdout);
-        let errors = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "the browser's run failed:\n{text}\n{errors}");
-        let last = text.lines().rev().find_map(|line| serde_json::from_str(line).ok());
-        Some(last.unwrap_or_else(|| panic!("no JSON line:\n{text}\n{errors}")))
+        self.browser(arguments).map(browsed)
     }
 }

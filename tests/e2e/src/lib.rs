@@ -3,6 +3,7 @@
 //! Nothing here is a fake. A test whose peer is not installed says so loudly and passes; `cargo
 //! xtask setup` installs them all.
 
+mod browser;
 mod bus;
 mod cameras;
 mod capture;
@@ -16,6 +17,7 @@ mod process;
 mod rtsp;
 pub mod trace;
 
+pub use browser::{browsed, browser};
 pub use bus::BusTap;
 pub use cameras::{GstCamera, IpyCam};
 pub use capture::{Capture, Packet};

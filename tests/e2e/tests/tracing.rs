@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use e2e::{Centre, Cu, wait_for};
+use e2e::{Centre, Cu, browsed, browser, wait_for};
 use opentelemetry_proto::tonic::{
     collector::trace::v1::ExportTraceServiceRequest, common::v1::any_value::Value,
 };
@@ -88,15 +88,36 @@ fn watch(centre: &Centre, via: &str) -> Cu {
     cu
 }
 
-#[test]
-fn one_trace_spans_cmu_scu_and_pu() {
+/// A centre that reports its spans; `None` when there is no NATS server.
+fn traced() -> Option<(Centre, Traces)> {
     const KEY: &str = "SIGHTLINE_TELEMETRY__OTLP_ENDPOINT";
     let (url, traces) = collector();
     let to_collector = ["cmu", "scu", "pu-agent"].map(|unit| (unit, KEY, url.as_str()));
-    let Some(centre) = Centre::start_with(&to_collector) else { return };
+    Some((Centre::start_with(&to_collector)?, traces))
+}
+
+#[test]
+fn one_trace_spans_cmu_scu_and_pu() {
+    let Some((centre, traces)) = traced() else { return };
     watch(&centre, "webrtc");
+    spans_all(&traces);
+}
+
+#[test]
+fn a_click_in_the_portal_is_one_trace() {
+    let Some((centre, traces)) = traced() else { return };
+    let sms = centre.sms_log();
+    let run = browser(&centre.portal, "+8613800138000", &centre.claim_code, &sms);
+    let Some(mut run) = run else { return };
+    run.args(["--seconds", "2", "--no-barcode", "--tone", "0", "--out"]).arg(centre.data.path());
+    println!("{}", browsed(run));
+    spans_all(&traces);
+}
+
+/// Waits for a trace with every step of a play request that WebRTC serves.
+fn spans_all(traces: &Traces) {
     let wanted = [
-        ("cmu", "POST "),
+        ("cmu", "POST /api/v1/cameras/"),
         ("scu", "Sm prepare_media"),
         ("pu-agent", "Ps prepare_media"),
         // A8.4 steps 4 to 9, from the CU's offer to the answer.
