@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use sightline_media::{AccessUnit, VIDEO_CLOCK_HZ};
+use sightline_media::{AccessUnit, VIDEO_CLOCK_HZ, VideoTrack};
 use sightline_model::{AudioCodec, UnixMicros, VideoCodec};
 use str0m::{
     Rtc,
@@ -16,8 +16,8 @@ use str0m::{
 
 use super::{
     clock::OutClock,
-    feed::{Feed, FeedKey, Payloads},
-    negotiate::VideoPts,
+    feed::{Feed, Payloads},
+    negotiate::{RETRANSMIT_PACKETS, VideoPts},
     session::Now,
 };
 use crate::hub::{Next, Reader, SourceState};
@@ -32,10 +32,12 @@ const TOO_OLD: Duration = Duration::from_millis(1_000);
 const CATCH_UP_LIMIT: Duration = Duration::from_secs(3);
 /// Sound older than this is left out.
 const SOUND_TOO_OLD: Duration = Duration::from_millis(400);
-/// A re-encoded keyframe of a picture this much older than the wish for it will do.
-const FRESH: Duration = Duration::from_secs(1);
 /// How long a switch upwards waits for a new keyframe before it takes the one in the ring.
 const SWITCH_PATIENCE: Duration = Duration::from_secs(6);
+/// How long packets are kept to be sent again, and which share of all may be such: as the library
+/// has it by itself.
+const RETRANSMIT_AGE: Duration = Duration::from_secs(3);
+const RETRANSMIT_SHARE: Option<f32> = Some(0.15);
 /// Packets that carry the wish for no play-out delay at the start of a stream.
 const DELAY_WISHES: u32 = 64;
 
@@ -51,6 +53,23 @@ impl Source {
     fn new(feed: &Arc<Feed>, now: Now) -> Self {
         let codec = feed.tier().map(|tier| tier.codec);
         Self { feed: Arc::clone(feed), reader: feed.hub.subscribe(), codec, since: now }
+    }
+
+    /// As [`Self::new`], but what the hub holds already is left out.
+    fn from_now_on(feed: &Arc<Feed>, now: Now) -> Self {
+        let mut source = Self::new(feed, now);
+        while let Some(next) = source.try_next() {
+            drop(next);
+        }
+        source
+    }
+
+    fn try_next(&mut self) -> Option<Next> {
+        let next = self.reader.try_next()?;
+        if let Next::State(SourceState::Online(description)) = &next {
+            self.codec = description.video.as_ref().map(VideoTrack::codec);
+        }
+        Some(next)
     }
 }
 
@@ -94,6 +113,7 @@ pub(super) struct VideoOut {
     catching_up: Option<Instant>,
     restarted_at: Option<Instant>,
     delay_wishes: u32,
+    quiet_until: Option<Instant>,
     /// Set while the budget is spent.
     pub(super) blocked_until: Option<Instant>,
     /// Age of the picture that waits.
@@ -124,6 +144,7 @@ impl VideoOut {
             catching_up: None,
             restarted_at: None,
             delay_wishes: DELAY_WISHES,
+            quiet_until: None,
             blocked_until: None,
             backlog: Duration::ZERO,
             newest: None,
@@ -144,19 +165,37 @@ impl VideoOut {
     }
 
     /// Goes over to `feed`: at once, from the newest keyframe that is there, or at its next one.
-    pub(super) fn switch_to(&mut self, feed: &Arc<Feed>, at_once: bool, now: Now) {
+    /// True when it has done so at once.
+    pub(super) fn switch_to(&mut self, feed: &Arc<Feed>, at_once: bool, now: Now) -> bool {
         let is =
             |source: &Option<Source>| source.as_ref().is_some_and(|s| Arc::ptr_eq(&s.feed, feed));
         if is(&self.current) {
             self.pending = None;
         } else if at_once || self.current.is_none() {
             self.pending = None;
+            // The rest of the picture that was begun is of no use: a keyframe comes.
+            self.partial = None;
             self.current = Some(Source::new(feed, now));
+            self.restarted_at = Some(now.instant);
             self.begin(now);
             feed.request_keyframe(now.instant);
+            return true;
         } else if !is(&self.pending) {
-            self.pending = Some(Source::new(feed, now));
+            self.pending = Some(Source::from_now_on(feed, now));
             feed.request_keyframe(now.instant);
+        }
+        false
+    }
+
+    /// Sends nothing for so long, then begins with the keyframe that is the newest by then.
+    pub(super) fn keep_quiet(&mut self, how_long: Duration, now: Now) {
+        self.quiet_until = Some(now.instant + how_long);
+    }
+
+    /// What was sent so far is not sent again, even if the viewer asks for it.
+    pub(super) fn forget_sent(&self, rtc: &mut Rtc) {
+        if let Some(stream) = rtc.direct_api().stream_tx_by_mid(self.mid, None) {
+            stream.set_rtx_cache(RETRANSMIT_PACKETS, RETRANSMIT_AGE, RETRANSMIT_SHARE);
         }
     }
 
@@ -206,7 +245,11 @@ impl VideoOut {
             self.measure_backlog();
             return false;
         }
-        self.blocked_until = None;
+        self.blocked_until = self.quiet_until.filter(|until| now.instant < *until);
+        if self.blocked_until.is_some() {
+            return false;
+        }
+        self.quiet_until = None;
         if self.write_partial(rtc) {
             return true;
         }
@@ -214,7 +257,10 @@ impl VideoOut {
             self.write(rtc, &unit, now);
             return true;
         }
-        let Some(next) = self.current.as_mut().and_then(|source| source.reader.try_next()) else {
+        if self.catching_up.is_some() {
+            self.skip_what_is_overtaken();
+        }
+        let Some(next) = self.current.as_mut().and_then(Source::try_next) else {
             self.catching_up = None;
             self.backlog = Duration::ZERO;
             return false;
@@ -225,16 +271,21 @@ impl VideoOut {
                 self.skipped += count;
                 self.begin(now);
             }
-            Next::State(state) => {
-                if let (SourceState::Online(description), Some(source)) =
-                    (state, self.current.as_mut())
-                {
-                    source.codec = description.video.as_ref().map(|v| v.codec());
-                }
-                self.begin(now);
-            }
+            Next::State(_) => self.begin(now),
         }
         true
+    }
+
+    /// A new keyframe while older pictures are being caught up with: they are not needed any more.
+    fn skip_what_is_overtaken(&mut self) {
+        let Some(source) = &mut self.current else { return };
+        let before = source.reader.behind();
+        source.reader.skip_to_newest_keyframe();
+        let skipped = before.saturating_sub(source.reader.behind());
+        if skipped > 0 {
+            self.skipped += skipped;
+            self.waiting_for_keyframe = true;
+        }
     }
 
     fn measure_backlog(&mut self) {
@@ -283,16 +334,9 @@ impl VideoOut {
     /// The unit with which a waiting source takes over.
     fn try_pending(&mut self, now: Now) -> Option<Arc<AccessUnit>> {
         let pending = self.pending.as_mut()?;
-        // A re-encoder begins with a keyframe of the picture that was newest when it was asked; the
-        // next may be seconds away.
-        let allowed_age = match pending.feed.key {
-            FeedKey::Exact { .. } => FRESH,
-            FeedKey::Tier(..) | FeedKey::Opus(_) => Duration::ZERO,
-        };
-        while let Some(next) = pending.reader.try_next() {
+        while let Some(next) = pending.try_next() {
             if let Next::Unit(unit) = next
                 && unit.is_keyframe()
-                && unit.captured_at().plus(allowed_age) >= pending.since.unix
             {
                 self.current = self.pending.take();
                 self.begin(now);

@@ -11,6 +11,7 @@
 
 mod clock;
 mod control;
+mod delay;
 mod engine;
 mod feed;
 mod media;
@@ -22,6 +23,7 @@ mod session;
 mod sim;
 mod sockets;
 mod stun;
+mod trial;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 

@@ -14,7 +14,7 @@ use str0m::{
 };
 
 /// Packets kept for retransmission per picture track: about 2 s of 2 Mbit/s.
-const RETRANSMIT_PACKETS: usize = 512;
+pub(super) const RETRANSMIT_PACKETS: usize = 512;
 
 /// A new peer connection.
 pub(super) fn peer(cert: &DtlsCert, initial_estimate_bps: u64, now: Instant) -> Rtc {
@@ -31,7 +31,7 @@ pub(super) fn peer(cert: &DtlsCert, initial_estimate_bps: u64, now: Instant) -> 
         .enable_g722(true, false)
         .set_extension(5, Extension::PlayoutDelay)
         .enable_bwe(Some(Bitrate::bps(initial_estimate_bps)))
-        .set_stats_interval(Some(std::time::Duration::from_millis(250)))
+        .set_stats_interval(Some(std::time::Duration::from_millis(100)))
         .set_rtcp_report_interval_audio(std::time::Duration::from_secs(1))
         .set_send_buffer_video(RETRANSMIT_PACKETS)
         .set_send_buffer_audio(50)

@@ -10,13 +10,14 @@ use sightline_model::{
     AudioCodec, Capabilities, ChannelId, QualityChoice, ServedStream, StreamTier, VideoCodec,
 };
 use sightline_protocol::{ProblemKind, pc::PuToCu};
-use str0m::media::Pt;
+use str0m::{Rtc, bwe::Bitrate, media::Pt};
 
 use super::{
     feed::{Feed, FeedKey, Feeds},
     media::{AudioOut, FREE_RATE_BPS, VideoOut},
     negotiate,
     session::{Now, PathState, Session},
+    trial::Trial,
 };
 use crate::hub::SourceState;
 
@@ -30,6 +31,9 @@ const ASK_AGAIN: Duration = Duration::from_millis(500);
 const NEAR: Duration = Duration::from_millis(6);
 /// Sending is not held below this: an estimate after overuse says little.
 const SMALLEST_BPS: u64 = 400_000;
+/// How long a full queue is given to drain before the first picture of a smaller stream: meanwhile
+/// a camera that can has made a new keyframe.
+const LET_DRAIN: Duration = Duration::from_millis(150);
 /// A path that carries this much takes a keyframe at once.
 const WIDE_BPS: u64 = 2_500_000;
 
@@ -44,6 +48,7 @@ pub(super) struct Serve {
     channel: ChannelId,
     capabilities: Capabilities,
     policy: Policy,
+    trial: Trial,
     started: Instant,
     main: Option<Arc<Feed>>,
     sub: Option<Arc<Feed>>,
@@ -69,6 +74,7 @@ impl Serve {
             channel,
             policy: Policy::new(capabilities.clone(), vec![VideoCodec::H264]),
             capabilities,
+            trial: Trial::new(),
             started: now.instant,
             main: feeds.tier(channel, StreamTier::Main),
             sub: feeds.tier(channel, StreamTier::Sub),
@@ -179,8 +185,8 @@ impl Serve {
     }
 
     /// What should flow, with padding, to try the path.
-    pub(super) fn trial_bps(&self) -> u64 {
-        self.policy.trial_bps(&self.offered())
+    pub(super) fn trial_bps(&self, now: Now) -> u64 {
+        self.policy.trial_bps(&self.offered()).max(self.trial.padding_bps(now.instant))
     }
 
     /// The feed for a decision, and why.
@@ -237,13 +243,22 @@ pub(super) fn choose(session: &mut Session, now: Now, feeds: &mut Feeds) {
         estimate_bps: path.estimate_bps,
         loss: path.loss,
         rtt: path.rtt,
+        queue: path.delay.queue(),
         backlog: video.backlog,
     };
     let since = now.instant.saturating_duration_since(serve.started);
+    if let Some(estimate_bps) = path.estimate_bps {
+        let need = serve.policy.held_back(since, &offered, &measured);
+        let raised = serve.trial.next(estimate_bps, need, measured.is_calm(), now.instant);
+        if let Some(raised_bps) = raised {
+            tracing::debug!(estimate_bps, raised_bps, "the path is tried");
+            rtc.bwe().reset(Bitrate::bps(raised_bps));
+        }
+    }
     match serve.policy.decide(since, &offered, &measured) {
         Ok(decision) => {
             serve.undecodable = None;
-            apply(serve, video, *path, decision, now);
+            apply(serve, video, *path, decision, now, rtc);
         }
         Err(problem) => serve.undecodable = Some(problem.0),
     }
@@ -264,7 +279,14 @@ pub(super) fn choose(session: &mut Session, now: Now, feeds: &mut Feeds) {
     }
 }
 
-fn apply(serve: &mut Serve, video: &mut VideoOut, path: PathState, decision: Decision, now: Now) {
+fn apply(
+    serve: &mut Serve,
+    video: &mut VideoOut,
+    path: PathState,
+    decision: Decision,
+    now: Now,
+    rtc: &mut Rtc,
+) {
     let auto = serve.policy.choice() == QualityChoice::Auto;
     let level = decision.level;
     let Some((feed, reason)) = serve.target(decision, now) else { return };
@@ -276,10 +298,21 @@ fn apply(serve: &mut Serve, video: &mut VideoOut, path: PathState, decision: Dec
         video.leave_keyframes(now);
     }
     video.keyframes_only = keyframes_only;
-    video.switch_to(&feed, !waits, now);
-    let need = feed.tier().and_then(|tier| tier.rate_bps).unwrap_or(0);
     let since = now.instant.saturating_duration_since(serve.started);
-    let rate_bps = pace(need, path, serve.policy.doubts_estimate(since));
+    let congested = serve.policy.just_fell(since);
+    if video.switch_to(&feed, !waits, now) && congested {
+        // What was sent of the better stream is of no use any more, and what lies in the queue
+        // goes first anyway.
+        video.forget_sent(rtc);
+        video.keep_quiet((path.delay.queue() / 2).min(LET_DRAIN), now);
+    }
+    let need = feed.tier().and_then(|tier| tier.rate_bps).unwrap_or(0);
+    let rate_bps = if congested {
+        // The estimate follows late; so much is certain to be needed.
+        (need * 2).max(SMALLEST_BPS)
+    } else {
+        pace(need, path, serve.policy.doubts_estimate(since))
+    };
     tracing::trace!(need_bps = need, rate_bps, backlog = ?video.backlog, ?path, "pace");
     video.set_rate(rate_bps);
     video.reason = reason;

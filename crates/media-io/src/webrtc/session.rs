@@ -27,6 +27,7 @@ use tokio::sync::mpsc;
 use super::{
     WebrtcConfig,
     control::Control,
+    delay::Delay,
     feed::Feeds,
     media::{AudioOut, VideoOut},
     serve::Serve,
@@ -35,6 +36,8 @@ use crate::gate::Admission;
 
 /// How often the choice of stream is looked at.
 const POLICY_INTERVAL: Duration = Duration::from_millis(200);
+/// While packets wait longer than this, it is looked at with every measurement.
+const WAITING: Duration = Duration::from_millis(100);
 /// How long the last word has to reach the viewer.
 const FAREWELL: Duration = Duration::from_millis(250);
 /// Outputs of one drain; more means that the connection is stuck.
@@ -79,6 +82,8 @@ pub(super) struct PathState {
     pub(super) estimate_bps: Option<u64>,
     pub(super) loss: f32,
     pub(super) rtt: Option<Duration>,
+    /// What of the round trip is waiting.
+    pub(super) delay: Delay,
     /// Round trip of ICE's own checks: nothing of the viewer's own delays in it.
     pub(super) way: Option<Duration>,
 }
@@ -244,7 +249,7 @@ impl Session {
     fn choose(&mut self, now: Now, feeds: &mut Feeds) {
         super::serve::choose(self, now, feeds);
         let desired = self.serve.desired_bps();
-        let trial = self.serve.trial_bps();
+        let trial = self.serve.trial_bps(now);
         self.rtc.bwe().set_bitrate(Bitrate::bps(trial), Bitrate::bps(desired));
         self.drain(now, feeds);
     }
@@ -361,6 +366,12 @@ impl Session {
             Event::PeerStats(stats) => {
                 self.path.loss = stats.egress_loss_fraction.unwrap_or(self.path.loss);
                 self.path.rtt = stats.rtt.or(self.path.rtt);
+                if let Some(round_trip) = stats.rtt {
+                    self.path.delay.note(round_trip, now.instant);
+                }
+                if self.path.delay.queue() > WAITING {
+                    self.serve.ask_step();
+                }
                 let pair = stats.selected_candidate_pair;
                 self.path.way = pair.and_then(|pair| pair.current_round_trip_time);
             }

@@ -34,13 +34,66 @@ use crate::{
 const TICK: Duration = Duration::from_millis(1);
 const CHANNEL: ChannelId = ChannelId(1);
 
+/// A camera and a path to its viewer.
+#[derive(Debug, Clone, Copy)]
+struct Setting {
+    rate_bps: f64,
+    delay_ms: u64,
+    loss: f64,
+    main_kbps: u32,
+    sub_kbps: u32,
+    gop: u32,
+    obliging: bool,
+    /// When the path becomes narrow.
+    at_s: f64,
+}
+
+impl Setting {
+    const fn new(rate_bps: f64, delay_ms: u64, loss: f64) -> Self {
+        let (main_kbps, sub_kbps, gop, obliging) = (2_000, 300, 50, true);
+        Self { rate_bps, delay_ms, loss, main_kbps, sub_kbps, gop, obliging, at_s: 15.0 }
+    }
+
+    /// Anything that is likely to be met.
+    fn random(seed: u64) -> Self {
+        let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+        let mut between = |least: f64, most: f64| least + (most - least) * random.unit();
+        let main_kbps = between(1_600.0, 4_000.0) as u32;
+        Self {
+            rate_bps: f64::from(main_kbps) * 1_000.0 * between(1.8, 30.0),
+            delay_ms: between(1.0, 50.0) as u64,
+            loss: between(-0.01, 0.005).max(0.0),
+            main_kbps,
+            sub_kbps: between(150.0, 450.0) as u32,
+            gop: between(25.0, 100.0) as u32,
+            obliging: between(0.0, 1.0) < 0.5,
+            at_s: between(15.0, 17.0),
+        }
+    }
+}
+
+struct Random(u64);
+
+impl Random {
+    fn unit(&mut self) -> f64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 >> 11) as f64 / (1_u64 << 53) as f64
+    }
+}
+
+/// What `tc tbf` lets pass at once after a pause.
+const TOKENS: Duration = Duration::from_millis(128);
+
 /// One direction of the path: a bottleneck with a queue, as `tc tbf` makes it, and a delay.
 struct Link {
     rate_bps: f64,
     delay: Duration,
+    /// What the queue holds, in time; more is lost.
     queue: Duration,
     loss: f64,
-    random: u64,
+    random: Random,
     free_at: Instant,
     flying: VecDeque<(Instant, Vec<u8>)>,
 }
@@ -50,29 +103,24 @@ impl Link {
         Self {
             rate_bps,
             delay: Duration::from_millis(delay_ms),
-            queue: Duration::from_millis(300),
+            queue: Duration::from_millis(330),
             loss,
-            random: 88_172_645_463_325_252,
+            random: Random(88_172_645_463_325_252),
             free_at: start,
             flying: VecDeque::new(),
         }
     }
 
-    fn chance(&mut self) -> f64 {
-        self.random ^= self.random << 13;
-        self.random ^= self.random >> 7;
-        self.random ^= self.random << 17;
-        (self.random >> 11) as f64 / (1_u64 << 53) as f64
-    }
-
     fn send(&mut self, now: Instant, bytes: &[u8]) {
         let begin = self.free_at.max(now);
-        if begin - now > self.queue || self.chance() < self.loss {
+        if begin - now > self.queue || self.random.unit() < self.loss {
             return;
         }
         let bits = (bytes.len() + 28) as f64 * 8.0;
+        // Unused time is saved up, to a limit: `free_at` lies that much back.
+        let begin = self.free_at.max(now.checked_sub(TOKENS).unwrap_or(now));
         self.free_at = begin + Duration::from_secs_f64(bits / self.rate_bps);
-        self.flying.push_back((self.free_at + self.delay, bytes.to_vec()));
+        self.flying.push_back((self.free_at.max(now) + self.delay, bytes.to_vec()));
     }
 
     fn arrived(&mut self, now: Instant) -> Option<Vec<u8>> {
@@ -83,12 +131,16 @@ impl Link {
 struct Film {
     publisher: Publisher,
     frame_bytes: usize,
+    /// Pictures from keyframe to keyframe.
     gop: u32,
+    /// Whether it makes a keyframe when it is asked for one; many cameras do not.
+    obliging: bool,
     number: u32,
+    next_keyframe: u32,
 }
 
 impl Film {
-    fn new(kbps: usize, gop: u32, width: u32) -> (Self, Hub) {
+    fn new(kbps: u32, gop: u32, obliging: bool, width: u32) -> (Self, Hub) {
         let (publisher, hub) = Hub::new(Limits::default());
         let parameter_sets = ParameterSets::H264 {
             sps: Bytes::from_static(&[0x67, 1]),
@@ -99,12 +151,20 @@ impl Film {
             audio: None,
         });
         // A keyframe weighs as much as six other pictures.
-        let frame_bytes = kbps * 1_000 / 8 * gop as usize / 25 / (gop as usize + 5);
-        (Self { publisher, frame_bytes, gop, number: 0 }, hub)
+        let frame_bytes = (kbps * 1_000 / 8 / 25 * gop / (gop + 5)) as usize;
+        (Self { publisher, frame_bytes, gop, obliging, number: 0, next_keyframe: 0 }, hub)
     }
 
-    fn shoot(&mut self, captured_at: UnixMicros) {
-        let keyframe = self.number.is_multiple_of(self.gop);
+    async fn shoot(&mut self, captured_at: UnixMicros) {
+        let asked = tokio::select! {
+            biased;
+            () = self.publisher.keyframe_wanted() => self.obliging,
+            () = std::future::ready(()) => false,
+        };
+        let keyframe = asked || self.number >= self.next_keyframe;
+        if keyframe {
+            self.next_keyframe = self.number + self.gop;
+        }
         let size = self.frame_bytes * if keyframe { 6 } else { 1 };
         let mut data = BytesMut::new();
         data.put_u32(size as u32);
@@ -128,20 +188,18 @@ struct World {
     main: Film,
     sub: Film,
     addresses: (SocketAddr, SocketAddr),
-    /// Time of the last whole picture, and the longest time without one.
-    last_picture: Option<Instant>,
-    longest_gap: Duration,
-    last_timestamp: Option<u32>,
+    screen: Screen,
     ticks: u64,
     _right: watch::Sender<Option<Problem>>,
     _path: watch::Receiver<Option<PathReport>>,
 }
 
 impl World {
-    fn new(rate_bps: f64, delay_ms: u64, loss: f64) -> Self {
+    fn new(setting: &Setting) -> Self {
+        let Setting { rate_bps, delay_ms, loss, main_kbps, sub_kbps, gop, obliging, .. } = *setting;
         let start = Now { instant: Instant::now(), unix: UnixMicros(1_700_000_000_000_000) };
-        let (main, main_hub) = Film::new(2_000, 50, 1_280);
-        let (sub, sub_hub) = Film::new(300, 50, 640);
+        let (main, main_hub) = Film::new(main_kbps, gop, obliging, 1_280);
+        let (sub, sub_hub) = Film::new(sub_kbps, gop, obliging, 640);
         let camera =
             Camera { channel: CHANNEL, name: "Yard".into(), main: main_hub, sub: Some(sub_hub) };
         let mut feeds = Feeds::new(
@@ -186,9 +244,7 @@ impl World {
             main,
             sub,
             addresses,
-            last_picture: None,
-            longest_gap: Duration::ZERO,
-            last_timestamp: None,
+            screen: Screen::default(),
             ticks: 0,
             _right: right,
             _path: path_seen,
@@ -215,8 +271,8 @@ impl World {
         self.now = Now { instant: self.start.instant + passed, unix: self.start.unix.plus(passed) };
         let fresh = self.ticks.is_multiple_of(40);
         if fresh {
-            self.main.shoot(self.now.unix);
-            self.sub.shoot(self.now.unix);
+            self.main.shoot(self.now.unix).await;
+            self.sub.shoot(self.now.unix).await;
             // The feeds measure in tasks of their own.
             for _ in 0..4 {
                 tokio::task::yield_now().await;
@@ -249,14 +305,12 @@ impl World {
             match self.viewer.poll_output().expect("alive") {
                 Output::Timeout(_) => return,
                 Output::Transmit(t) => self.up.send(self.now.instant, &t.contents),
-                Output::Event(Event::RtpPacket(packet)) if packet.header.marker => {
-                    let time = packet.header.timestamp;
-                    if self.last_timestamp.is_none_or(|last| time.wrapping_sub(last) < 1 << 31) {
-                        self.last_timestamp = Some(time);
-                        let last = self.last_picture.replace(self.now.instant);
-                        let gap = last.map_or(Duration::ZERO, |at| self.now.instant - at);
-                        self.longest_gap = self.longest_gap.max(gap);
-                    }
+                Output::Event(Event::RtpPacket(packet)) => {
+                    let part = Part {
+                        last: packet.header.marker,
+                        keyframe: begins_keyframe(&packet.payload),
+                    };
+                    self.screen.take(*packet.seq_no, part, self.now.instant);
                 }
                 Output::Event(_) => {}
             }
@@ -272,6 +326,57 @@ impl World {
     }
 }
 
+/// Whether a payload is the first of a keyframe: FU-A with the start bit (RFC 6184 section 5.8), or
+/// the slice as a whole.
+fn begins_keyframe(payload: &[u8]) -> bool {
+    match payload {
+        [indicator, header, ..] if indicator & 0x1f == 28 => header & 0x9f == 0x85,
+        [header, ..] => header & 0x1f == 5,
+        [] => false,
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Part {
+    last: bool,
+    keyframe: bool,
+}
+
+/// Shows pictures as a browser does: each when it and all that it refers to is there, or a later
+/// keyframe as soon as that is whole.
+#[derive(Debug, Default)]
+struct Screen {
+    parts: BTreeMap<u64, Part>,
+    /// Number of the first packet of the next picture.
+    next: Option<u64>,
+    shown_at: Option<Instant>,
+    longest_gap: Duration,
+    pictures: u64,
+}
+
+impl Screen {
+    fn take(&mut self, number: u64, part: Part, now: Instant) {
+        self.parts.insert(number, part);
+        while let Some(after) = self.next.and_then(|next| self.whole(next)).or_else(|| {
+            let later = self.parts.range(self.next.unwrap_or(0)..);
+            let mut keyframes = later.filter(|(_, part)| part.keyframe).map(|(number, _)| *number);
+            keyframes.find_map(|number| self.whole(number))
+        }) {
+            self.next = Some(after);
+            self.parts = self.parts.split_off(&after);
+            self.pictures += 1;
+            let gap = self.shown_at.replace(now).map_or(Duration::ZERO, |at| now - at);
+            self.longest_gap = self.longest_gap.max(gap);
+        }
+    }
+
+    /// The number after the picture that begins with this packet, when all of it is there.
+    fn whole(&self, begin: u64) -> Option<u64> {
+        let run = self.parts.range(begin..).zip(begin..).take_while(|((n, _), i)| *n == i);
+        run.map(|((_, part), i)| (part.last, i)).find(|(last, _)| *last).map(|(_, i)| i + 1)
+    }
+}
+
 fn grant() -> TokenGrant {
     TokenGrant {
         domain: "example.org".parse().expect("a name"),
@@ -284,35 +389,81 @@ fn grant() -> TokenGrant {
     }
 }
 
+/// What came of a path that became narrow for 20 s.
+#[derive(Debug)]
+struct Outcome {
+    fell_s: f64,
+    held: Option<StreamTier>,
+    rose_s: f64,
+    /// Longest time without a new picture: around the fall, until the release, in all.
+    gaps: [Duration; 3],
+    stayed: Option<StreamTier>,
+}
+
+async fn narrowed_and_released(setting: &Setting) -> Outcome {
+    let mut world = World::new(setting);
+    let narrowed = setting.at_s;
+    world.run_until(narrowed, |_| false).await;
+    assert_eq!(world.tier(), Some(StreamTier::Main), "{setting:?}");
+    world.screen.longest_gap = Duration::ZERO;
+    world.down.rate_bps = 1e6;
+    let fell = world.run_until(narrowed + 15.0, |w| w.tier() == Some(StreamTier::Sub)).await;
+    world.run_until(fell + 3.0, |_| false).await;
+    let down_gap = world.screen.longest_gap;
+    let released = narrowed + 20.0;
+    world.run_until(released, |_| false).await;
+    let (held, narrow_gap) = (world.tier(), world.screen.longest_gap);
+    world.down.rate_bps = setting.rate_bps;
+    let risen = |w: &World| w.tier() == Some(StreamTier::Main);
+    let rose = world.run_until(released + 60.0, risen).await;
+    world.run_until(rose + 10.0, |_| false).await;
+    let outcome = Outcome {
+        fell_s: fell - narrowed,
+        held,
+        rose_s: rose - released,
+        gaps: [down_gap, narrow_gap, world.screen.longest_gap],
+        stayed: world.tier(),
+    };
+    eprintln!("{setting:?}: {outcome:?}");
+    outcome
+}
+
+impl Outcome {
+    /// What of the requirements is not met.
+    fn fault(&self) -> Option<&'static str> {
+        [
+            (self.fell_s <= 5.0, "the sub stream came too late"),
+            (self.held == Some(StreamTier::Sub), "the sub stream was not kept"),
+            (self.rose_s <= 30.0, "the main stream came too late"),
+            (self.gaps[2] <= Duration::from_secs(1), "the picture stood still"),
+            (self.stayed == Some(StreamTier::Main), "the main stream was not kept"),
+        ]
+        .iter()
+        .find_map(|(met, fault)| (!met).then_some(*fault))
+    }
+}
+
 #[tokio::test]
 async fn narrowed_to_1_mbit_and_released() {
-    for (rate, delay_ms, loss) in
+    for (rate_bps, delay_ms, loss) in
         [(6e6, 10, 0.0), (50e6, 2, 0.0), (10e6, 20, 0.0), (10e6, 40, 0.01), (100e6, 1, 0.0)]
     {
-        let mut world = World::new(rate, delay_ms, loss);
-        world.run_until(15.0, |_| false).await;
-        let at = format!("{rate} bit/s, {delay_ms} ms, loss {loss}");
-        assert_eq!(world.tier(), Some(StreamTier::Main), "{at}");
-        world.longest_gap = Duration::ZERO;
-        world.down.rate_bps = 1e6;
-        let fell = world.run_until(30.0, |w| w.tier() == Some(StreamTier::Sub)).await - 15.0;
-        let down_gap = world.longest_gap;
-        world.run_until(35.0, |_| false).await;
-        let held = world.tier();
-        let narrow_gap = world.longest_gap;
-        world.down.rate_bps = rate;
-        let rose = world.run_until(95.0, |w| w.tier() == Some(StreamTier::Main)).await - 35.0;
-        let narrow = world.session.path;
-        world.run_until(35.0 + rose + 10.0, |_| false).await;
-        eprintln!(
-            "{at}: down after {fell:.1} s (gap {down_gap:?}), held {held:?} (gap {narrow_gap:?}), \
-             up after {rose:.1} s, gap {:?}, path {narrow:?}",
-            world.longest_gap
-        );
-        assert!(fell <= 5.0, "{at}: sub stream only after {fell} s");
-        assert_eq!(held, Some(StreamTier::Sub), "{at}");
-        assert!(rose <= 30.0, "{at}: main stream only after {rose} s");
-        assert!(world.longest_gap < Duration::from_secs(1), "{at}: {:?}", world.longest_gap);
-        assert_eq!(world.tier(), Some(StreamTier::Main), "{at}");
+        let setting = Setting::new(rate_bps, delay_ms, loss);
+        let outcome = narrowed_and_released(&setting).await;
+        assert_eq!(outcome.fault(), None, "{setting:?}: {outcome:?}");
     }
+}
+
+/// Thresholds are chosen by the settings above; these were not looked at for that. `TEST_SEEDS`
+/// tries more of them.
+#[tokio::test]
+async fn paths_that_no_threshold_was_chosen_by() {
+    let seeds = std::env::var("TEST_SEEDS").ok().and_then(|text| text.parse().ok()).unwrap_or(4);
+    let mut faults = Vec::new();
+    for seed in 1..=seeds {
+        let setting = Setting::random(seed);
+        let outcome = narrowed_and_released(&setting).await;
+        faults.extend(outcome.fault().map(|fault| (seed, fault, setting, outcome)));
+    }
+    assert!(faults.is_empty(), "{} of {seeds}: {faults:#?}", faults.len());
 }

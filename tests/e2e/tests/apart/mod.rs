@@ -66,6 +66,13 @@ impl Apart {
         fs::read_to_string(self.data.path().join("agent.log")).unwrap_or_default()
     }
 
+    /// Leaves the agent's log behind where `TEST_KEEP_LOG` says, for whoever looks for a cause.
+    fn keep_log(&self) {
+        if let Some(path) = std::env::var_os("TEST_KEEP_LOG") {
+            let _ = fs::copy(self.data.path().join("agent.log"), path);
+        }
+    }
+
     fn portal(&self) -> String {
         format!("https://{}:8443", self.lab.address("centre"))
     }
@@ -117,6 +124,12 @@ impl Apart {
             let list = self.cu_ok(&["list", "--json"]);
             ["\"online\"", "\"active\""].iter().any(|s| list.contains(s)).then_some(())
         });
+    }
+}
+
+impl Drop for Apart {
+    fn drop(&mut self) {
+        self.keep_log();
     }
 }
 
