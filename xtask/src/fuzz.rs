@@ -36,9 +36,9 @@ pub struct Args {
     missed: bool,
 }
 
-/// The target that needs every service: a crate of its own, and a build of its own, in which only
-/// this workspace is instrumented.
-const CONFIG: &str = "config";
+/// The targets that need whole services: a crate of their own, and a build of their own, in which
+/// only this workspace is instrumented.
+const SERVICES: [&str; 2] = ["config", "play_token"];
 
 /// Longest input: of the targets that make a dialogue or a recording out of a few bytes, none needs
 /// a long one, and each is slow.
@@ -72,24 +72,24 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A target is a file in `tests/fuzz/fuzz_targets`, but for the one that needs every service.
+/// A target is a file in `tests/fuzz/fuzz_targets`, but for those that need whole services.
 fn targets() -> anyhow::Result<BTreeSet<String>> {
     let folder = root().join("tests/fuzz/fuzz_targets");
     let entries = fs::read_dir(&folder).with_context(|| folder.display().to_string())?;
     let files = entries.flatten().map(|entry| entry.path());
     let mut targets: BTreeSet<String> =
         files.filter_map(|f| Some(f.file_stem()?.to_string_lossy().into_owned())).collect();
-    targets.insert(CONFIG.to_owned());
+    targets.extend(SERVICES.map(str::to_owned));
     Ok(targets)
 }
 
 fn fuzz(target: &str, args: &Args) -> anyhow::Result<()> {
     let corpus = format!("tests/fuzz/corpus/{target}");
     fs::create_dir_all(root().join(&corpus))?;
-    let mut fuzz = if target == CONFIG {
-        let mut program = command(config_program()?);
-        program.args([&corpus, "tests/fuzz-configs/seeds/config"]);
-        program.arg("-artifact_prefix=tests/fuzz/artifacts/config-");
+    let mut fuzz = if SERVICES.contains(&target) {
+        let mut program = command(service_program(target)?);
+        program.args([&corpus, &format!("tests/fuzz-services/seeds/{target}")]);
+        program.arg(format!("-artifact_prefix=tests/fuzz/artifacts/{target}-"));
         fs::create_dir_all(root().join("tests/fuzz/artifacts"))?;
         program
     } else {
@@ -113,18 +113,18 @@ fn fuzz(target: &str, args: &Args) -> anyhow::Result<()> {
 }
 
 /// A build beside the ordinary one, with this wrapper around the compiler of our own crates.
-fn instrumented(folder: &str, wrapper: &str) -> Command {
+fn instrumented(wrapper: &str) -> Command {
     let mut cargo = cargo();
-    cargo.env("CARGO_TARGET_DIR", root().join("tests/fuzz/target").join(folder));
+    cargo.env("CARGO_TARGET_DIR", root().join("tests/fuzz/target/own"));
     cargo.env("RUSTC_WORKSPACE_WRAPPER", root().join("tests/fuzz").join(wrapper));
     cargo
 }
 
-fn config_program() -> anyhow::Result<PathBuf> {
-    let mut build = instrumented("own", "instrument.sh");
-    build.args(["build", "--package", "fuzz-configs", "--features", "libfuzzer"]);
-    execute(build.args(["--bin", CONFIG]))?;
-    Ok(root().join("tests/fuzz/target/own/debug").join(CONFIG))
+fn service_program(target: &str) -> anyhow::Result<PathBuf> {
+    let mut build = instrumented("instrument.sh");
+    build.args(["build", "--package", "fuzz-services", "--features", "libfuzzer"]);
+    execute(build.args(["--bin", target]))?;
+    Ok(root().join("tests/fuzz/target/own/debug").join(target))
 }
 
 /// Lines of one file: how many there are that can run, and which of them did.
@@ -136,7 +136,8 @@ fn coverage(targets: &[&String], missed: bool) -> anyhow::Result<()> {
     let profiles = root().join("tests/fuzz/target/profiles");
     fs::create_dir_all(&profiles)?;
     for target in targets {
-        let package = if *target == CONFIG { "fuzz-configs" } else { "fuzz-targets" };
+        let of_services = SERVICES.contains(&target.as_str());
+        let package = if of_services { "fuzz-services" } else { "fuzz-targets" };
         let program = replay_program(package, &profiles)?;
         let raw = profiles.join(format!("{target}.profraw"));
         let data = profiles.join(format!("{target}.profdata"));
@@ -155,7 +156,7 @@ fn coverage(targets: &[&String], missed: bool) -> anyhow::Result<()> {
 }
 
 fn replay_program(package: &str, profiles: &Path) -> anyhow::Result<PathBuf> {
-    let mut build = instrumented("own", "instrument-coverage.sh");
+    let mut build = instrumented("instrument-coverage.sh");
     build.args(["test", "--package", package, "--test", "replay"]);
     build.args(["--no-run", "--message-format=json"]);
     let said = output(build.env("LLVM_PROFILE_FILE", profiles.join("build-%m.profraw")))?;

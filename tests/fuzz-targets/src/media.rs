@@ -6,7 +6,7 @@ use bytes::Bytes;
 use sightline_media::{
     AccessUnit, AudioTrack, MAX_RTP_PAYLOAD, ParameterSets, StreamDescription, VideoTrack,
     mp4::{Mp4Error, Writer},
-    packetize::{self as packets, nal_units},
+    packetize::nal_units,
 };
 use sightline_model::{AudioCodec, UnixMicros};
 use sightline_rtsp::{depacketize::for_tracks, rtp, sdp};
@@ -71,11 +71,76 @@ pub fn depacketize(data: &[u8]) {
 /// NAL units and their packets: what is packetized comes out the same.
 pub fn packetize(data: &[u8]) {
     let data = Bytes::copy_from_slice(data);
-    let total: usize = packets::nal_units(&data).map(|n| n.len() + 4).sum();
-    assert!(total <= data.len());
-    for payload in packets::h264(&data).iter().chain(&packets::h265(&data)) {
-        assert!(!payload.is_empty() && payload.len() <= MAX_RTP_PAYLOAD);
+    let nals: Vec<Bytes> = nal_units(&data).collect();
+    assert!(nals.iter().map(|nal| nal.len() + 4).sum::<usize>() <= data.len());
+    let at = UnixMicros(0);
+    for (unit, join) in [
+        (AccessUnit::h264(0, at, data.clone()), h264 as fn(&[Vec<u8>]) -> Option<Vec<Vec<u8>>>),
+        (AccessUnit::h265(0, at, data), h265),
+    ] {
+        let mut payloads = Vec::new();
+        for payload in unit.payloads() {
+            assert!((1..=MAX_RTP_PAYLOAD).contains(&payload.len()));
+            payloads.push(payload.parts().concat());
+            assert_eq!(payloads.last().map(Vec::len), Some(payload.len()));
+        }
+        // A NAL unit that passes for a packet of several, or for a piece, is nobody's picture.
+        if let Some(joined) = join(&payloads) {
+            let ambiguous = |nal: &Bytes| nal[0] & 0x1f >= 24 || nal[0] >> 1 & 0x3f >= 48;
+            assert!(nals.iter().any(ambiguous) || joined == nals);
+        }
     }
+}
+
+/// NAL units out of payloads, by RFC 6184 sections 5.6, 5.7.1 and 5.8.
+fn h264(payloads: &[Vec<u8>]) -> Option<Vec<Vec<u8>>> {
+    let mut nals = Vec::new();
+    for payload in payloads {
+        match payload[0] & 0x1f {
+            24 => gathered(payload.get(1..)?, &mut nals)?,
+            28 => {
+                let [indicator, header, piece @ ..] = &payload[..] else { return None };
+                piece_of(&mut nals, *header, &[indicator & 0xe0 | header & 0x1f], piece)?;
+            }
+            _ => nals.push(payload.clone()),
+        }
+    }
+    Some(nals)
+}
+
+/// NAL units out of payloads, by RFC 7798 section 4.4.
+fn h265(payloads: &[Vec<u8>]) -> Option<Vec<Vec<u8>>> {
+    let mut nals = Vec::new();
+    for payload in payloads {
+        match payload[0] >> 1 & 0x3f {
+            48 => gathered(payload.get(2..)?, &mut nals)?,
+            49 => {
+                let [first, second, header, piece @ ..] = &payload[..] else { return None };
+                let first = first & 0x81 | (header & 0x3f) << 1;
+                piece_of(&mut nals, *header, &[first, *second], piece)?;
+            }
+            _ => nals.push(payload.clone()),
+        }
+    }
+    Some(nals)
+}
+
+fn gathered(mut rest: &[u8], nals: &mut Vec<Vec<u8>>) -> Option<()> {
+    while let [high, low, tail @ ..] = rest {
+        let (nal, later) = tail.split_at_checked(usize::from(u16::from_be_bytes([*high, *low])))?;
+        nals.push(nal.to_vec());
+        rest = later;
+    }
+    rest.is_empty().then_some(())
+}
+
+/// A piece whose header says by its highest bit whether it is the first.
+fn piece_of(nals: &mut Vec<Vec<u8>>, header: u8, nal_header: &[u8], piece: &[u8]) -> Option<()> {
+    if header & 0x80 != 0 {
+        nals.push(nal_header.to_vec());
+    }
+    nals.last_mut()?.extend_from_slice(piece);
+    Some(())
 }
 
 /// A recording of whatever units come: the file's parts lie where the writer says.

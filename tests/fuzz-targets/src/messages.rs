@@ -6,7 +6,12 @@ mod control_message;
 #[path = "../../../cu-cli/src/quality.rs"]
 mod quality;
 
-use std::{fmt::Display, net::IpAddr, str::FromStr, sync::LazyLock};
+use std::{
+    fmt::{Debug, Display},
+    net::IpAddr,
+    str::FromStr,
+    sync::LazyLock,
+};
 
 use cmu_domain::{
     address::{prefix, same_place},
@@ -18,7 +23,7 @@ use ipnet::IpNet;
 use serde::{Serialize, de::DeserializeOwned};
 use sightline_model::{
     CameraId, ClaimCode, DomainName, MediaSessionId, PhoneNumber, PuId, PublicKey, QualityChoice,
-    SessionToken, Signature, UserId,
+    Rights, SessionToken, Signature, UserId,
 };
 use sightline_protocol::{
     DecodeError, Envelope, MAX_MESSAGE_BYTES, Problem, VERSION, cm, cs, decode, encode, pc, ps, sc,
@@ -52,8 +57,8 @@ pub fn protocol(data: &[u8]) {
         11 => round_trip::<Problem>(data),
         12 => serde_json::from_slice::<cm::PlayRequest>(data).is_ok(),
         13 => serde_json::from_slice::<cm::PlayAnswer>(data).is_ok(),
-        14 => serde_json::from_slice::<ps::PlayClaims>(data).is_ok(),
-        _ => std::str::from_utf8(data).is_ok_and(|sdp| ps::dtls_fingerprint(sdp).is_some()),
+        14 => claims(data),
+        _ => std::str::from_utf8(data).is_ok_and(fingerprint),
     };
     // What anything reads is JSON of this version and no other.
     if read && interface % 16 < 12 {
@@ -62,6 +67,25 @@ pub fn protocol(data: &[u8]) {
     } else if let Err(DecodeError::Version(v)) = decode::<serde_json::Value>(data) {
         assert_ne!(v, VERSION);
     }
+}
+
+fn claims(data: &[u8]) -> bool {
+    let Ok(claims) = serde_json::from_slice::<ps::PlayClaims>(data) else { return false };
+    let theirs = claims.rights.0.iter();
+    assert!(theirs.copied().all(|right| Rights::owner().allows(right)));
+    true
+}
+
+/// What an offer's and an answer's maker sign: nobody can pass the one for the other.
+fn fingerprint(sdp: &str) -> bool {
+    let Some(value) = ps::dtls_fingerprint(sdp) else { return false };
+    assert!(!value.contains('\n') && value == value.trim());
+    let session = "s-1".parse().expect("a valid id");
+    let token = SessionToken::new("t".to_owned());
+    let offer = ps::offer_bytes(&session, &token, &value);
+    assert_ne!(offer, ps::answer_bytes(&session, &value, &value));
+    assert_ne!(offer, ps::offer_bytes(&session, &token, &format!("{value}0")));
+    true
 }
 
 /// What a viewer says on the data channel: nothing that is taken is out of bounds.
@@ -79,17 +103,17 @@ pub fn claim_code(data: &[u8]) {
         let again: ClaimCode = code.to_string().parse().expect("its own spelling");
         assert!(again == code && again.hash() == code.hash());
         assert_eq!((again.pu_id(), code.hash().as_str().len()), (code.pu_id(), 64));
-        // Its last groups are the secret.
-        let printed = code.to_string();
+        let printed = code.to_string().replace('-', "");
         let shown = format!("{code:?} {:?}", code.hash());
-        assert!(!shown.contains(&printed[printed.len() - 4..]), "a claim secret in a log");
+        assert!(!shown.contains(&printed[PuId::LEN..]), "a claim secret in a log");
     }
     if let Some(id) = in_json::<CameraId>(text) {
         assert_eq!(id.to_string().parse::<CameraId>().expect("its own spelling"), id);
     }
     if let Some(id) = in_json::<PuId>(text) {
         assert_eq!(id.to_string(), text);
-        assert!(!id.matches(&PublicKey::from_bytes([0; 32])) && format!("{id:?}").contains(text));
+        let key = PublicKey::from_bytes([0; 32]);
+        assert_eq!(id.matches(&key), id == PuId::from_public_key(&key));
     }
     if let Some(id) = in_json::<UserId>(text) {
         assert!(id.as_str() == text && id.to_string() == text && format!("{id:?}").contains(text));
@@ -122,13 +146,14 @@ fn spelt_once<T: FromStr + Display>(text: &str) -> Option<T> {
 }
 
 /// JSON takes what typing takes, and gives it back.
-fn in_json<T: FromStr + DeserializeOwned + Serialize>(text: &str) -> Option<T> {
+fn in_json<T: FromStr + DeserializeOwned + Serialize + Debug>(text: &str) -> Option<T> {
     let read = serde_json::from_value::<T>(serde_json::Value::from(text)).ok();
     let typed = text.parse::<T>().ok();
     assert_eq!(read.is_some(), typed.is_some());
     if let Some(value) = &read {
         let again = serde_json::to_value(value).expect("it is text");
-        assert!(serde_json::from_value::<T>(again).is_ok());
+        assert!(serde_json::from_value::<T>(again).is_ok(), "{value:?}");
+        assert!(!format!("{value:?}").is_empty());
     }
     typed
 }
