@@ -47,6 +47,8 @@ struct Shared {
     newest: watch::Sender<u64>,
     state: watch::Sender<SourceState>,
     keyframe_wanted: tokio::sync::Notify,
+    /// Somebody has begun to read: the wake-up of a writer on demand.
+    subscribed: tokio::sync::Notify,
 }
 
 /// Handle to a stream; cheap to clone.
@@ -69,6 +71,7 @@ impl Hub {
             newest: watch::Sender::new(0),
             state: watch::Sender::new(SourceState::Offline("not connected yet".into())),
             keyframe_wanted: tokio::sync::Notify::new(),
+            subscribed: tokio::sync::Notify::new(),
         });
         (Publisher { shared: Arc::clone(&shared) }, Self { shared })
     }
@@ -101,6 +104,7 @@ impl Hub {
         let mut state = self.shared.state.subscribe();
         state.borrow_and_update();
         let cursor = self.shared.ring.lock().cursor();
+        self.shared.subscribed.notify_one();
         Reader { shared: Arc::clone(&self.shared), cursor, newest, state }
     }
 
@@ -156,6 +160,18 @@ impl Publisher {
     /// Resolves when a reader wants a keyframe.
     pub async fn keyframe_wanted(&self) {
         self.shared.keyframe_wanted.notified().await;
+    }
+
+    /// Resolves when somebody reads. Cancel-safe.
+    pub async fn wanted(&self) {
+        while self.readers() == 0 {
+            self.shared.subscribed.notified().await;
+        }
+    }
+
+    /// Resolves when nobody reads. Cancel-safe.
+    pub async fn unwanted(&self) {
+        self.shared.newest.closed().await;
     }
 
     /// A handle for readers.
@@ -240,6 +256,32 @@ mod tests {
             codec: sightline_model::VideoCodec::H264,
             data: bytes::Bytes::from_static(&[0, 0, 0, 1, 0x65]),
         }
+    }
+
+    #[tokio::test]
+    async fn a_writer_on_demand_is_woken_by_the_first_reader_and_let_go_by_the_last() {
+        let (publisher, hub) = Hub::new(Limits::default());
+        publisher.unwanted().await;
+        drop(hub.subscribe());
+        // The notice of a reader that has gone again wakes nobody for good.
+        let woken = std::sync::atomic::AtomicBool::new(false);
+        let writing = async {
+            publisher.wanted().await;
+            woken.store(true, std::sync::atomic::Ordering::SeqCst);
+            publisher.unwanted().await;
+        };
+        let reading = async {
+            for _ in 0..10 {
+                tokio::task::yield_now().await;
+            }
+            assert!(!woken.load(std::sync::atomic::Ordering::SeqCst), "nobody reads");
+            let readers = [hub.subscribe(), hub.subscribe()];
+            while !woken.load(std::sync::atomic::Ordering::SeqCst) {
+                tokio::task::yield_now().await;
+            }
+            drop(readers);
+        };
+        tokio::join!(writing, reading);
     }
 
     #[tokio::test]

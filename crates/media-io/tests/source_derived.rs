@@ -259,21 +259,24 @@ async fn sound_for_webrtc_is_opus_or_as_it_comes() {
     let description = online.await;
     let audio = description.audio.as_ref().expect("sound");
     assert_eq!((audio.codec, audio.clock_hz), (AudioCodec::Opus, 48_000));
-    let feed = tokio::spawn(async move {
-        for (i, data) in frames.into_iter().enumerate() {
-            let timestamp = i as i64 * 1_024;
-            publisher.publish(AccessUnit::Audio { timestamp, captured_at: UnixMicros(0), data });
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
-        publisher
-    });
+    let mut frames = frames.into_iter().zip(0_i64..);
+    let mut publish = || {
+        let (data, i) = frames.next().expect("a frame for each packet");
+        let timestamp = i * 1_024;
+        publisher.publish(AccessUnit::Audio { timestamp, captured_at: UnixMicros(0), data });
+    };
+    // What decoder and encoder hold back; then a frame of 1024 samples gives a packet of 960.
+    for _ in 0..4 {
+        publish();
+    }
     let mut before = None;
     for _ in 0..50 {
+        publish();
         let time = timestamp(&*unit(&mut reader, false).await);
         assert!(before.is_none_or(|before| time == before + 960));
         before = Some(time);
     }
-    drop(feed.await);
+    drop(publisher);
     token.cancel();
     tasks.close();
     tokio::time::timeout(PATIENCE, tasks.wait()).await.expect("the token ends the tasks");

@@ -1,8 +1,8 @@
 //! Discovery, stream addresses and streams of IPyCam, an ONVIF camera (PyPI `ipycam`).
 //!
-//! `SIGHTLINE_IPYCAM` names the program when it is not on the path. Discovery goes by multicast,
+//! `TEST_IPYCAM` names the program when it is not on the path. Discovery goes by multicast,
 //! which loopback does not carry: give a namespace a veth pair, a route for
-//! 224.0.0.0/4, and its address in `SIGHTLINE_TEST_ADDRESS`.
+//! 224.0.0.0/4, and its address in `TEST_ADDRESS`.
 
 use std::{net::TcpListener, path::Path, process::Stdio, time::Duration};
 
@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 const PATIENCE: Duration = Duration::from_secs(40);
 
 fn address() -> String {
-    std::env::var("SIGHTLINE_TEST_ADDRESS").unwrap_or_else(|_| "127.0.0.1".into())
+    std::env::var("TEST_ADDRESS").unwrap_or_else(|_| "127.0.0.1".into())
 }
 
 fn free_port() -> u16 {
@@ -45,7 +45,7 @@ async fn start(folder: &Path, onvif_port: u16) -> Option<Child> {
         address()
     );
     std::fs::write(folder.join("cam.json"), config).expect("written");
-    let program = std::env::var_os("SIGHTLINE_IPYCAM").unwrap_or_else(|| "ipycam".into());
+    let program = std::env::var_os("TEST_IPYCAM").unwrap_or_else(|| "ipycam".into());
     let camera = Command::new(program)
         .args(["--config", "cam.json", "--source", "clip.mp4", "--hw", "cpu"])
         .current_dir(folder)

@@ -61,7 +61,7 @@ async fn decodes_to_the_time_and_camera_that_were_drawn() {
             keyframes += u32::from(unit.is_keyframe());
         }
         assert!(keyframes >= 2, "{keyframes} keyframes in 60 pictures");
-        if let Some(folder) = std::env::var_os("SIGHTLINE_TEST_PICTURES") {
+        if let Some(folder) = std::env::var_os("TEST_PICTURES") {
             save_picture(&hub, &mut decoder, &std::path::PathBuf::from(folder)).await;
         }
     }

@@ -61,10 +61,12 @@ async fn carry_sound(source: &Hub, publisher: &Publisher) {
     converter_for(&states.borrow_and_update().clone(), publisher, &mut converter);
     loop {
         // Without readers there is nothing to do but to follow the source's form.
-        while publisher.readers() == 0 {
-            let pause = tokio::time::timeout(Duration::from_millis(20), states.changed()).await;
-            if let Ok(Ok(())) = pause {
-                converter_for(&states.borrow_and_update().clone(), publisher, &mut converter);
+        loop {
+            tokio::select! {
+                () = publisher.wanted() => break,
+                Ok(()) = states.changed() => {
+                    converter_for(&states.borrow_and_update().clone(), publisher, &mut converter);
+                }
             }
         }
         let mut reader = source.subscribe();
@@ -72,8 +74,12 @@ async fn carry_sound(source: &Hub, publisher: &Publisher) {
         converter_for(&source.state(), publisher, &mut converter);
         // A reader starts at a keyframe, which may be seconds old: sound that old is not wanted.
         let mut backlog = reader.behind();
-        while publisher.readers() > 0 {
-            match reader.next().await {
+        loop {
+            let next = tokio::select! {
+                () = publisher.unwanted() => break,
+                next = reader.next() => next,
+            };
+            match next {
                 Next::Unit(_) if backlog > 0 => backlog -= 1,
                 Next::Unit(unit) => carry_unit(&unit, publisher, &mut converter),
                 Next::Skipped(_) => {}
