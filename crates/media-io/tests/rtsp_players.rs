@@ -123,6 +123,10 @@ async fn ffprobe_is_refused_without_a_good_token() {
     unit.stop().await;
 }
 
+/// What GStreamer says when its sink has got all the buffers that it asked for. Its exit code does
+/// not tell: while it leaves, it may interrupt a PAUSE of its own and call that an error.
+const ALL_CAME: &str = "Got EOS from element";
+
 #[tokio::test(flavor = "multi_thread")]
 async fn gstreamer_plays_with_rtsp_1_and_2() {
     if !installed("gst-launch-1.0") {
@@ -135,7 +139,6 @@ async fn gstreamer_plays_with_rtsp_1_and_2() {
             let version = format!("default-rtsp-version={version}");
             let protocols = format!("protocols={protocols}");
             let arguments = [
-                "-q",
                 "rtspsrc",
                 &location,
                 &version,
@@ -155,24 +158,16 @@ async fn gstreamer_plays_with_rtsp_1_and_2() {
                 "fakesink",
                 "num-buffers=30",
             ];
-            let (ok, text) = run("gst-launch-1.0", &arguments).await;
-            assert!(ok, "{version} {protocols}: {text}");
+            let (_, text) = run("gst-launch-1.0", &arguments).await;
+            assert!(text.contains(ALL_CAME), "{version} {protocols}: {text}");
         }
         let (proxy, heard) = recording_proxy(unit.address).await;
         let location = format!("location=rtsp://{proxy}/0?token={TOKEN}");
         let spoken = format!("default-rtsp-version={version}");
-        let arguments = [
-            "-q",
-            "rtspsrc",
-            &location,
-            &spoken,
-            "protocols=tcp",
-            "!",
-            "fakesink",
-            "num-buffers=9",
-        ];
-        let (ok, text) = run("gst-launch-1.0", &arguments).await;
-        assert!(ok, "{version}: {text}");
+        let arguments =
+            ["rtspsrc", &location, &spoken, "protocols=tcp", "!", "fakesink", "num-buffers=9"];
+        let (_, text) = run("gst-launch-1.0", &arguments).await;
+        assert!(text.contains(ALL_CAME), "{version}: {text}");
         let requests = String::from_utf8_lossy(&heard.lock()).into_owned();
         let expected =
             format!("SETUP rtsp://{proxy}/0/main/video RTSP/{}", version.replace('-', "."));

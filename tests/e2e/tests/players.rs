@@ -93,14 +93,16 @@ fn gstreamer_plays_with_rtsp_1_and_2_with_a_token_only() {
         let location = format!("location={url}");
         let version = format!("default-rtsp-version={version}");
         let protocols = format!("protocols={protocols}");
-        let source = ["-q", "rtspsrc", &location, &version, &protocols, "!"];
+        let source = ["rtspsrc", &location, &version, &protocols, "!"];
         let sink = ["rtph264depay", "!", "avdec_h264", "!", "fakesink", "num-buffers=25"];
         run(&program, &[&source[..], &sink[..]].concat(), LIMIT)
     };
     for version in ["1-0", "2-0"] {
         for protocols in ["tcp", "udp"] {
             let said = play(&url, version, protocols);
-            assert!(said.ok, "{version} {protocols}: {}", said.text);
+            // Its exit code may be that of a PAUSE which it interrupts itself while it leaves.
+            let all_came = said.text.contains("Got EOS from element");
+            assert!(all_came, "{version} {protocols}: {}", said.text);
         }
         for refused in refused_urls(&url, &other) {
             let said = play(&refused, version, "tcp");

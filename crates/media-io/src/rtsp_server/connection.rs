@@ -24,7 +24,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, Wr
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
 
-use super::{CameraDirectory, Peer, Shared, udp::Pair};
+use super::{CameraDirectory, LAST_WORDS, Peer, Shared, udp::Pair};
 use crate::{
     gate::{Admission, BoxFuture},
     hub::{Next, Reader, SourceState},
@@ -34,8 +34,6 @@ use crate::{
 const MAX_UNSENT: usize = 128 << 10;
 /// Most bytes read from the player at once.
 const READ_SIZE: usize = 8 << 10;
-/// How long the last words of a connection may take.
-const LAST_WORDS: std::time::Duration = std::time::Duration::from_millis(500);
 /// Pace of RTP over UDP: a whole group of pictures at once would overflow the player's socket.
 const UDP_BYTES_PER_MS: usize = 8_000;
 
@@ -121,8 +119,7 @@ impl<S: AsyncRead + AsyncWrite + Send + 'static> Connection<S> {
                 break;
             }
         }
-        // Best effort: the peer may be gone.
-        let _ = tokio::time::timeout(LAST_WORDS, self.writer.shutdown()).await;
+        super::close(self.reader, self.writer).await;
     }
 
     async fn wait(&mut self, token: &CancellationToken) -> Woken {

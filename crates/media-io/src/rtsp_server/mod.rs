@@ -22,13 +22,21 @@ use sightline_model::{ChannelId, StreamTier};
 use sightline_protocol::{pc::MediaTransport, ps::TokenBearer};
 use sightline_rtsp::server::{Directory, Lookup};
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf},
     net::TcpListener,
+    sync::Semaphore,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{debug, warn};
 
 use crate::{camera::Cameras, gate::Gate, hub::SourceState};
+
+/// How long the last words of a connection may take.
+const LAST_WORDS: Duration = Duration::from_millis(500);
+/// Most bytes of a peer that are read unseen while it reads our last words.
+const MAX_IGNORED: u64 = 256 << 10;
+/// Most refused connections that are held open for that at once.
+const MAX_LINGERING: usize = 64;
 
 /// Bounds and times.
 #[derive(Debug, Clone)]
@@ -91,6 +99,8 @@ struct Shared {
     options: Options,
     udp: udp::Pool,
     connections: Mutex<HashMap<IpAddr, usize>>,
+    /// Refused connections whose peer may still read why.
+    lingering: Semaphore,
 }
 
 /// A place among the connections; gives itself back.
@@ -105,7 +115,8 @@ impl RtspServer {
     pub fn new(cameras: Cameras, gate: Arc<dyn Gate>, options: Options) -> Self {
         let udp = udp::Pool::new(options.udp_ports);
         let connections = Mutex::new(HashMap::new());
-        Self { shared: Arc::new(Shared { cameras, gate, options, udp, connections }) }
+        let lingering = Semaphore::new(MAX_LINGERING);
+        Self { shared: Arc::new(Shared { cameras, gate, options, udp, connections, lingering }) }
     }
 
     /// Accepts players until `token` is cancelled; every connection is a task in `tasks`.
@@ -138,28 +149,29 @@ impl RtspServer {
             }
             let bearer = TokenBearer::Address { ip: remote.ip().to_canonical() };
             let peer = Peer { remote, local, bearer, transport: MediaTransport::RtspTcp };
-            let (server, token) = (self.clone(), token.child_token());
-            tasks.spawn(async move { server.serve_stream(socket, peer, token).await });
+            tasks.spawn(self.serve_stream(socket, peer, token.child_token()));
         }
     }
 
     /// The whole dialogue over one ordered stream of bytes, until either side ends it.
-    pub async fn serve_stream<S>(&self, io: S, peer: Peer, token: CancellationToken)
+    ///
+    /// The connection counts from this call on, so that those who came first are served.
+    pub fn serve_stream<S>(
+        &self,
+        io: S,
+        peer: Peer,
+        token: CancellationToken,
+    ) -> impl Future<Output = ()> + Send + use<S>
     where
         S: AsyncRead + AsyncWrite + Send + 'static,
     {
-        let (reader, mut writer) = tokio::io::split(io);
-        let Some(place) = self.place(peer.remote.ip().to_canonical()) else {
-            debug!("too many RTSP connections");
-            let refusal = b"RTSP/1.0 503 Service Unavailable\r\nRetry-After: 5\r\n\r\n";
-            let write = tokio::io::AsyncWriteExt::write_all(&mut writer, refusal);
-            let _ = tokio::time::timeout(Duration::from_secs(1), write).await;
-            return;
-        };
-        connection::Connection::new(Arc::clone(&self.shared), peer, reader, writer)
-            .run(token)
-            .await;
-        drop(place);
+        let place = self.place(peer.remote.ip().to_canonical());
+        let shared = Arc::clone(&self.shared);
+        async move {
+            let (reader, writer) = tokio::io::split(io);
+            let Some(_place) = place else { return refuse(&shared, reader, writer).await };
+            connection::Connection::new(shared, peer, reader, writer).run(token).await;
+        }
     }
 
     /// Connections now.
@@ -192,6 +204,31 @@ impl Drop for Place {
             }
         }
     }
+}
+
+/// Tells a peer that there are too many.
+async fn refuse<S>(shared: &Shared, reader: ReadHalf<S>, mut writer: WriteHalf<S>)
+where
+    S: AsyncRead + AsyncWrite,
+{
+    debug!("too many RTSP connections");
+    let refusal = b"RTSP/1.0 503 Service Unavailable\r\nRetry-After: 5\r\n\r\n";
+    let _ = tokio::time::timeout(LAST_WORDS, writer.write_all(refusal)).await;
+    // Who floods is not waited for.
+    if let Ok(_lingering) = shared.lingering.try_acquire() {
+        close(reader, writer).await;
+    }
+}
+
+/// Ends a connection so that the peer gets our last words: closing a TCP socket with unread input
+/// resets it, and the reset overtakes what was written (RFC 1122 4.2.2.13).
+async fn close<S: AsyncRead + AsyncWrite>(reader: ReadHalf<S>, mut writer: WriteHalf<S>) {
+    let farewell = async {
+        writer.shutdown().await?;
+        tokio::io::copy(&mut reader.take(MAX_IGNORED), &mut tokio::io::sink()).await
+    };
+    // Best effort: the peer may be gone.
+    let _ = tokio::time::timeout(LAST_WORDS, farewell).await;
 }
 
 /// Cameras as the protocol core sees them.

@@ -180,9 +180,8 @@ impl RtspServer {
                 () = token.cancelled() => return Ok(()),
                 stream = connection.accept_bi() => stream?,
             };
-            let (server, peer, token) = (self.clone(), peer.clone(), token.child_token());
             let stream = tokio::io::join(receive, send);
-            tasks.spawn(async move { server.serve_stream(stream, peer, token).await });
+            tasks.spawn(self.serve_stream(stream, peer.clone(), token.child_token()));
         }
     }
 }
