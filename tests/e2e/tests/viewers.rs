@@ -152,9 +152,6 @@ fn sessions_that_come_and_go_leave_no_memory_behind() {
     let Some(mut centre) = Centre::start() else { return };
     // A single person may not start so many in a minute; the agent is what is looked at here.
     configure(&mut centre, "cmu", "[limits]\nplay_per_user = { count = 100000, per_s = 1 }\n");
-    // The newest pictures are kept in memory, which takes a minute to fill: let them be small.
-    let form = "[camera.synthetic]\nwidth = 320\nheight = 180\nbitrate_bps = 200000\n";
-    configure(&mut centre, "pu-agent", form);
     wait_for("the CMU", LIMIT, || TcpStream::connect(("127.0.0.1", centre.ports.portal)).ok());
     let ca = centre.ca();
     let sms = centre.sms_log();
