@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use sightline_model::{BindingId, CameraId, ChannelId, PuId, UnixMicros, UserId};
+use sightline_model::{BindingId, CameraId, PuId, UnixMicros, UserId};
 use tracing::instrument;
 
-use crate::{Database, DeviceRow, StorageError, device, query, typed};
+use crate::{Database, DeviceRow, StorageError, channel, device, query, typed};
 
 /// Repository of bindings.
 #[derive(Debug)]
@@ -140,10 +140,8 @@ impl Bindings<'_> {
             user.as_str(),
         )?;
         rows.into_iter()
-            .map(|(pu, channel, name)| {
-                let channel =
-                    channel.try_into().map_err(|_| StorageError::Corrupt("channel number"))?;
-                let id = CameraId { pu: typed(&pu, "device id")?, channel: ChannelId(channel) };
+            .map(|(pu, number, name)| {
+                let id = CameraId { pu: typed(&pu, "device id")?, channel: channel(number)? };
                 Ok((id, name))
             })
             .collect()

@@ -28,7 +28,7 @@ use std::{
     time::Duration,
 };
 
-use sightline_model::DomainName;
+use sightline_model::{ChannelId, DomainName};
 use sqlx::{
     PgPool, SqlitePool,
     migrate::Migrator,
@@ -203,6 +203,11 @@ fn make_private(file: &Path) -> std::io::Result<()> {
 /// Reads a stored text as its type.
 fn typed<T: FromStr>(text: &str, what: &'static str) -> Result<T, StorageError> {
     text.parse().map_err(|_| StorageError::Corrupt(what))
+}
+
+/// Reads a stored number of a camera.
+fn channel(number: i64) -> Result<ChannelId, StorageError> {
+    number.try_into().map(ChannelId).map_err(|_| StorageError::Corrupt("channel number"))
 }
 
 /// Reads stored JSON.

@@ -9,7 +9,9 @@ use sightline_model::{
 use sightline_protocol::{cm::Subscription, pc::PathReport};
 use tracing::instrument;
 
-use crate::{Database, StorageError, account::read_subscription, from_json, query, to_json, typed};
+use crate::{
+    Database, StorageError, account::read_subscription, channel, from_json, query, to_json, typed,
+};
 
 /// Repository of play tokens.
 #[derive(Debug)]
@@ -93,16 +95,31 @@ struct Row {
     signed_out: i64,
 }
 
+/// Reads [`Row`]s: tokens with the owner, the subscription and the sign-in as they are now.
+macro_rules! token_where {
+    ($which:literal) => {
+        concat!(
+            "SELECT t.session, t.user_id, t.channel, t.rights, t.capabilities, t.bearer, t.revoked,
+                 t.expires_at, b.user_id AS owner, a.subscription,
+                 COALESCE(s.revoked, 1) AS signed_out
+             FROM play_token t
+             JOIN account a ON a.domain = t.domain AND a.id = t.user_id
+             LEFT JOIN sign_in s ON s.domain = t.domain AND s.id = t.sign_in_id
+             LEFT JOIN binding b ON b.domain = t.domain AND b.pu = t.pu
+             WHERE ",
+            $which
+        )
+    };
+}
+
 impl TryFrom<Row> for TokenRow {
     type Error = StorageError;
     fn try_from(row: Row) -> Result<Self, StorageError> {
-        let channel =
-            row.channel.try_into().map_err(|_| StorageError::Corrupt("channel number"))?;
         Ok(Self {
             session: typed(&row.session, "session id")?,
             owned: row.owner.as_ref() == Some(&row.user_id),
             user: typed(&row.user_id, "user id")?,
-            channel: ChannelId(channel),
+            channel: channel(row.channel)?,
             rights: from_json(&row.rights, "set of rights")?,
             capabilities: from_json(&row.capabilities, "set of capabilities")?,
             bearer: row.bearer,
@@ -164,14 +181,7 @@ impl PlayTokens<'_> {
             one,
             self.0,
             Row,
-            "SELECT t.session, t.user_id, t.channel, t.rights, t.capabilities, t.bearer, t.revoked,
-                 t.expires_at, b.user_id AS owner, a.subscription,
-                 COALESCE(s.revoked, 1) AS signed_out
-             FROM play_token t
-             JOIN account a ON a.domain = t.domain AND a.id = t.user_id
-             LEFT JOIN sign_in s ON s.domain = t.domain AND s.id = t.sign_in_id
-             LEFT JOIN binding b ON b.domain = t.domain AND b.pu = t.pu
-             WHERE t.domain = $1 AND t.hash = $2 AND t.pu = $3",
+            token_where!("t.domain = $1 AND t.hash = $2 AND t.pu = $3"),
             self.0.domain.as_str(),
             hash,
             pu.as_str(),
@@ -194,14 +204,7 @@ impl PlayTokens<'_> {
             one,
             self.0,
             Row,
-            "SELECT t.session, t.user_id, t.channel, t.rights, t.capabilities, t.bearer, t.revoked,
-                 t.expires_at, b.user_id AS owner, a.subscription,
-                 COALESCE(s.revoked, 1) AS signed_out
-             FROM play_token t
-             JOIN account a ON a.domain = t.domain AND a.id = t.user_id
-             LEFT JOIN sign_in s ON s.domain = t.domain AND s.id = t.sign_in_id
-             LEFT JOIN binding b ON b.domain = t.domain AND b.pu = t.pu
-             WHERE t.domain = $1 AND t.pu = $2 AND t.session = $3",
+            token_where!("t.domain = $1 AND t.pu = $2 AND t.session = $3"),
             self.0.domain.as_str(),
             pu.as_str(),
             session.as_str(),
@@ -345,10 +348,8 @@ impl PlayTokens<'_> {
             owner.as_str(),
         )?;
         rows.into_iter()
-            .map(|(pu, channel)| {
-                let channel =
-                    channel.try_into().map_err(|_| StorageError::Corrupt("channel number"))?;
-                Ok(CameraId { pu: typed(&pu, "device id")?, channel: ChannelId(channel) })
+            .map(|(pu, number)| {
+                Ok(CameraId { pu: typed(&pu, "device id")?, channel: channel(number)? })
             })
             .collect()
     }
