@@ -17,7 +17,7 @@ use super::{
     media::{AudioOut, FREE_RATE_BPS, VideoOut},
     negotiate,
     session::{Now, PathState, Session},
-    trial::Trial,
+    trial::{PADDING_WAITS, Trial},
 };
 use crate::hub::SourceState;
 
@@ -49,6 +49,7 @@ pub(super) struct Serve {
     capabilities: Capabilities,
     policy: Policy,
     trial: Trial,
+    trial_bps: u64,
     started: Instant,
     main: Option<Arc<Feed>>,
     sub: Option<Arc<Feed>>,
@@ -75,6 +76,7 @@ impl Serve {
             policy: Policy::new(capabilities.clone(), vec![VideoCodec::H264]),
             capabilities,
             trial: Trial::new(),
+            trial_bps: 0,
             started: now.instant,
             main: feeds.tier(channel, StreamTier::Main),
             sub: feeds.tier(channel, StreamTier::Sub),
@@ -185,8 +187,8 @@ impl Serve {
     }
 
     /// What should flow, with padding, to try the path.
-    pub(super) fn trial_bps(&self, now: Now) -> u64 {
-        self.policy.trial_bps(&self.offered()).max(self.trial.padding_bps(now.instant))
+    pub(super) const fn trial_bps(&self) -> u64 {
+        self.trial_bps
     }
 
     /// The feed for a decision, and why.
@@ -239,7 +241,7 @@ pub(super) fn choose(session: &mut Session, now: Now, feeds: &mut Feeds) {
     let Session { serve, video, path, control, rtc, .. } = session;
     let Some(video) = video.as_mut() else { return };
     let offered = serve.offered();
-    let measured = Measured {
+    let mut measured = Measured {
         estimate_bps: path.estimate_bps,
         loss: path.loss,
         rtt: path.rtt,
@@ -248,6 +250,7 @@ pub(super) fn choose(session: &mut Session, now: Now, feeds: &mut Feeds) {
     };
     let since = now.instant.saturating_duration_since(serve.started);
     if let Some(estimate_bps) = path.estimate_bps {
+        measured.estimate_bps = Some(serve.trial.at_least(estimate_bps, now.instant));
         let need = serve.policy.held_back(since, &offered, &measured);
         let raised = serve.trial.next(estimate_bps, need, measured.is_calm(), now.instant);
         if let Some(raised_bps) = raised {
@@ -262,6 +265,10 @@ pub(super) fn choose(session: &mut Session, now: Now, feeds: &mut Feeds) {
         }
         Err(problem) => serve.undecodable = Some(problem.0),
     }
+    let wanted = serve.policy.trial_bps(&offered);
+    let sent = video.current.as_ref().and_then(|s| s.feed.tier()).and_then(|t| t.rate_bps);
+    let (sent, calm) = (sent.unwrap_or(SMALLEST_BPS), measured.queue < PADDING_WAITS);
+    serve.trial_bps = serve.trial.padding_bps(wanted, sent, calm, now.instant);
     if !control.is_open() {
         return;
     }

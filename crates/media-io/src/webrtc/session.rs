@@ -37,7 +37,7 @@ use crate::gate::Admission;
 /// How often the choice of stream is looked at.
 const POLICY_INTERVAL: Duration = Duration::from_millis(200);
 /// While packets wait longer than this, it is looked at with every measurement.
-const WAITING: Duration = Duration::from_millis(100);
+const WAITING: Duration = Duration::from_millis(50);
 /// How long the last word has to reach the viewer.
 const FAREWELL: Duration = Duration::from_millis(250);
 /// Outputs of one drain; more means that the connection is stuck.
@@ -249,7 +249,7 @@ impl Session {
     fn choose(&mut self, now: Now, feeds: &mut Feeds) {
         super::serve::choose(self, now, feeds);
         let desired = self.serve.desired_bps();
-        let trial = self.serve.trial_bps(now);
+        let trial = self.serve.trial_bps();
         self.rtc.bwe().set_bitrate(Bitrate::bps(trial), Bitrate::bps(desired));
         self.drain(now, feeds);
     }

@@ -14,8 +14,9 @@ use sightline_protocol::{Problem, pc::PathReport, sc::TokenGrant};
 use str0m::{
     Candidate, Event, Input, Output, Rtc, RtcConfig,
     change::SdpAnswer,
-    media::{Direction, MediaKind},
+    media::{Direction, KeyframeRequestKind, MediaKind},
     net::{Protocol, Receive},
+    rtp::Ssrc,
 };
 use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::task::TaskTracker;
@@ -298,6 +299,11 @@ impl World {
         }
         self.viewer.handle_input(Input::Timeout(now)).expect("taken");
         self.drain_viewer();
+        if let Some(ssrc) = self.screen.wants_keyframe(now)
+            && let Some(stream) = self.viewer.direct_api().stream_rx(&ssrc)
+        {
+            stream.request_keyframe(KeyframeRequestKind::Pli);
+        }
     }
 
     fn drain_viewer(&mut self) {
@@ -310,6 +316,7 @@ impl World {
                         last: packet.header.marker,
                         keyframe: begins_keyframe(&packet.payload),
                     };
+                    self.screen.ssrc = Some(packet.header.ssrc);
                     self.screen.take(*packet.seq_no, part, self.now.instant);
                 }
                 Output::Event(_) => {}
@@ -352,9 +359,23 @@ struct Screen {
     shown_at: Option<Instant>,
     longest_gap: Duration,
     pictures: u64,
+    ssrc: Option<Ssrc>,
+    asked_at: Option<Instant>,
 }
 
 impl Screen {
+    /// Asks for a keyframe while packets come but no picture can be shown.
+    fn wants_keyframe(&mut self, now: Instant) -> Option<Ssrc> {
+        const PATIENCE: Duration = Duration::from_millis(200);
+        let waits = |at: Option<Instant>| at.is_some_and(|at| now - at > PATIENCE);
+        let stuck = waits(self.shown_at) && self.parts.len() > 1;
+        if !stuck || self.asked_at.is_some_and(|at| now - at <= PATIENCE) {
+            return None;
+        }
+        self.asked_at = Some(now);
+        self.ssrc
+    }
+
     fn take(&mut self, number: u64, part: Part, now: Instant) {
         self.parts.insert(number, part);
         while let Some(after) = self.next.and_then(|next| self.whole(next)).or_else(|| {

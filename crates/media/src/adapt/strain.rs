@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use super::Measured;
 
+/// Packets that wait less than this do so by chance.
+const QUEUE_CALM: Duration = Duration::from_millis(70);
 /// Packets that wait so long while others are lost: the queue is full.
 const QUEUE_FULL: Duration = Duration::from_millis(100);
 /// Packets that wait so long, which is longer than a keyframe takes: the queue grows.
@@ -60,6 +62,6 @@ impl Measured {
     /// Whether nothing is lost and nothing waits, so that more may be tried.
     #[must_use]
     pub fn is_calm(&self) -> bool {
-        self.loss < 0.05 && self.queue < QUEUE_FULL && self.backlog < Duration::from_millis(200)
+        self.loss < 0.05 && self.queue < QUEUE_CALM && self.backlog < Duration::from_millis(200)
     }
 }
