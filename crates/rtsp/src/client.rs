@@ -29,6 +29,9 @@
 //!
 //! Wake it with [`Client::handle_timeout`] when [`Client::poll_timeout`] says so.
 
+mod io;
+mod track;
+
 use std::{
     collections::VecDeque,
     time::{Duration, Instant},
@@ -36,113 +39,25 @@ use std::{
 
 use bytes::{BufMut, Bytes, BytesMut};
 use rtsp_types::{Message, Method, Request, Response, StatusCode, Version, headers};
-use sightline_media::{AccessUnit, StreamDescription};
-use sightline_model::{SessionToken, UnixMicros};
+use sightline_media::AccessUnit;
+use sightline_model::UnixMicros;
 use url::Url;
 
 use crate::{
-    TrackKind,
     depacketize::Depacketizer,
     rtp::{self, Packet, Rtcp},
     sdp::{self, Track},
     transport,
-    wire::{Frame, FrameError, Framer, interleaved_header},
+    wire::{Frame, Framer, interleaved_header},
 };
+
+pub use io::{ClientError, Event, Options, Output};
+use track::ActiveTrack;
 
 /// How long the server may take for an answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// Session timeout when the server names none (RFC 2326 section 12.37).
 const DEFAULT_SESSION_TIMEOUT: Duration = Duration::from_secs(60);
-
-/// What to play, and how.
-#[derive(Clone)]
-pub struct Options {
-    /// `rtsp://host:port/channel[/main|/sub]`, with or without `?token=`.
-    pub url: Url,
-    /// Play token; put into the URL's query of the first request.
-    pub token: Option<SessionToken>,
-    /// Speak RTSP 2.0 rather than 1.0.
-    pub version_2: bool,
-    /// Also give every RTP packet as [`Event::Packet`].
-    pub raw_packets: bool,
-}
-
-impl std::fmt::Debug for Options {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        // The URL may hold the token.
-        f.debug_struct("Options").field("version_2", &self.version_2).finish_non_exhaustive()
-    }
-}
-
-impl Options {
-    /// RTSP 1.0, units only, the token from the URL if it has one.
-    #[must_use]
-    pub const fn new(url: Url) -> Self {
-        Self { url, token: None, version_2: false, raw_packets: false }
-    }
-}
-
-/// What [`Client::poll_output`] gives.
-#[derive(Debug)]
-pub enum Output {
-    /// Bytes for the server.
-    Send(Bytes),
-    /// News for the caller.
-    Event(Event),
-}
-
-/// What happened.
-#[derive(Debug)]
-pub enum Event {
-    /// The server has described the stream.
-    Described(StreamDescription),
-    /// The server has agreed to play; units follow.
-    Playing,
-    /// The server has agreed to pause.
-    Paused,
-    /// A whole access unit. A picture stream starts with a keyframe, and goes on with one after
-    /// packets were lost. `captured_at` is the PU's clock once it has reported it, else the time
-    /// that the unit came in.
-    Unit(AccessUnit),
-    /// An RTP packet, when [`Options::raw_packets`] is set.
-    Packet(TrackKind, Packet),
-    /// The session has ended in order, by either side. Close the connection.
-    Ended,
-    /// It cannot go on. Close the connection.
-    Failed(ClientError),
-}
-
-/// Why a session failed.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ClientError {
-    /// The server refused; the status is one of RTSP.
-    #[error("{method} was refused: {status} {reason}")]
-    Refused {
-        /// Which request.
-        method: &'static str,
-        /// Status code.
-        status: u16,
-        /// Reason phrase of the server: words for the person.
-        reason: String,
-    },
-    /// The server sent what is not RTSP.
-    #[error("the server broke the protocol: {0}")]
-    Frame(#[from] FrameError),
-    /// The server's answer lacks something.
-    #[error("the server's answer to {method} {what}")]
-    Answer {
-        /// Which request.
-        method: &'static str,
-        /// What is wrong.
-        what: &'static str,
-    },
-    /// The description cannot be played.
-    #[error(transparent)]
-    Sdp(#[from] sdp::SdpError),
-    /// No answer in time.
-    #[error("the server did not answer in time")]
-    Timeout,
-}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Step {
@@ -155,15 +70,6 @@ enum Step {
     Paused,
     Teardown,
     Over,
-}
-
-struct ActiveTrack {
-    track: Track,
-    channel: u8,
-    depacketizer: Depacketizer,
-    /// Sender's clock: timestamp, and the time that it stands for.
-    clock: Option<(u32, UnixMicros)>,
-    ssrc: u32,
 }
 
 /// See the module.
@@ -530,15 +436,5 @@ impl Client {
             self.keepalive_at = None;
             self.output.push_back(Output::Event(event));
         }
-    }
-}
-
-impl ActiveTrack {
-    fn captured_at(&self, timestamp: u32) -> Option<UnixMicros> {
-        let (at, time) = self.clock?;
-        #[expect(clippy::cast_possible_wrap, reason = "difference modulo 2^32")]
-        let ticks = i64::from(timestamp.wrapping_sub(at) as i32);
-        let micros = ticks * 1_000_000 / i64::from(self.track.clock_hz());
-        Some(UnixMicros(time.0.saturating_add(micros)))
     }
 }
