@@ -262,9 +262,21 @@ pub struct Camera {
 
 impl Camera {
     pub fn new(seed: u8) -> Self {
-        let key = SigningKey::from_bytes(&[seed; 32]);
+        Self::of_key([seed; 32], [seed; 10])
+    }
+
+    /// One of many.
+    pub fn numbered(number: u32) -> Self {
+        let (mut key, mut secret) = ([0xa5; 32], [0x5a; 10]);
+        key[..4].copy_from_slice(&number.to_le_bytes());
+        secret[..4].copy_from_slice(&number.to_le_bytes());
+        Self::of_key(key, secret)
+    }
+
+    fn of_key(key: [u8; 32], secret: [u8; 10]) -> Self {
+        let key = SigningKey::from_bytes(&key);
         let pu = PuId::from_public_key(&key.verifying_key().into());
-        let code = ClaimCode::new(pu.clone(), ClaimSecret::from_bytes([seed; 10]));
+        let code = ClaimCode::new(pu.clone(), ClaimSecret::from_bytes(secret));
         Self { key, pu, code, observed: "192.0.2.1".into() }
     }
 
