@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Duration};
 use futures_util::{SinkExt, StreamExt};
 use sightline_model::{MediaSessionId, PublicKey, SessionToken};
 use sightline_protocol::{
-    MAX_MESSAGE_BYTES,
+    MAX_MESSAGE_BYTES, Named,
     cs::{CuToScu, MediaOffer, ScuToCu},
     decode, encode, flow,
     ps::{MediaAnswer, answer_bytes, dtls_fingerprint, offer_bytes},
@@ -113,13 +113,7 @@ impl Signal {
     /// # Errors
     /// When the connection is gone.
     pub async fn send(&mut self, message: &CuToScu) -> Result<(), CuError> {
-        let (name, about) = match message {
-            CuToScu::Offer { session, .. } => ("offer", session.as_str()),
-            CuToScu::Candidate { session, .. } => ("candidate", session.as_str()),
-            CuToScu::End { session } => ("end", session.as_str()),
-            CuToScu::KeepAlive { .. } => ("keep_alive", ""),
-        };
-        flow::sent("Cs", "CU", "SCU", name, about);
+        flow::sent("Cs", "CU", "SCU", message.name(), message.about().unwrap_or_default());
         let traceparent = match message {
             CuToScu::KeepAlive { .. } => None,
             CuToScu::Offer { .. } | CuToScu::Candidate { .. } | CuToScu::End { .. } => {

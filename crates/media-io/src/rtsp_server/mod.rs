@@ -24,7 +24,7 @@ use sightline_rtsp::server::{Directory, Lookup};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf},
     net::TcpListener,
-    sync::Semaphore,
+    sync::{Notify, Semaphore},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{debug, warn};
@@ -37,6 +37,8 @@ const LAST_WORDS: Duration = Duration::from_millis(500);
 const MAX_IGNORED: u64 = 256 << 10;
 /// Most refused connections that are held open for that at once.
 const MAX_LINGERING: usize = 64;
+/// When no connection can be accepted and none of ours ends, it is tried again after this.
+const ACCEPT_AGAIN: Duration = Duration::from_secs(1);
 
 /// Bounds and times.
 #[derive(Debug, Clone)]
@@ -101,6 +103,8 @@ struct Shared {
     connections: Mutex<HashMap<IpAddr, usize>>,
     /// Refused connections whose peer may still read why.
     lingering: Semaphore,
+    /// A connection has ended.
+    freed: Notify,
 }
 
 /// A place among the connections; gives itself back.
@@ -116,7 +120,9 @@ impl RtspServer {
         let udp = udp::Pool::new(options.udp_ports);
         let connections = Mutex::new(HashMap::new());
         let lingering = Semaphore::new(MAX_LINGERING);
-        Self { shared: Arc::new(Shared { cameras, gate, options, udp, connections, lingering }) }
+        let freed = Notify::new();
+        let shared = Shared { cameras, gate, options, udp, connections, lingering, freed };
+        Self { shared: Arc::new(shared) }
     }
 
     /// Accepts players until `token` is cancelled; every connection is a task in `tasks`.
@@ -136,10 +142,18 @@ impl RtspServer {
             };
             let (socket, remote) = match accepted {
                 Ok(accepted) => accepted,
+                Err(error) if gone_already(&error) => {
+                    debug!(%error, "a player went away before it was accepted");
+                    continue;
+                }
                 Err(error) => {
-                    // Out of descriptors, or a peer that is gone already: the next may work.
+                    // Out of descriptors: one comes free when a connection ends, here or elsewhere.
                     warn!(%error, "could not accept an RTSP connection");
-                    tokio::time::sleep(Duration::from_millis(50)).await;
+                    tokio::select! {
+                        () = token.cancelled() => return Ok(()),
+                        () = self.shared.freed.notified() => {}
+                        () = tokio::time::sleep(ACCEPT_AGAIN) => {}
+                    }
                     continue;
                 }
             };
@@ -194,6 +208,12 @@ impl RtspServer {
     }
 }
 
+/// What accept(2) tells of the peer rather than of us.
+fn gone_already(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
+}
+
 impl Drop for Place {
     fn drop(&mut self) {
         let mut connections = self.shared.connections.lock();
@@ -203,6 +223,8 @@ impl Drop for Place {
                 connections.remove(&self.address);
             }
         }
+        drop(connections);
+        self.shared.freed.notify_one();
     }
 }
 
