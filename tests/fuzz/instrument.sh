@@ -4,7 +4,7 @@
 case " $* " in
 *" --crate-name build_script_"* | *" --print "* | *" -vV "*) exec "$@" ;;
 esac
-exec "$@" -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
+exec "$@" -Copt-level=2 -Cdebug-assertions=on -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
     -Cllvm-args=-sanitizer-coverage-inline-8bit-counters \
     -Cllvm-args=-sanitizer-coverage-pc-table \
     -Cllvm-args=-sanitizer-coverage-trace-compares -Ccodegen-units=1

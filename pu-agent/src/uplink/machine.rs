@@ -6,6 +6,8 @@
 //! Invariant: at most one dial or one link exists at a time. A message is sent only while the
 //! link is open, and nothing but the hello and one registration before the SCU has registered us.
 
+// Named so that it is found where this file is included by path, too (`tests/fuzz-targets`).
+#[path = "machine/io.rs"]
 mod io;
 
 use std::{

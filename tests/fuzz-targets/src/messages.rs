@@ -135,7 +135,8 @@ pub fn claim_code(data: &[u8]) {
     }
     let token = SessionToken::new(text.to_owned());
     let shown = format!("{token:?} {:?}", token.hash());
-    assert!(text.len() < 16 || !shown.contains(text), "a token in a log");
+    let hidden = !shown.contains(text) || "(redacted) TokenHash(".contains(text);
+    assert!(hidden || text.len() < 16, "a token in a log");
 }
 
 fn spelt_once<T: FromStr + Display>(text: &str) -> Option<T> {
