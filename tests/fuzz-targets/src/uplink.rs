@@ -20,6 +20,7 @@ use crate::Choices;
 #[expect(dead_code, reason = "the part that other tasks read is not driven here")]
 mod clock;
 #[path = "../../../pu-agent/src/uplink/machine.rs"]
+#[expect(unused_imports, reason = "whoever signs is not named here")]
 mod machine;
 
 use machine::{Event, Input, Machine, Now, Output, Profile, Settings};
