@@ -414,9 +414,8 @@ fn bad_input_is_refused_in_words_and_a_viewer_loses_nothing() {
     assert!(played.status.success(), "{}", String::from_utf8_lossy(&played.stderr));
 }
 
-/// From when the bad input began, the test pattern never froze. (Its source leaves pictures out by
-/// itself when the machine is too busy to draw them; the first second, in which the stream begins,
-/// is not judged here.)
+/// From its first picture on, the test pattern never froze. Pictures are 0.04 s apart; one may be
+/// missing, since the source leaves it out when the system gives it no processor for so long.
 fn no_gap(recording: &Path) {
     let Some(ffprobe) = tool("ffprobe") else { return };
     let path = recording.to_string_lossy();
@@ -424,12 +423,12 @@ fn no_gap(recording: &Path) {
     let said = run(&ffprobe, &[&arguments[..], &["-of", "csv=p=0", &path]].concat(), LIMIT);
     assert!(said.ok, "{}", said.text);
     let times = said.text.lines().filter_map(|l| l.trim_end_matches(',').parse().ok());
-    let mut times: Vec<f64> = times.filter(|time| *time > 1.0).collect();
+    let mut times: Vec<f64> = times.collect();
     times.sort_by(f64::total_cmp);
     assert!(times.len() > 100, "{} pictures", times.len());
     let widest = times.windows(2).map(|pair| pair[1] - pair[0]).fold(0.0, f64::max);
     println!("{} pictures, the widest distance {widest:.3} s", times.len());
-    assert!(widest < 0.5, "the picture stood still for {widest} s");
+    assert!(widest < 0.1, "the picture stood still for {widest} s");
 }
 
 /// `--check-config` of a program with this text.

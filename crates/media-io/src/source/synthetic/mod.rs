@@ -126,7 +126,6 @@ pub async fn run(
     let mut packets = interval_at(start, Duration::from_millis(20));
     // Late packets of sound are still wanted: a gap is heard.
     packets.set_missed_tick_behavior(MissedTickBehavior::Burst);
-    let mut next = 0;
     loop {
         tokio::select! {
             () = token.cancelled() => return Ok(()),
@@ -134,11 +133,10 @@ pub async fn run(
             tick = frames.tick() => {
                 let number = (tick - start).as_nanos() / frame_period.as_nanos();
                 let number = u64::try_from(number).unwrap_or(u64::MAX);
-                if number > next {
-                    let late = tick.elapsed();
-                    tracing::debug!(left_out = number - next, ?late, "busy: pictures not drawn");
+                let late = tick.elapsed();
+                if late > frame_period {
+                    tracing::debug!(?late, "too busy: pictures are left out");
                 }
-                next = number + 1;
                 publisher.publish(camera.frame(number, SystemTime::now()));
             }
             tick = packets.tick() => {
