@@ -300,7 +300,9 @@ impl Policy {
             return false;
         }
         let measure = if self.level == Level::Main && offered.sub.is_some() {
-            strain::on_main(measured, rate(self.level, offered), self.doubts_estimate(now))
+            let doubtful = self.doubts_estimate(now);
+            let need = rate(self.level, offered);
+            strain::on_main(measured, need, doubtful, doubtful && self.ascended)
         } else {
             strain::on_motion(measured)
         };

@@ -15,6 +15,7 @@ use str0m::{
 };
 
 use super::{
+    budget::Budget,
     clock::OutClock,
     feed::{Feed, Payloads},
     negotiate::{RETRANSMIT_PACKETS, VideoPts},
@@ -24,8 +25,6 @@ use crate::hub::{Next, Reader, SourceState};
 
 /// Sending rate while nothing speaks against it: a keyframe leaves in a few milliseconds.
 pub(super) const FREE_RATE_BPS: u64 = 40_000_000;
-/// What may leave at once.
-const BURST_BYTES: i64 = 96 * 1024;
 /// A live picture older than this is not worth sending: the viewer goes on at a keyframe.
 const TOO_OLD: Duration = Duration::from_millis(1_000);
 /// A catch-up that takes longer is given up.
@@ -73,30 +72,6 @@ impl Source {
     }
 }
 
-/// Lets only so many bytes pass in a time.
-#[derive(Debug)]
-struct Budget {
-    rate_bps: u64,
-    bytes: i64,
-    at: Instant,
-}
-
-impl Budget {
-    /// When the next unit may be written; `None` means now.
-    fn wait(&mut self, now: Instant) -> Option<Instant> {
-        let passed = now.saturating_duration_since(self.at);
-        let earned = self.rate_bps as f64 / 8.0 * passed.as_secs_f64();
-        // What passes at once: a fortieth of a second, so that a queue on the way sees no burst.
-        let most = BURST_BYTES.min((self.rate_bps / 8 / 40) as i64).max(4 * 1024);
-        self.bytes = (self.bytes + earned as i64).min(most);
-        self.at = now;
-        (self.bytes <= 0).then(|| {
-            let missing = (1 - self.bytes) as f64 * 8.0 / self.rate_bps.max(1) as f64;
-            now + Duration::from_secs_f64(missing.clamp(0.001, 0.5))
-        })
-    }
-}
-
 /// The picture track.
 pub(super) struct VideoOut {
     mid: Mid,
@@ -135,7 +110,7 @@ impl VideoOut {
             pts,
             seq: 1,
             clock: OutClock::new(VIDEO_CLOCK_HZ, now.unix),
-            budget: Budget { rate_bps: FREE_RATE_BPS, bytes: BURST_BYTES, at: now.instant },
+            budget: Budget::new(FREE_RATE_BPS, now.instant),
             partial: None,
             current: None,
             pending: None,
@@ -161,7 +136,7 @@ impl VideoOut {
 
     /// How fast packets may follow each other.
     pub(super) const fn set_rate(&mut self, rate_bps: u64) {
-        self.budget.rate_bps = if rate_bps < 200_000 { 200_000 } else { rate_bps };
+        self.budget.set_rate(rate_bps);
     }
 
     /// Goes over to `feed`: at once, from the newest keyframe that is there, or at its next one.
@@ -197,6 +172,11 @@ impl VideoOut {
         if let Some(stream) = rtc.direct_api().stream_tx_by_mid(self.mid, None) {
             stream.set_rtx_cache(RETRANSMIT_PACKETS, RETRANSMIT_AGE, RETRANSMIT_SHARE);
         }
+    }
+
+    /// Whether older pictures are on their way, for the decoder to begin with.
+    pub(super) const fn is_catching_up(&self) -> bool {
+        self.catching_up.is_some()
     }
 
     /// Whether another source is about to take over.
@@ -384,7 +364,7 @@ impl VideoOut {
     /// Writes on at the picture that has been begun, as far as the budget goes.
     fn write_partial(&mut self, rtc: &mut Rtc) -> bool {
         let Some(partial) = &mut self.partial else { return false };
-        let budget = usize::try_from(self.budget.bytes).unwrap_or(0).max(1);
+        let budget = self.budget.left();
         let mut end = partial.next;
         let mut size = 0;
         while size < budget
@@ -399,7 +379,7 @@ impl VideoOut {
         if end == partial.payloads.len() {
             self.partial = None;
         }
-        self.budget.bytes -= size as i64;
+        self.budget.spend(size);
         self.bytes_sent += size as u64;
         true
     }

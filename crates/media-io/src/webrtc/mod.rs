@@ -9,6 +9,7 @@
 //!
 //! Not here: who may watch ([`crate::gate`]), the signature over the DTLS fingerprints, TURN.
 
+mod budget;
 mod clock;
 mod control;
 mod delay;

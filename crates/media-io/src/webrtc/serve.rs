@@ -241,23 +241,8 @@ pub(super) fn choose(session: &mut Session, now: Now, feeds: &mut Feeds) {
     let Session { serve, video, path, control, rtc, .. } = session;
     let Some(video) = video.as_mut() else { return };
     let offered = serve.offered();
-    let mut measured = Measured {
-        estimate_bps: path.estimate_bps,
-        loss: path.loss,
-        rtt: path.rtt,
-        queue: path.delay.queue(),
-        backlog: video.backlog,
-    };
+    let measured = try_path(serve, video, path, rtc, &offered, now);
     let since = now.instant.saturating_duration_since(serve.started);
-    if let Some(estimate_bps) = path.estimate_bps {
-        measured.estimate_bps = Some(serve.trial.at_least(estimate_bps, now.instant));
-        let need = serve.policy.held_back(since, &offered, &measured);
-        let raised = serve.trial.next(estimate_bps, need, measured.is_calm(), now.instant);
-        if let Some(raised_bps) = raised {
-            tracing::debug!(estimate_bps, raised_bps, "the path is tried");
-            rtc.bwe().reset(Bitrate::bps(raised_bps));
-        }
-    }
     match serve.policy.decide(since, &offered, &measured) {
         Ok(decision) => {
             serve.undecodable = None;
@@ -265,10 +250,6 @@ pub(super) fn choose(session: &mut Session, now: Now, feeds: &mut Feeds) {
         }
         Err(problem) => serve.undecodable = Some(problem.0),
     }
-    let wanted = serve.policy.trial_bps(&offered);
-    let sent = video.current.as_ref().and_then(|s| s.feed.tier()).and_then(|t| t.rate_bps);
-    let (sent, calm) = (sent.unwrap_or(SMALLEST_BPS), measured.queue < PADDING_WAITS);
-    serve.trial_bps = serve.trial.padding_bps(wanted, sent, calm, now.instant);
     if !control.is_open() {
         return;
     }
@@ -284,6 +265,39 @@ pub(super) fn choose(session: &mut Session, now: Now, feeds: &mut Feeds) {
         control.send(rtc, &PuToCu::Serving { stream: stream.clone() });
         serve.told_stream = Some(stream);
     }
+}
+
+/// What is known of the path; raises an estimate that keeps a calm path from the better stream.
+fn try_path(
+    serve: &mut Serve,
+    video: &VideoOut,
+    path: &PathState,
+    rtc: &mut Rtc,
+    offered: &Offered,
+    now: Now,
+) -> Measured {
+    let mut measured = Measured {
+        estimate_bps: path.estimate_bps,
+        loss: path.loss,
+        rtt: path.rtt,
+        queue: path.delay.queue(),
+        backlog: video.backlog,
+    };
+    if let Some(estimate_bps) = path.estimate_bps {
+        measured.estimate_bps = Some(serve.trial.at_least(estimate_bps, now.instant));
+        let since = now.instant.saturating_duration_since(serve.started);
+        let need = serve.policy.held_back(since, offered, &measured);
+        let raised = serve.trial.next(estimate_bps, need, measured.is_calm(), now.instant);
+        if let Some(raised_bps) = raised {
+            tracing::debug!(estimate_bps, raised_bps, "the path is tried");
+            rtc.bwe().reset(Bitrate::bps(raised_bps));
+        }
+    }
+    let wanted = serve.policy.trial_bps(offered);
+    let sent = video.current.as_ref().and_then(|s| s.feed.tier()).and_then(|t| t.rate_bps);
+    let (sent, calm) = (sent.unwrap_or(SMALLEST_BPS), measured.queue < PADDING_WAITS);
+    serve.trial_bps = serve.trial.padding_bps(wanted, sent, calm, now.instant);
+    measured
 }
 
 fn apply(
@@ -318,7 +332,7 @@ fn apply(
         // The estimate follows late; so much is certain to be needed.
         (need * 2).max(SMALLEST_BPS)
     } else {
-        pace(need, path, serve.policy.doubts_estimate(since))
+        pace(need, path, serve.policy.doubts_estimate(since), video.is_catching_up())
     };
     tracing::trace!(need_bps = need, rate_bps, backlog = ?video.backlog, ?path, "pace");
     video.set_rate(rate_bps);
@@ -327,14 +341,17 @@ fn apply(
 
 /// How fast packets may follow each other: as they come where the way is short and wide, spread
 /// over time where a router's queue would take a burst for congestion.
-fn pace(need_bps: u64, path: PathState, doubtful: bool) -> u64 {
+fn pace(need_bps: u64, path: PathState, doubtful: bool, catching_up: bool) -> u64 {
     let near = path.way.is_some_and(|way| way < NEAR);
     let low = path.estimate_bps.is_some_and(|bps| bps < need_bps / 10 * 8);
     let congested = path.loss > 0.03 || (low && !doubtful);
     match path.estimate_bps {
         // Some more than that, or the estimate would never see that the path has become wider.
         Some(estimate) if congested => (estimate / 2 * 3).max(SMALLEST_BPS),
-        Some(estimate) if near && estimate > WIDE_BPS.max(need_bps) => FREE_RATE_BPS,
+        // A keyframe may leave at once, but not the seconds of pictures behind an older one.
+        Some(estimate) if near && !catching_up && estimate > WIDE_BPS.max(need_bps) => {
+            FREE_RATE_BPS
+        }
         Some(estimate) => estimate.max(need_bps / 2 * 3),
         None => FREE_RATE_BPS / 2,
     }

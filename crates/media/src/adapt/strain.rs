@@ -5,6 +5,10 @@ use std::time::Duration;
 
 use super::Measured;
 
+/// Packets that wait so long just after an ascent, which is longer than its keyframe takes.
+const QUEUE_NEW: Duration = Duration::from_millis(120);
+/// Packets that wait so long agree with a low estimate.
+const QUEUE_SIGN: Duration = Duration::from_millis(30);
 /// Packets that wait less than this do so by chance.
 const QUEUE_CALM: Duration = Duration::from_millis(70);
 /// Packets that wait so long while others are lost: the queue is full.
@@ -22,13 +26,16 @@ pub(super) enum Strain {
     Acute,
 }
 
-/// Whether the main stream, which needs `need_bps`, passes. A `doubtful` estimate counts only when
-/// packets are lost too.
-pub(super) fn on_main(measured: &Measured, need_bps: u64, doubtful: bool) -> Strain {
-    let trusted = !doubtful || measured.loss > 0.02;
+/// Whether the main stream, which needs `need_bps`, passes. A low estimate alone is no proof while
+/// all of it arrives in time; a `doubtful` one counts only when packets are lost. On a `new` one,
+/// which was tried before by little but padding, a queue says that it was too much.
+pub(super) fn on_main(measured: &Measured, need_bps: u64, doubtful: bool, new: bool) -> Strain {
+    let in_time = measured.rtt.is_some() && measured.queue < QUEUE_SIGN;
+    let trusted = !(doubtful || in_time) || measured.loss > 0.02;
     let below = |share| trusted && !carries(measured, need_bps, share);
     let waits = |ms| measured.backlog > Duration::from_millis(ms);
-    if measured.loss > 0.05 && measured.queue > QUEUE_FULL {
+    let full = measured.queue > QUEUE_FULL;
+    if full && (measured.loss > 0.05 || (new && measured.queue > QUEUE_NEW)) {
         Strain::Acute
     } else if below(0.65) || measured.loss > 0.25 || measured.queue > QUEUE_GROWS || waits(900) {
         Strain::Severe
