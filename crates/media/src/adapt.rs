@@ -20,7 +20,7 @@ use self::strain::{Strain, carries};
 /// How long the path must be good before the first ascent.
 const HOLD_MIN: Duration = Duration::from_secs(4);
 /// The longest that failed ascents make the next one wait.
-const HOLD_MAX: Duration = Duration::from_secs(16);
+const HOLD_MAX: Duration = Duration::from_secs(8);
 /// An ascent that is taken back within this time has failed.
 const TRIAL: Duration = Duration::from_secs(15);
 /// After this long without trouble, failures are forgotten.
