@@ -111,9 +111,7 @@ impl Tls {
                 let names: Vec<&str> = self.names.iter().map(String::as_str).collect();
                 Ok(authority.issue(&names, &self.addresses)?)
             }
-            (Some(_), None) | (None, Some(_)) => Err(unusable(
-                "tls.certificate_file and tls.key_file belong together; set both or none",
-            )),
+            (Some(_), None) | (None, Some(_)) => Err(half_an_identity()),
         }
     }
 }
@@ -189,6 +187,10 @@ fn unusable(what: &str) -> StartError {
     StartError::Config(ConfigError::Unusable(what.to_owned()))
 }
 
+fn half_an_identity() -> StartError {
+    unusable("tls.certificate_file and tls.key_file belong together; set both or none")
+}
+
 impl Config {
     /// Reads the file and the environment, and checks what can be checked without starting.
     ///
@@ -218,7 +220,24 @@ impl Config {
         if self.http_listen.is_none() && url.is_empty() {
             return Err(unusable("without http_listen, public_url must say where CUs connect"));
         }
+        if self.tls.certificate_file.is_some() != self.tls.key_file.is_some() {
+            return Err(half_an_identity());
+        }
         self.turn.secret()?;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_certificate_without_its_key_is_refused_before_the_start() {
+        let mut config = Config::default();
+        config.check().expect("the defaults are good");
+        config.tls.certificate_file = Some("chain.pem".into());
+        let refused = config.check().expect_err("half an identity").to_string();
+        assert!(refused.contains("tls.key_file"), "{refused}");
     }
 }
