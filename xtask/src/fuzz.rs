@@ -198,7 +198,8 @@ fn own_files(lcov: &str) -> BTreeMap<String, Lines> {
     for line in lcov.lines() {
         if let Some(path) = line.strip_prefix("SF:") {
             let path = fs::canonicalize(path).unwrap_or_else(|_| path.into());
-            file = path.strip_prefix(root()).ok().map(|own| own.display().to_string());
+            let own = path.strip_prefix(root()).ok().filter(|own| !own.starts_with("tests"));
+            file = own.map(|own| own.display().to_string());
             end = first_line_of_tests(&path);
         } else if let (Some(counts), Some(file)) = (line.strip_prefix("DA:"), &file) {
             let mut counts = counts.split(',').filter_map(|n| n.parse::<u64>().ok());
