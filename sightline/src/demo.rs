@@ -14,6 +14,8 @@ use sightline_service_kit::{
     tls::Authority,
 };
 
+use tokio::runtime::Runtime;
+
 use crate::{
     banner::{Agents, Banner},
     centre::{Centre, Config},
@@ -72,10 +74,11 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let portal = format!("http://localhost:{}", http.port());
 
     let pu = pu_config(&args, &config, &centre, &portal)?;
+    let threads = AgentThreads::new()?;
     let (pu_id, claim_code, rtsp) = if args.no_camera {
         (String::new(), String::new(), String::new())
     } else {
-        let pu = pu_agent::start(pu, &camera).await;
+        let pu = threads.start(pu, camera.clone()).await;
         let pu = pu.context("the camera's agent").map_err(with_advice)?;
         let rtsp = format!("rtsp://127.0.0.1:{}/0", pu.rtsp_addr.port());
         wait_registered(pu.uplink.clone()).await;
@@ -104,6 +107,36 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         println!("Ended. The demo's data is in {}.", config.data_dir.display());
     }
     Ok(())
+}
+
+/// Threads of the agent's own, as it has beside a camera: nothing that the centre does in this
+/// process holds up a picture.
+struct AgentThreads(Option<Runtime>);
+
+impl AgentThreads {
+    fn new() -> anyhow::Result<Self> {
+        let mut builder = tokio::runtime::Builder::new_multi_thread();
+        let runtime = builder.worker_threads(2).thread_name("pu-agent").enable_all().build();
+        Ok(Self(Some(runtime.context("threads for the camera's agent")?)))
+    }
+
+    async fn start(
+        &self,
+        config: pu_agent::Config,
+        lifecycle: Lifecycle,
+    ) -> anyhow::Result<pu_agent::Running> {
+        let runtime = self.0.as_ref().context("the agent's threads have ended")?;
+        Ok(runtime.spawn(async move { pu_agent::start(config, &lifecycle).await }).await??)
+    }
+}
+
+impl Drop for AgentThreads {
+    fn drop(&mut self) {
+        // Its tasks have ended with their lifecycle; waiting is not allowed on this thread.
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
 }
 
 /// A port that is taken is what stops a demo most often.
