@@ -64,7 +64,7 @@ impl Default for Config {
             public_url: "http://localhost:8080".into(),
             trusted_proxies: Vec::new(),
             data_dir: "data/cmu".into(),
-            domain: "sightline.local".parse().expect("the default domain is a valid name"),
+            domain: DomainName::default(),
             operator_name: "Sightline".into(),
             approval: Approval::Operator,
             portal_dir: None,

@@ -57,7 +57,7 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            domain: "local".parse().expect("a valid name"),
+            domain: DomainName::default(),
             id: None,
             bus_url: String::new(),
             udp_listen: SocketAddr::from(([0, 0, 0, 0], 3478)),

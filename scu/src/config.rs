@@ -49,7 +49,7 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            domain: "local".parse().expect("a valid name"),
+            domain: DomainName::default(),
             id: None,
             public_url: String::new(),
             bus_url: String::new(),

@@ -74,7 +74,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             data_dir: "data".into(),
-            domain: "sightline.local".parse().expect("the default domain is a valid name"),
+            domain: DomainName::default(),
             http_listen: None,
             https_listen: Some(SocketAddr::from(([0, 0, 0, 0], 8443))),
             admin_listen: None,

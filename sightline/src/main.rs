@@ -57,4 +57,27 @@ mod tests {
             sightline_service_kit::config::load(Some(path.as_ref())).expect("parses");
         config.check().expect("can start");
     }
+
+    /// The bus's subjects carry it: units apart that follow their samples must find each other.
+    #[test]
+    fn every_unit_has_the_same_domain_by_default_and_in_its_sample() {
+        fn read<T: serde::de::DeserializeOwned>(unit: &str) -> T {
+            let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+            let sample = root.join(unit).join(format!("{unit}.sample.toml"));
+            sightline_service_kit::config::load(Some(&sample)).expect("parses")
+        }
+        let domains = [
+            cmu::Config::default().domain,
+            scu::Config::default().domain,
+            mtu::Config::default().domain,
+            centre::Config::default().domain,
+            read::<cmu::Config>("cmu").domain,
+            read::<scu::Config>("scu").domain,
+            read::<mtu::Config>("mtu").domain,
+            read::<centre::Config>("sightline").domain,
+        ];
+        let default = sightline_model::DomainName::default();
+        assert_eq!(default.as_str().parse(), Ok(default.clone()), "a valid name");
+        assert_eq!(domains, [(); 8].map(|()| default.clone()));
+    }
 }

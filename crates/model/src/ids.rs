@@ -119,6 +119,14 @@ text_id!(
     /// The home domain of a device or user: one operator's installation.
     DomainName, "domain name");
 
+/// The domain of units whose configuration names none. The bus's subjects carry the domain, so
+/// units that differ in it never hear of each other: there is one default for all of them.
+impl Default for DomainName {
+    fn default() -> Self {
+        Self("sightline.local".into())
+    }
+}
+
 /// A premises unit: the first 128 bits of SHA-256 over its Ed25519 public key, in base32
 /// (26 characters).
 ///
