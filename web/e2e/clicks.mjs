@@ -1,6 +1,7 @@
 // Click to first frame, for `cargo xtask bench live`: the portal's player, and WHEP pages of other
 // servers with the same stream, one after the other in turn, in one browser. Prints one JSON line.
-import { readFileSync } from 'node:fs';
+import { mkdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { chromium } from 'playwright-core';
 import { findChromium } from './chromium.mjs';
@@ -14,6 +15,8 @@ const { values: opt } = parseArgs({
     clicks: { type: 'string', default: '50' },
     /** NAME=URL of a WHEP endpoint (repeatable). */
     whep: { type: 'string', multiple: true, default: [] },
+    /** Where a screenshot goes when it fails. */
+    out: { type: 'string', default: join(import.meta.dirname, 'out') },
     chromium: { type: 'string', default: findChromium() },
   },
 });
@@ -48,7 +51,8 @@ try {
   }
   console.log(JSON.stringify(result));
 } catch (error) {
-  await page.screenshot({ path: '/tmp/clicks-failure.png' }).catch(() => undefined);
+  mkdirSync(opt.out, { recursive: true });
+  await page.screenshot({ path: join(opt.out, 'clicks-failure.png') }).catch(() => undefined);
   console.error('clicks failed:', error);
   process.exitCode = 1;
 }
