@@ -128,6 +128,16 @@ impl Uplink {
     }
 }
 
+#[cfg(test)]
+impl Uplink {
+    /// One whose status the test sets, and behind which nobody sends anything.
+    pub(crate) fn without_driver() -> (Self, watch::Sender<Status>) {
+        let (commands, _) = mpsc::channel(1);
+        let (sender, status) = watch::channel(Status::default());
+        (Self { commands, status }, sender)
+    }
+}
+
 impl std::fmt::Debug for Command {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
