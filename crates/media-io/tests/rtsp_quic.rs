@@ -68,7 +68,11 @@ async fn serve(unit: &Unit, key: &Key) -> std::net::SocketAddr {
 }
 
 fn endpoint() -> quinn::Endpoint {
-    quinn::Endpoint::client("127.0.0.1:0".parse().expect("valid")).expect("a socket")
+    endpoint_at("127.0.0.1:0")
+}
+
+fn endpoint_at(address: &str) -> quinn::Endpoint {
+    quinn::Endpoint::client(address.parse().expect("valid")).expect("a socket")
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -154,4 +158,88 @@ async fn a_client_without_a_key_gets_no_connection() {
     assert!(connecting.await.is_err());
     assert!(unit.gate.ended.lock().is_empty(), "the gate was not even asked");
     unit.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_are_bounded_and_given_back() {
+    let options =
+        Options { max_connections: 3, max_connections_per_address: 2, ..Options::default() };
+    let unit = Unit::start(options).await;
+    let (pu, stranger) = (key(1), key(9));
+    let address = serve(&unit, &pu).await;
+    let at = ["127.0.0.1:0", "127.0.0.2:0", "127.0.0.3:0"].map(endpoint_at);
+    let dial = |from: usize| quic::connect(&at[from], address, &stranger.pkcs8, pu.public);
+
+    let first = dial(0).await.expect("free");
+    let _second = dial(0).await.expect("free");
+    assert!(refused(dial(0).await), "a third one of the same address");
+    let _third = dial(1).await.expect("another address");
+    assert!(refused(dial(2).await), "full");
+
+    first.close(0_u8.into(), b"");
+    let again = async {
+        loop {
+            match dial(2).await {
+                Ok(connection) => return connection,
+                again => assert!(refused(again), "nothing else may stand in the way"),
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), again).await.expect("places come back");
+    unit.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_without_a_good_token_is_closed_and_others_go_on() {
+    let admission_timeout = Duration::from_secs(2);
+    let unit = Unit::start(Options { admission_timeout, ..Options::default() }).await;
+    unit.online().await;
+    let (pu, cu, stranger) = (key(1), key(2), key(9));
+    let address = serve(&unit, &pu).await;
+    let endpoint = endpoint();
+    let dial = |key: Vec<u8>| {
+        let endpoint = &endpoint;
+        async move { quic::connect(endpoint, address, &key, pu.public).await }
+    };
+    let viewer = dial(cu.pkcs8).await.expect("free");
+    let mut viewing = Dialogue::start(&viewer, TOKEN, false).await;
+    assert!(matches!(viewing.next().await, Event::Described(_)));
+    assert!(matches!(viewing.next().await, Event::Playing));
+
+    // Quinn keeps it alive by itself.
+    let silent = dial(stranger.pkcs8.clone()).await.expect("any key");
+    let refused = dial(stranger.pkcs8).await.expect("any key");
+    let mut theirs = Dialogue::start(&refused, "revoked", false).await;
+    assert!(matches!(theirs.next().await, Event::Failed(_)));
+    let closed = async { (silent.closed().await, refused.closed().await) };
+    tokio::pin!(closed);
+    let (silent, refused) = loop {
+        tokio::select! {
+            closed = &mut closed => break closed,
+            event = viewing.next() => assert!(matches!(event, Event::Unit(_)), "{event:?}"),
+        }
+    };
+    for closed in [silent, refused] {
+        let quinn::ConnectionError::ApplicationClosed(close) = closed else { panic!("{closed}") };
+        assert_eq!(close.error_code, 2_u8.into());
+    }
+    for _ in 0..60 {
+        assert!(matches!(viewing.next().await, Event::Unit(_)), "the viewer was cut off too");
+    }
+
+    // Who has watched is no exception.
+    let ended = Problem::new(ProblemKind::TokenRevoked, "unbound");
+    unit.gate.ended.lock().last().expect("admitted").send_replace(Some(ended));
+    let closed = tokio::time::timeout(Duration::from_secs(10), viewer.closed()).await;
+    assert!(matches!(closed, Ok(quinn::ConnectionError::ApplicationClosed(_))), "{closed:?}");
+    unit.stop().await;
+}
+
+/// Refused as such, before anything is kept for it (RFC 9000 section 20.1).
+fn refused(dialled: Result<quinn::Connection, quic::QuicError>) -> bool {
+    let Err(quic::QuicError::Connection(quinn::ConnectionError::ConnectionClosed(close))) = dialled
+    else {
+        return false;
+    };
+    close.error_code == quinn::TransportErrorCode::CONNECTION_REFUSED
 }

@@ -24,7 +24,11 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, Wr
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
 
-use super::{CameraDirectory, LAST_WORDS, Peer, Shared, udp::Pair};
+use super::{
+    CameraDirectory, LAST_WORDS, Peer, Shared,
+    places::{Admitted, AdmittedOne},
+    udp::Pair,
+};
 use crate::{
     gate::{Admission, BoxFuture},
     hub::{Next, Reader, SourceState},
@@ -48,6 +52,9 @@ pub(super) struct Connection<S> {
     unsent: BytesMut,
     pending: Option<BoxFuture<'static, Result<Admission, Problem>>>,
     admission: Option<Admission>,
+    /// Tells our carrier of the admission.
+    counted: Option<AdmittedOne>,
+    admitted: Admitted,
     playing: Option<Playing>,
     pairs: BTreeMap<TrackKind, Pair>,
     /// No progress in writing since.
@@ -81,6 +88,7 @@ impl<S: AsyncRead + AsyncWrite + Send + 'static> Connection<S> {
     pub(super) fn new(
         shared: Arc<Shared>,
         peer: Peer,
+        admitted: Admitted,
         reader: ReadHalf<S>,
         writer: WriteHalf<S>,
     ) -> Self {
@@ -98,6 +106,8 @@ impl<S: AsyncRead + AsyncWrite + Send + 'static> Connection<S> {
             unsent: BytesMut::new(),
             pending: None,
             admission: None,
+            counted: None,
+            admitted,
             playing: None,
             pairs: BTreeMap::new(),
             stalled: now,
@@ -165,7 +175,7 @@ impl<S: AsyncRead + AsyncWrite + Send + 'static> Connection<S> {
             Woken::Cancelled => self.end(),
             Woken::Ended(problem) => {
                 info!(kind = ?problem.kind, "RTSP session ended");
-                self.admission = None;
+                self.set_admission(None);
                 self.end();
             }
             Woken::Checked(result) => self.checked(result, now),
@@ -248,10 +258,15 @@ impl<S: AsyncRead + AsyncWrite + Send + 'static> Connection<S> {
     }
 
     fn check(&mut self, token: SessionToken) {
-        self.admission = None;
+        self.set_admission(None);
         let (gate, bearer) = (Arc::clone(&self.shared.gate), self.peer.bearer.clone());
         let from = self.peer.remote.ip().to_canonical();
         self.pending = Some(Box::pin(async move { gate.admit_from(&token, bearer, from).await }));
+    }
+
+    fn set_admission(&mut self, admission: Option<Admission>) {
+        self.counted = admission.is_some().then(|| self.admitted.one());
+        self.admission = admission;
     }
 
     fn checked(&mut self, result: Result<Admission, Problem>, now: Instant) {
@@ -265,7 +280,7 @@ impl<S: AsyncRead + AsyncWrite + Send + 'static> Connection<S> {
                     listen: rights.allows(Right::Listen),
                 };
                 flow::sent("Pc", "PU", "CU", "media_response", admission.grant.session.as_str());
-                self.admission = Some(admission);
+                self.set_admission(Some(admission));
                 Ok(grant)
             }
             Err(problem) => {

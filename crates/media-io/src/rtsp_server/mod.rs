@@ -6,29 +6,24 @@
 
 mod connection;
 pub mod pinned_tls;
+mod places;
 pub mod quic;
 mod udp;
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    io,
-    net::{IpAddr, SocketAddr},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, io, net::SocketAddr, sync::Arc, time::Duration};
 
-use parking_lot::Mutex;
 use sightline_model::{ChannelId, StreamTier};
 use sightline_protocol::{pc::MediaTransport, ps::TokenBearer};
 use sightline_rtsp::server::{Directory, Lookup};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf},
     net::TcpListener,
-    sync::{Notify, Semaphore},
+    sync::Semaphore,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{debug, warn};
 
+use self::places::{Admitted, Places};
 use crate::{camera::Cameras, gate::Gate, hub::SourceState};
 
 /// How long the last words of a connection may take.
@@ -43,10 +38,13 @@ const ACCEPT_AGAIN: Duration = Duration::from_secs(1);
 /// Bounds and times.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Most connections at once; more are answered 503.
+    /// Most connections at once; more are answered 503. QUIC connections, which carry them, are
+    /// bounded by the same number for themselves; more are refused.
     pub max_connections: usize,
-    /// Most connections of one address.
+    /// Most of either of one IPv4 address or one IPv6 /64.
     pub max_connections_per_address: usize,
+    /// A QUIC connection on which nobody has shown a good token for so long is closed.
+    pub admission_timeout: Duration,
     /// Ports for RTP over UDP, first and last; ports that the system chooses when absent.
     pub udp_ports: Option<(u16, u16)>,
     /// Whether RTP over UDP is offered at all.
@@ -66,6 +64,7 @@ impl Default for Options {
         Self {
             max_connections: 128,
             max_connections_per_address: 32,
+            admission_timeout: Duration::from_secs(10),
             udp_ports: None,
             udp: true,
             session_timeout: Duration::from_secs(60),
@@ -100,17 +99,12 @@ struct Shared {
     gate: Arc<dyn Gate>,
     options: Options,
     udp: udp::Pool,
-    connections: Mutex<HashMap<IpAddr, usize>>,
+    /// Dialogues, whatever carries them.
+    connections: Arc<Places>,
+    /// QUIC connections, with a dialogue or without.
+    carriers: Arc<Places>,
     /// Refused connections whose peer may still read why.
     lingering: Semaphore,
-    /// A connection has ended.
-    freed: Notify,
-}
-
-/// A place among the connections; gives itself back.
-struct Place {
-    shared: Arc<Shared>,
-    address: IpAddr,
 }
 
 impl RtspServer {
@@ -118,10 +112,11 @@ impl RtspServer {
     #[must_use]
     pub fn new(cameras: Cameras, gate: Arc<dyn Gate>, options: Options) -> Self {
         let udp = udp::Pool::new(options.udp_ports);
-        let connections = Mutex::new(HashMap::new());
+        let (max, max_of_one) = (options.max_connections, options.max_connections_per_address);
+        let connections = Places::new(max, max_of_one);
+        let carriers = Places::new(max, max_of_one);
         let lingering = Semaphore::new(MAX_LINGERING);
-        let freed = Notify::new();
-        let shared = Shared { cameras, gate, options, udp, connections, lingering, freed };
+        let shared = Shared { cameras, gate, options, udp, connections, carriers, lingering };
         Self { shared: Arc::new(shared) }
     }
 
@@ -151,7 +146,7 @@ impl RtspServer {
                     warn!(%error, "could not accept an RTSP connection");
                     tokio::select! {
                         () = token.cancelled() => return Ok(()),
-                        () = self.shared.freed.notified() => {}
+                        () = self.shared.connections.freed() => {}
                         () = tokio::time::sleep(ACCEPT_AGAIN) => {}
                     }
                     continue;
@@ -179,32 +174,33 @@ impl RtspServer {
     where
         S: AsyncRead + AsyncWrite + Send + 'static,
     {
-        let place = self.place(peer.remote.ip().to_canonical());
+        self.serve_counted(io, peer, token, Admitted::default())
+    }
+
+    /// The same; `admitted` learns whether the peer may watch.
+    fn serve_counted<S>(
+        &self,
+        io: S,
+        peer: Peer,
+        token: CancellationToken,
+        admitted: Admitted,
+    ) -> impl Future<Output = ()> + Send + use<S>
+    where
+        S: AsyncRead + AsyncWrite + Send + 'static,
+    {
+        let place = self.shared.connections.take(peer.remote.ip());
         let shared = Arc::clone(&self.shared);
         async move {
             let (reader, writer) = tokio::io::split(io);
             let Some(_place) = place else { return refuse(&shared, reader, writer).await };
-            connection::Connection::new(shared, peer, reader, writer).run(token).await;
+            connection::Connection::new(shared, peer, admitted, reader, writer).run(token).await;
         }
     }
 
     /// Connections now.
     #[must_use]
     pub fn connections(&self) -> usize {
-        self.shared.connections.lock().values().sum()
-    }
-
-    fn place(&self, address: IpAddr) -> Option<Place> {
-        let mut connections = self.shared.connections.lock();
-        let all: usize = connections.values().sum();
-        let of_address = connections.entry(address).or_default();
-        if all >= self.shared.options.max_connections
-            || *of_address >= self.shared.options.max_connections_per_address
-        {
-            return None;
-        }
-        *of_address += 1;
-        Some(Place { shared: Arc::clone(&self.shared), address })
+        self.shared.connections.taken()
     }
 }
 
@@ -212,20 +208,6 @@ impl RtspServer {
 fn gone_already(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut connections = self.shared.connections.lock();
-        if let Some(count) = connections.get_mut(&self.address) {
-            *count -= 1;
-            if *count == 0 {
-                connections.remove(&self.address);
-            }
-        }
-        drop(connections);
-        self.shared.freed.notify_one();
-    }
 }
 
 /// Tells a peer that there are too many.

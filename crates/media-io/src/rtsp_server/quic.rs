@@ -1,6 +1,7 @@
 //! RTSP inside QUIC (RFC 9000): every bidirectional stream that the CU opens is one RTSP
 //! connection with interleaved media. Both ends are known by their Ed25519 keys
-//! (`pinned_tls`).
+//! (`pinned_tls`). Any key opens a connection, since the token comes later: so connections are
+//! bounded, and those on which no good token is shown are closed.
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -20,6 +21,7 @@ use tracing::debug;
 use super::{
     Peer, RtspServer,
     pinned_tls::{self, PinnedTlsError},
+    places::Admitted,
 };
 
 /// Dialogues in one QUIC connection.
@@ -32,6 +34,10 @@ const RECEIVE_WINDOW: u32 = 128 << 10;
 const CALM: usize = 16;
 /// How long a handshake may take.
 const HANDSHAKE: Duration = Duration::from_secs(10);
+/// Why we close a connection: the client has shown no key.
+const NO_KEY: u8 = 1;
+/// Why we close a connection: nobody on it has shown a good token for too long.
+const NO_TOKEN: u8 = 2;
 
 /// What can go wrong before media flows.
 #[derive(Debug, thiserror::Error)]
@@ -128,21 +134,31 @@ impl RtspServer {
         token: CancellationToken,
         tasks: TaskTracker,
     ) {
+        let carriers = &self.shared.carriers;
+        // A forger of addresses must not fill the places of a small unit either.
+        let calm = CALM.min(carriers.max() / 2);
         loop {
             let incoming = tokio::select! {
                 () = token.cancelled() => break,
                 incoming = endpoint.accept() => incoming,
             };
             let Some(incoming) = incoming else { break };
-            if !incoming.remote_address_validated() && endpoint.open_connections() > CALM {
+            let open = carriers.taken().max(endpoint.open_connections());
+            if !incoming.remote_address_validated() && open >= calm {
                 if let Err(error) = incoming.retry() {
                     debug!(%error, "QUIC retry");
                 }
                 continue;
             }
+            let Some(place) = carriers.take(incoming.remote_address().ip()) else {
+                debug!("too many QUIC connections");
+                incoming.refuse();
+                continue;
+            };
             let local = endpoint.local_addr().ok();
             let (server, token, streams) = (self.clone(), token.child_token(), tasks.clone());
             tasks.spawn(async move {
+                let _place = place;
                 if let Err(error) = server.quic_connection(incoming, local, token, streams).await {
                     debug!(%error, "QUIC connection ended");
                 }
@@ -164,7 +180,7 @@ impl RtspServer {
             done = handshake => done.map_err(|_| quinn::ConnectionError::TimedOut)??,
         };
         let Some(client) = peer_key(&connection) else {
-            connection.close(1_u8.into(), b"no key");
+            connection.close(NO_KEY.into(), b"no key");
             return Ok(());
         };
         let remote = connection.remote_address();
@@ -175,13 +191,21 @@ impl RtspServer {
             bearer: TokenBearer::Key { client },
             transport: MediaTransport::Quic,
         };
+        let admitted = Admitted::default();
+        let idle = admitted.none_for(self.shared.options.admission_timeout);
+        tokio::pin!(idle);
         loop {
             let (send, receive) = tokio::select! {
                 () = token.cancelled() => return Ok(()),
+                () = &mut idle => {
+                    debug!("nobody has shown a good token on a QUIC connection");
+                    connection.close(NO_TOKEN.into(), b"no token");
+                    return Ok(());
+                }
                 stream = connection.accept_bi() => stream?,
             };
-            let stream = tokio::io::join(receive, send);
-            tasks.spawn(self.serve_stream(stream, peer.clone(), token.child_token()));
+            let (stream, token) = (tokio::io::join(receive, send), token.child_token());
+            tasks.spawn(self.serve_counted(stream, peer.clone(), token, admitted.clone()));
         }
     }
 }
