@@ -204,17 +204,22 @@ impl Session {
         matches!(self.phase, Phase::Connected)
     }
 
-    /// When to call [`Self::step`] next.
+    /// When to call [`Self::step`] next. Counts only what a step in this phase renews: a time that
+    /// stays in the past would keep the engine awake.
     pub(super) fn next_wake(&self) -> Instant {
-        let until = match self.phase {
-            Phase::Connecting { until }
-            | Phase::Disconnected { until }
-            | Phase::Ending { until } => until,
-            Phase::Connected | Phase::Closed => self.next_second,
+        let next = match self.phase {
+            Phase::Connecting { until } | Phase::Disconnected { until } => {
+                until.min(self.next_policy)
+            }
+            Phase::Connected => {
+                let blocked = self.video.as_ref().and_then(|video| video.blocked_until);
+                let next = self.next_second.min(self.next_policy);
+                blocked.map_or(next, |at| at.min(next))
+            }
+            Phase::Ending { until } => until,
+            Phase::Closed => self.next_rtc,
         };
-        let blocked = self.video.as_ref().and_then(|v| v.blocked_until);
-        let next = self.next_rtc.min(self.next_policy).min(until);
-        blocked.map_or(next, |at| at.min(next))
+        next.min(self.next_rtc)
     }
 
     /// Time has passed, or a hub has something new.
