@@ -17,7 +17,7 @@ use sightline_service_kit::lifecycle::Lifecycle;
 use tokio::sync::{Notify, watch};
 
 use crate::{
-    config::{CameraSource, CheckedCamera},
+    config::{BufferMib, CameraSource, CheckedCamera},
     discovery::Finder,
     supervisor::supervise,
 };
@@ -36,35 +36,38 @@ pub fn start(cameras: Vec<CheckedCamera>, lifecycle: &Lifecycle) -> Cameras {
 }
 
 fn start_one(channel: ChannelId, camera: CheckedCamera, lifecycle: &Lifecycle) -> Camera {
-    let CheckedCamera { name, source } = camera;
-    let (main, sub) = match source {
+    let CheckedCamera { name, source, buffer } = camera;
+    let (main, sub) = (new_hub(buffer, StreamTier::Main), new_hub(buffer, StreamTier::Sub));
+    let has_sub = match source {
         CameraSource::Synthetic(config) => {
-            let sub = config.sub();
-            (synthetic(&name, config, lifecycle), Some(synthetic(&name, sub, lifecycle)))
+            synthetic(&name, config.sub(), &sub, lifecycle);
+            synthetic(&name, config, &main, lifecycle);
+            true
         }
-        CameraSource::Rtsp { main, sub } => (
-            from_rtsp(&name, *main, lifecycle),
-            sub.map(|config| from_rtsp(&name, *config, lifecycle)),
-        ),
-        CameraSource::Discovered(finder) => (
-            discovered(&name, StreamTier::Main, &finder, lifecycle),
-            finder.has_sub.then(|| discovered(&name, StreamTier::Sub, &finder, lifecycle)),
-        ),
+        CameraSource::Rtsp { main: best, sub: small } => {
+            from_rtsp(&name, *best, &main, lifecycle);
+            let small = small.map(|config| from_rtsp(&name, *config, &sub, lifecycle));
+            small.is_some()
+        }
+        CameraSource::Discovered(finder) => {
+            discovered(&name, StreamTier::Main, &finder, &main, lifecycle);
+            if finder.has_sub {
+                discovered(&name, StreamTier::Sub, &finder, &sub, lifecycle);
+            }
+            finder.has_sub
+        }
     };
-    Camera { channel, name: name.into(), main, sub }
+    Camera { channel, name: name.into(), main, sub: has_sub.then_some(sub) }
 }
 
-fn synthetic(name: &str, config: SyntheticConfig, lifecycle: &Lifecycle) -> Hub {
-    let hub = new_hub();
+fn synthetic(name: &str, config: SyntheticConfig, hub: &Hub, lifecycle: &Lifecycle) {
     supervise(lifecycle, name.to_owned(), hub.clone(), move |publisher, token| {
         let run = synthetic::run(config.clone(), publisher, token);
         async move { run.await.map_err(|error| error.to_string()) }
     });
-    hub
 }
 
-fn from_rtsp(name: &str, config: RtspSourceConfig, lifecycle: &Lifecycle) -> Hub {
-    let hub = new_hub();
+fn from_rtsp(name: &str, config: RtspSourceConfig, hub: &Hub, lifecycle: &Lifecycle) {
     supervise(lifecycle, name.to_owned(), hub.clone(), move |publisher, token| {
         let run = rtsp::run(config.clone(), publisher, token);
         async move {
@@ -72,20 +75,18 @@ fn from_rtsp(name: &str, config: RtspSourceConfig, lifecycle: &Lifecycle) -> Hub
             Ok(())
         }
     });
-    hub
 }
 
-fn discovered(name: &str, tier: StreamTier, finder: &Finder, lifecycle: &Lifecycle) -> Hub {
-    let (hub, finder) = (new_hub(), finder.clone());
+fn discovered(name: &str, tier: StreamTier, finder: &Finder, hub: &Hub, lifecycle: &Lifecycle) {
+    let finder = finder.clone();
     supervise(lifecycle, name.to_owned(), hub.clone(), move |publisher, token| {
         finder.clone().run(tier, publisher, token)
     });
-    hub
 }
 
-fn new_hub() -> Hub {
+fn new_hub(buffer: BufferMib, tier: StreamTier) -> Hub {
     // The supervisor makes the writer anew for every run.
-    Hub::new(Limits::default()).1
+    Hub::new(Limits { bytes: buffer.bytes(tier), ..Limits::default() }).1
 }
 
 /// Follows the cameras' state.
@@ -164,13 +165,37 @@ fn stream_info(tier: StreamTier, state: &SourceState) -> Option<StreamInfo> {
 
 #[cfg(test)]
 mod tests {
-    use sightline_model::AudioCodec;
+    use sightline_media::AccessUnit;
+    use sightline_model::{AudioCodec, UnixMicros};
 
     use super::*;
 
     fn synthetic_camera() -> CheckedCamera {
         let config = SyntheticConfig { width: 320, height: 180, ..SyntheticConfig::default() };
-        CheckedCamera { name: "Yard".into(), source: CameraSource::Synthetic(config) }
+        let source = CameraSource::Synthetic(config);
+        CheckedCamera { name: "Yard".into(), source, buffer: BufferMib::default() }
+    }
+
+    /// 16 Mbit/s with a keyframe every 4 s, 3.5 s after the keyframe; and more than is allowed.
+    #[test]
+    fn a_newcomer_begins_at_once_with_as_much_as_the_camera_may_have_in_memory() {
+        for (tier, pictures, begins) in [
+            (StreamTier::Main, 87, true),
+            (StreamTier::Sub, 87, true),
+            (StreamTier::Sub, 120, false),
+        ] {
+            let hub = new_hub(BufferMib::default(), tier);
+            let publisher = hub.publisher();
+            for number in 0..pictures {
+                let mut data = vec![0; 80_000];
+                let header = if number == 0 { 0x65 } else { 0x61 };
+                data[..5].copy_from_slice(&[0, 1, 0x38, 0x7c, header]);
+                let captured_at = UnixMicros(number * 40_000);
+                publisher.publish(AccessUnit::h264(number, captured_at, data.into()));
+            }
+            assert!(hub.bytes() <= BufferMib::default().bytes(tier));
+            assert_eq!(hub.subscribe().try_next().is_some(), begins, "{tier:?} {pictures}");
+        }
     }
 
     #[tokio::test]

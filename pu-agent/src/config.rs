@@ -8,7 +8,7 @@ use std::{
 
 use serde::Deserialize;
 use sightline_media_io::source::{rtsp, synthetic::SyntheticConfig};
-use sightline_model::Secret;
+use sightline_model::{Secret, StreamTier};
 use sightline_service_kit::{config::ConfigError, telemetry::TelemetryConfig};
 use url::Url;
 
@@ -110,6 +110,8 @@ pub struct CameraConfig {
     pub password_file: Option<PathBuf>,
     /// How RTP travels from the camera.
     pub transport: CameraTransport,
+    /// Most memory, in MiB, for the pictures since the newest keyframe of its best encoding.
+    pub buffer_mib: Option<u16>,
     /// Form of the synthetic picture.
     pub synthetic: SyntheticForm,
 }
@@ -192,11 +194,51 @@ pub struct CheckedCamera {
     pub name: String,
     /// Where its media comes from.
     pub source: CameraSource,
+    /// Most memory for the pictures of its best encoding.
+    pub buffer: BufferMib,
+}
+
+/// Most memory for the pictures since the newest keyframe, with which every viewer begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BufferMib(u16);
+
+impl Default for BufferMib {
+    /// 16 s of 16 Mbit/s.
+    fn default() -> Self {
+        Self(32)
+    }
+}
+
+impl BufferMib {
+    /// The most that can be configured.
+    const MAX: u16 = 1_024;
+
+    fn check(camera: &str, mib: Option<u16>) -> Result<Self, ConfigError> {
+        match mib {
+            None => Ok(Self::default()),
+            Some(mib @ 1..=Self::MAX) => Ok(Self(mib)),
+            Some(_) => {
+                let most = Self::MAX;
+                Err(unusable(format!("camera {camera:?}: buffer_mib must be 1 to {most}")))
+            }
+        }
+    }
+
+    /// In bytes, for one of the camera's encodings: the small one gets a quarter.
+    #[must_use]
+    pub fn bytes(self, tier: StreamTier) -> usize {
+        let main = usize::from(self.0) << 20;
+        match tier {
+            StreamTier::Main => main,
+            StreamTier::Sub => main / 4,
+        }
+    }
 }
 
 impl From<Finder> for CheckedCamera {
     fn from(finder: Finder) -> Self {
-        Self { name: finder.name(), source: CameraSource::Discovered(finder) }
+        let (name, buffer) = (finder.name(), BufferMib::default());
+        Self { name, source: CameraSource::Discovered(finder), buffer }
     }
 }
 
@@ -332,7 +374,8 @@ impl CameraConfig {
             let sub = self.sub.clone().map(|url| self.rtsp(name, url).map(Box::new)).transpose()?;
             CameraSource::Rtsp { main: Box::new(self.rtsp(name, main)?), sub }
         };
-        Ok(CheckedCamera { name: name.to_owned(), source })
+        let buffer = BufferMib::check(name, self.buffer_mib)?;
+        Ok(CheckedCamera { name: name.to_owned(), source, buffer })
     }
 
     fn rtsp(&self, name: &str, url: Url) -> Result<rtsp::RtspSourceConfig, ConfigError> {
@@ -413,6 +456,9 @@ mod tests {
             refused(|c| c.camera = vec![camera(bad)]);
         }
         refused(|c| c.camera[0].name = "a\r\nb".into());
+        for bad in [0, 1_025] {
+            assert!(refused(|c| c.camera[0].buffer_mib = Some(bad)).contains("1 to 1024"), "{bad}");
+        }
         refused(|c| c.max_sessions = 0);
         assert!(refused(|c| c.http.listen = ([0, 0, 0, 0], 1).into()).contains("loopback"));
         let missing = |c: &mut Config| {
@@ -420,6 +466,16 @@ mod tests {
             c.camera[0].password_file = Some("/no/such/file".into());
         };
         assert!(refused(missing).contains("/no/such/file"));
+    }
+
+    #[test]
+    fn memory_for_pictures_is_bounded_for_each_camera() {
+        let bytes = |buffer_mib| {
+            let configured = CameraConfig { buffer_mib, ..camera("synthetic") };
+            let buffer = configured.check().expect("good").buffer;
+            [StreamTier::Main, StreamTier::Sub].map(|tier| buffer.bytes(tier) >> 20)
+        };
+        assert_eq!((bytes(None), bytes(Some(64))), ([32, 8], [64, 16]));
     }
 
     #[test]

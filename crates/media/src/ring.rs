@@ -6,9 +6,11 @@
 //! Held is what newcomers begin with, the units since the newest keyframe, and what a reader may be
 //! behind by without losing anything ([`Limits::lag`]). Nothing older is kept.
 //!
-//! Invariant: when the ring holds any keyframe, it holds everything since the newest one, unless
-//! that exceeds the limits; then it holds nothing older than the limit allows and new readers wait
-//! for the next keyframe.
+//! So memory follows what the stream has from keyframe to keyframe. Where that exceeds the limits
+//! it cannot be held: new readers wait for the next keyframe, and till then only what a reader may
+//! be behind by is kept.
+//!
+//! Invariant: when the ring holds any keyframe, it holds everything since the newest one.
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
@@ -19,20 +21,21 @@ use crate::AccessUnit;
 /// Bounds of a [`Ring`].
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// Most bytes; the older units go when there are more.
+    /// Most bytes, whatever comes; the older units go when there are more. What is held is mostly
+    /// far less: see the module.
     pub bytes: usize,
     /// Most units, likewise.
     pub units: usize,
     /// By how much a reader may be behind the newest unit, going by when they were captured: units
-    /// older than that go as soon as a newer keyframe is there.
+    /// older than that go as soon as no keyframe before them, or one after them, is held.
     pub lag: Duration,
 }
 
 impl Default for Limits {
-    /// 12 s of 4 Mbit/s, 4,096 units, 2 s behind: who is further behind the live picture than that
+    /// 16 s of 16 Mbit/s, 4,096 units, 2 s behind: who is further behind the live picture than that
     /// is better served with the next keyframe.
     fn default() -> Self {
-        Self { bytes: 6 << 20, units: 4_096, lag: Duration::from_secs(2) }
+        Self { bytes: 32 << 20, units: 4_096, lag: Duration::from_secs(2) }
     }
 }
 
@@ -98,10 +101,10 @@ impl Ring {
         }
     }
 
-    /// Whether the oldest unit lies before the newest keyframe and further back than a reader may.
+    /// Whether nobody begins with the oldest unit and it lies further back than a reader may.
     fn is_oldest_overtaken(&self, newest: UnixMicros) -> bool {
         let Some(oldest) = self.units.front() else { return false };
-        self.newest_keyframe.is_some_and(|keyframe| self.first < keyframe)
+        self.newest_keyframe.is_none_or(|keyframe| self.first < keyframe)
             && newest.since(oldest.captured_at()) > self.limits.lag
     }
 
@@ -192,8 +195,14 @@ mod tests {
 
     /// Picture `number` of a stream with a keyframe every `gop`.
     fn picture(number: i64, gop: i64) -> Arc<AccessUnit> {
+        picture_of(1_000, number, gop)
+    }
+
+    /// As [`picture`], of `size` and the four bytes that say so.
+    fn picture_of(size: usize, number: i64, gop: i64) -> Arc<AccessUnit> {
         let header = if number % gop == 0 { 0x65 } else { 0x61 };
-        let data = [&[0, 0, 3, 0xe8, header][..], &[0; 999]].concat();
+        let length = u32::try_from(size).expect("small").to_be_bytes();
+        let data = [&length[..], &[header], &vec![0; size - 1]].concat();
         let captured_at = UnixMicros(1_000_000 * number / FPS);
         Arc::new(AccessUnit::h264(number, captured_at, data.into()))
     }
@@ -246,6 +255,37 @@ mod tests {
         }
         assert_eq!(ring.bytes(), 10_040);
         assert!(matches!(ring.read(&mut ring.cursor()), Read::Empty));
+    }
+
+    #[test]
+    fn a_large_stream_is_held_whole_from_its_keyframe_on() {
+        // 16 Mbit/s with a keyframe every 4 s.
+        let mut ring = Ring::new(Limits::default(), true);
+        for number in 0..500 {
+            ring.push(picture_of(80_000, number, 100));
+            let begin = number_of(ring.read(&mut ring.cursor()));
+            assert_eq!(begin, number / 100 * 100, "a newcomer at {number}");
+            // Four seconds and the allowed lag of the ones before.
+            assert!(ring.bytes() <= 151 * 80_004, "{}", ring.bytes());
+        }
+    }
+
+    #[test]
+    fn a_group_over_the_limit_takes_no_memory_that_nobody_can_use() {
+        let lag = Duration::from_secs(1);
+        let mut ring = Ring::new(Limits { bytes: 100_400, lag, ..Limits::default() }, true);
+        let mut reader = ring.cursor();
+        for number in 0..300 {
+            ring.push(picture(number, 1_000));
+            assert!(ring.bytes() <= 100_400);
+            if let Some(due) = (number >= 20).then(|| number - 20) {
+                assert_eq!(number_of(ring.read(&mut reader)), due, "a reader within the lag");
+            }
+        }
+        assert_eq!(ring.bytes(), 26 * 1_004);
+        assert!(matches!(ring.read(&mut ring.cursor()), Read::Empty));
+        ring.push(picture(1_000, 1_000));
+        assert_eq!(number_of(ring.read(&mut ring.cursor())), 1_000);
     }
 
     #[test]
