@@ -3,11 +3,17 @@
 
 mod support;
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
 
 use cmu::Config;
 use cmu_domain::limit::Limit;
-use support::{Camera, Server};
+use futures_util::{FutureExt, future::join_all};
+use serde_json::Value;
+use sightline_protocol::sc::{ScReply, ScRequest};
+use support::{Camera, Events, Server};
 
 /// So many in CI, so many with `TEST_CROWD`.
 fn crowd(few: u32, all: u32) -> u32 {
@@ -68,6 +74,58 @@ async fn ilnkp2p_many_guesses_tell_nothing() {
     assert!(*most < least.mul_f64(1.25) + Duration::from_micros(20), "{medians:?}");
 }
 
+/// What devices call their camera after the reconnect, so that their owners are told of each.
+const NEW_NAME: &str = "Yard, after the reconnect";
+
+async fn reconnect(camera: &Camera, server: &Server) {
+    let mut request = camera.request();
+    if let ScRequest::Register { registration, .. } = &mut request {
+        registration.channels[0].name = NEW_NAME.into();
+    }
+    assert!(matches!(server.sc(&request).await, ScReply::Registered(_)));
+}
+
+/// One owner's event stream; every event of it is checked.
+struct Follower<'a> {
+    events: Events,
+    mine: &'a [String],
+    seen: BTreeSet<String>,
+}
+
+impl Follower<'_> {
+    fn check(&mut self, event: &Value) {
+        let camera = &event["camera"];
+        match (event["type"].as_str(), camera["id"].as_str()) {
+            (Some("resync"), None) => {}
+            (Some("camera"), Some(id)) => {
+                assert!(self.mine.iter().any(|mine| mine == id), "not theirs: {event}");
+                let pu = id.trim_end_matches(".0");
+                assert!(camera["device"].to_string().contains(pu), "mixed up: {event}");
+                if camera["name"] == NEW_NAME {
+                    self.seen.insert(id.to_owned());
+                }
+            }
+            _ => panic!("nothing else has happened: {event}"),
+        }
+    }
+
+    /// Reads until each of the owner's cameras has come back.
+    async fn follow(mut self) -> Self {
+        while self.seen.len() < self.mine.len() {
+            let event = self.events.next().await;
+            self.check(&event);
+        }
+        self
+    }
+
+    /// Reads what there is by now.
+    fn drain(mut self) {
+        while let Some(event) = self.events.next().now_or_never() {
+            self.check(&event);
+        }
+    }
+}
+
 /// All devices come back at once while their owners look: nobody sees what is not theirs.
 #[tokio::test]
 async fn wyze_a_mass_reconnect_mixes_nothing_up() {
@@ -91,9 +149,16 @@ async fn wyze_a_mass_reconnect_mixes_nothing_up() {
     for (_, mine) in &mut owners {
         mine.sort_unstable();
     }
+    let mut followers = Vec::new();
+    // The last one too: its last camera comes back last.
+    for (token, mine) in owners.iter().step_by(6).chain(owners.last()) {
+        let mut events = server.events(token).await;
+        assert_eq!(events.next().await["type"], "resync");
+        followers.push(Follower { events, mine, seen: BTreeSet::new() });
+    }
     let reconnects = async {
         for camera in &cameras {
-            camera.register(&server).await;
+            reconnect(camera, &server).await;
         }
     };
     let polls = async {
@@ -109,5 +174,7 @@ async fn wyze_a_mass_reconnect_mixes_nothing_up() {
             }
         }
     };
-    tokio::join!(reconnects, polls);
+    let follow = join_all(followers.into_iter().map(Follower::follow));
+    let (followers, ()) = tokio::join!(follow, async { tokio::join!(reconnects, polls) }.map(drop));
+    followers.into_iter().for_each(Follower::drain);
 }
