@@ -4,6 +4,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
+    num::NonZeroU32,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -19,9 +20,9 @@ pub struct Args {
     /// Inputs for each target
     #[arg(long, default_value_t = 1_000_000)]
     runs: u64,
-    /// Stop a target after so many seconds, whatever it has run
-    #[arg(long, value_name = "SECONDS", default_value_t = 600)]
-    seconds: u32,
+    /// Stop a target after so many seconds, with fewer inputs [default: no limit]
+    #[arg(long, conflicts_with = "coverage")]
+    seconds: Option<NonZeroU32>,
     /// Longest input [default: 2048, less where one byte is a whole message]
     #[arg(long, value_name = "BYTES")]
     max_len: Option<u32>,
@@ -110,7 +111,9 @@ fn fuzz(target: &str, args: &Args) -> anyhow::Result<()> {
     fuzz.arg(format!("-artifact_prefix=tests/fuzz/artifacts/{target}/"));
     fs::create_dir_all(root().join("tests/fuzz/artifacts").join(target))?;
     fuzz.arg(format!("-runs={}", args.runs));
-    fuzz.arg(format!("-max_total_time={}", args.seconds));
+    if let Some(seconds) = args.seconds {
+        fuzz.arg(format!("-max_total_time={seconds}"));
+    }
     fuzz.arg(format!("-max_len={}", args.max_len.unwrap_or_else(|| longest(target))));
     let dictionary = format!("tests/fuzz/dictionaries/{target}");
     if root().join(&dictionary).exists() {
