@@ -1,147 +1,21 @@
 //! Play tokens at the unit: who gets in, and every refusal (A8.4, SECURITY.md).
 
 mod support;
+mod unit;
 
-use std::{
-    net::{IpAddr, SocketAddr},
-    os::unix::fs::PermissionsExt,
-    sync::Arc,
-    time::Duration,
-};
+use std::net::IpAddr;
 
 use ed25519_dalek::SigningKey;
-use pu_agent::{
-    gate::{GateSettings, MEMORY_FILE, PuGate},
-    identity::Identity,
-    uplink::{Handler, Status, clock::Clock, dial::Server},
-};
-use sightline_media_io::gate::{Admission, Gate};
-use sightline_model::{PuId, PublicKey, Right, SessionToken, UserId};
+use pu_agent::gate::MEMORY_FILE;
+use sightline_media_io::gate::Gate as _;
+use sightline_model::{PuId, Right, SessionToken, UserId};
 use sightline_protocol::{
     Problem, ProblemKind,
     pc::{MediaTransport, PathReport},
-    ps::{PlayClaims, PuToScu, ScuToPu, TokenBearer},
+    ps::{PuToScu, ScuToPu},
 };
-use sightline_service_kit::lifecycle::Lifecycle;
 use support::{Centre, FakeScu, grant, sign_with};
-use tokio::sync::watch;
-
-struct Unit {
-    gate: PuGate,
-    pu: PuId,
-    status: watch::Receiver<Status>,
-    clock: Clock,
-    lifecycle: Lifecycle,
-    dir: tempfile::TempDir,
-    _levers: support::Levers,
-}
-
-/// Hands revocations to the gate, as the agent does.
-struct Ears(PuGate);
-
-impl Handler for Ears {
-    fn message(&self, message: ScuToPu) {
-        match message {
-            ScuToPu::EndSession { session, problem } => self.0.end_session(&session, problem),
-            ScuToPu::RevokeUser { user } => self.0.revoke(user.as_ref()),
-            _ => {}
-        }
-    }
-
-    fn registered(&self) {
-        self.0.registered();
-    }
-
-    fn owner(&self, owner: Option<UserId>) {
-        self.0.owner_is(owner.as_ref());
-    }
-}
-
-async fn unit(centre: &Centre, scu: &mut FakeScu, max_sessions: usize) -> Unit {
-    let dir = tempfile::tempdir().expect("temporary folder");
-    let mut unit = started(centre, scu.quic, max_sessions, dir);
-    scu.registered().await;
-    unit.status.wait_for(|s| s.up.is_some()).await.expect("runs");
-    unit
-}
-
-/// A unit with this data folder, registered or not.
-fn started(centre: &Centre, scu: SocketAddr, max_sessions: usize, dir: tempfile::TempDir) -> Unit {
-    let identity = Arc::new(Identity::load_or_create(dir.path()).expect("identity"));
-    let lifecycle = Lifecycle::new();
-    let clock = Clock::default();
-    let server = Server { quic: Some(scu.to_string()), websocket: None };
-    let (driver, uplink, levers) = support::uplink(&identity, centre, server, &clock, &lifecycle);
-    let pu = identity.pu_id().clone();
-    let settings = GateSettings {
-        check_timeout: Duration::from_millis(700),
-        memory: Some(dir.path().join(MEMORY_FILE)),
-        ..GateSettings::new(pu.clone(), max_sessions)
-    };
-    let status = uplink.status();
-    let gate = PuGate::new(settings, uplink, clock.clone(), &lifecycle);
-    lifecycle.spawn(driver.run(Arc::new(Ears(gate.clone()))));
-    Unit { gate, pu, status, clock, lifecycle, dir, _levers: levers }
-}
-
-fn lan() -> TokenBearer {
-    at("192.168.1.20")
-}
-
-fn at(ip: &str) -> TokenBearer {
-    TokenBearer::Address { ip: ip.parse::<IpAddr>().expect("address") }
-}
-
-fn key(seed: u8) -> PublicKey {
-    SigningKey::from_bytes(&[seed; 32]).verifying_key().into()
-}
-
-fn holder(seed: u8) -> TokenBearer {
-    TokenBearer::Key { client: key(seed) }
-}
-
-impl Unit {
-    async fn admit(&self, token: &SessionToken, bearer: TokenBearer) -> Result<Admission, Problem> {
-        self.gate.admit(token, bearer).await
-    }
-
-    async fn refused(&self, token: &SessionToken, bearer: TokenBearer) -> ProblemKind {
-        match self.admit(token, bearer).await {
-            Ok(_) => panic!("a viewer got in"),
-            Err(problem) => problem.kind,
-        }
-    }
-
-    async fn centre_is_away(&mut self) {
-        self.status.wait_for(|s| s.up.is_none()).await.expect("runs");
-    }
-
-    /// Ends the agent and starts it again, with nobody where its SCU was.
-    async fn restarted_alone(self, centre: &Centre) -> Self {
-        assert!(self.lifecycle.shutdown().await, "the agent did not end");
-        started(centre, ([127, 0, 0, 1], 1).into(), 8, self.dir)
-    }
-
-    /// Waits until the file that outlives the agent holds `text`.
-    async fn kept(&self, text: &str) {
-        let path = self.dir.path().join(MEMORY_FILE);
-        let mut tick = tokio::time::interval(Duration::from_millis(10));
-        let written = async {
-            while !std::fs::read_to_string(&path).is_ok_and(|content| content.contains(text)) {
-                tick.tick().await;
-            }
-        };
-        tokio::time::timeout(support::PATIENCE, written).await.expect("kept in time");
-        let mode = std::fs::metadata(&path).expect("there").permissions().mode();
-        assert_eq!(mode & 0o777, 0o600);
-    }
-}
-
-fn changed(claims: &PlayClaims, change: impl FnOnce(&mut PlayClaims)) -> PlayClaims {
-    let mut claims = claims.clone();
-    change(&mut claims);
-    claims
-}
+use unit::{at, changed, holder, key, lan, started, unit};
 
 #[tokio::test]
 async fn a_good_token_opens_and_its_session_is_reported_from_path_to_end() {

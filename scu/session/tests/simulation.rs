@@ -1,14 +1,19 @@
 //! Thousands of small worlds: two SCUs, devices that come, go and move, viewers, and a bus that
 //! loses, duplicates and reorders; every run follows from its seed.
 
+mod bus;
+mod rng;
+
 use std::{
     collections::{HashMap, HashSet},
     net::SocketAddr,
     time::{Duration, Instant},
 };
 
+use bus::Wire;
+use rng::Rng;
 use scu_session::{
-    ConnId, Input, Output, PuMedia, Request, Switchboard,
+    ConnId, Input, Output, PuMedia, Switchboard,
     calls::{ANSWER_WITHIN, PREPARED_FOR, PU_BACK_WITHIN},
     pu::{PuConnection, PuInput, PuOutput, PuSettings},
 };
@@ -18,7 +23,7 @@ use sightline_model::{
 };
 use sightline_protocol::{
     Problem, ProblemKind,
-    cs::{CsRequest, MediaOffer, ScuToCu},
+    cs::{MediaOffer, ScuToCu},
     ps::{MediaAnswer, PuToScu, Registration, ScuToPu},
     sc::{Lease, ScReply, ScRequest},
     sm::SmRequest,
@@ -28,37 +33,6 @@ const RUNS: u64 = 4_000;
 const STEPS: usize = 150;
 const PUS: usize = 3;
 const SCUS: usize = 2;
-
-/// SplitMix64.
-struct Rng(u64);
-
-impl Rng {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, n: usize) -> usize {
-        usize::try_from(self.next() % n as u64).expect("small")
-    }
-
-    fn chance(&mut self, percent: usize) -> bool {
-        self.below(100) < percent
-    }
-}
-
-/// A message between SCUs, or from the CMU.
-enum Wire {
-    ToDevice(PuId, CsRequest),
-    ToSession(MediaSessionId, ScuToCu),
-    Offer(usize, MediaSessionId, PuId, Box<MediaOffer>),
-    Delivered(usize, MediaSessionId, Result<(), Problem>),
-    Granted(PuId, u64),
-    Sm(PuId, SmRequest),
-}
 
 struct PuConn {
     scu: usize,
@@ -270,86 +244,6 @@ impl World {
 
     fn holder(&self, scu: usize, device: &PuId) -> Option<ConnId> {
         self.boards[scu].devices().get(device).map(|p| p.conn)
-    }
-
-    /// Carries one message over the bus, if it is not lost.
-    fn carry(&mut self, wire: Wire) {
-        match wire {
-            Wire::ToDevice(device, request) => {
-                for scu in 0..SCUS {
-                    if let Some(conn) = self.holder(scu, &device) {
-                        let request = Request::Cs(request.clone());
-                        self.feed(scu, Input::Device { conn, request, from: () });
-                    }
-                }
-            }
-            Wire::Offer(from, session, device, offer) => {
-                let holder = (0..SCUS).find_map(|s| Some((s, self.holder(s, &device)?)));
-                let result = match holder {
-                    Some((scu, conn)) => {
-                        let request = CsRequest::Offer { session: session.clone(), offer };
-                        let request = Request::Cs(request);
-                        self.feed(scu, Input::Device { conn, request, from: () });
-                        Ok(())
-                    }
-                    None => Err(Problem::new(ProblemKind::DeviceOffline, "nobody")),
-                };
-                self.wires.push(Wire::Delivered(from, session, result));
-            }
-            Wire::Delivered(scu, session, result) => {
-                self.feed(scu, Input::Delivered { session, result });
-            }
-            Wire::ToSession(session, message) => {
-                for scu in 0..SCUS {
-                    if self.listening[scu].contains(&session) {
-                        let (session, message) = (session.clone(), message.clone());
-                        self.feed(scu, Input::ForCu { session, message });
-                    }
-                }
-            }
-            Wire::Granted(device, epoch) => {
-                for scu in 0..SCUS {
-                    let device = device.clone();
-                    self.feed(scu, Input::LeaseGranted { device, epoch });
-                }
-            }
-            Wire::Sm(device, request) => {
-                for scu in 0..SCUS {
-                    if let Some(conn) = self.holder(scu, &device) {
-                        let request = Request::Sm(request.clone());
-                        self.feed(scu, Input::Device { conn, request, from: () });
-                    }
-                }
-            }
-        }
-    }
-
-    fn bus_step(&mut self) {
-        if self.wires.is_empty() {
-            return;
-        }
-        let at = self.rng.below(self.wires.len());
-        let wire = self.wires.swap_remove(at);
-        // The answer to a request is never lost without a word: it becomes a timeout.
-        let wire = match wire {
-            Wire::Offer(from, session, ..) if self.rng.chance(15) => {
-                let problem = Problem::new(ProblemKind::Timeout, "lost");
-                Wire::Delivered(from, session, Err(problem))
-            }
-            answered @ (Wire::Offer(..) | Wire::Delivered(..)) => answered,
-            _ if self.rng.chance(15) => return,
-            other => other,
-        };
-        if self.rng.chance(10) {
-            match &wire {
-                Wire::ToDevice(d, r) => self.wires.push(Wire::ToDevice(d.clone(), r.clone())),
-                Wire::ToSession(s, m) => self.wires.push(Wire::ToSession(s.clone(), m.clone())),
-                Wire::Granted(d, e) => self.wires.push(Wire::Granted(d.clone(), *e)),
-                Wire::Sm(d, r) => self.wires.push(Wire::Sm(d.clone(), r.clone())),
-                Wire::Offer(..) | Wire::Delivered(..) => {}
-            }
-        }
-        self.carry(wire);
     }
 
     fn connect_pu(&mut self) {
