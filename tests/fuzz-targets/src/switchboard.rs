@@ -1,29 +1,30 @@
 //! The SCU's machines together: connections of PUs and CUs and the switchboard between them, with
 //! whatever those say in whatever order.
 
+mod parts;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
-    sync::LazyLock,
     time::{Duration, Instant},
 };
 
+use parts::{
+    DEVICE_IDS, channels, device, key, lease, offer, path, problem, registration, session,
+};
 use scu_session::{
     ConnId, Input, Output, PuMedia, Request, Switchboard,
     cu::{CuConnection, CuInput, CuOutput},
     pu::{PuConnection, PuInput, PuOutput, PuSettings},
 };
 use sightline_model::{
-    Capabilities, ChannelId, ClaimCode, ClaimHash, ClaimSecret, DeviceId, MediaSessionId, MtuId,
-    Presence, PuId, PublicKey, SessionToken, Signature, UnixMicros, UserId,
+    Capabilities, ChannelId, MediaSessionId, MtuId, Presence, PuId, Signature, UnixMicros, UserId,
 };
 use sightline_protocol::{
-    Problem, ProblemKind,
-    cs::{CsRequest, CuToScu, MediaOffer, ScuToCu},
+    cs::{CsRequest, CuToScu, ScuToCu},
     decode,
-    pc::{MediaTransport, PathReport},
-    ps::{Addresses, ChannelStatus, MediaAnswer, PuToScu, Registration, ScuToPu},
-    sc::{Lease, ScReply, ScRequest},
+    ps::{Addresses, MediaAnswer, PuToScu, ScuToPu},
+    sc::{ScReply, ScRequest},
     sd::MtuStatus,
     sm::SmRequest,
 };
@@ -61,84 +62,6 @@ pub fn switchboard(data: &[u8]) {
         world.step(&mut choices);
     }
     world.end();
-}
-
-fn key(n: u8) -> PublicKey {
-    PublicKey::from_bytes([n; 32])
-}
-
-/// Made once: hashing keys is not what is tested here.
-static DEVICE_IDS: LazyLock<[PuId; DEVICES as usize]> =
-    LazyLock::new(|| [0, 1, 2].map(|n| PuId::from_public_key(&key(n))));
-static SESSION_IDS: LazyLock<[MediaSessionId; SESSIONS as usize]> =
-    LazyLock::new(|| [0, 1, 2, 3].map(|n| format!("s-{n}").parse().expect("a valid id")));
-static CLAIM: LazyLock<ClaimHash> =
-    LazyLock::new(|| ClaimCode::new(device(0), ClaimSecret::from_bytes([1; 10])).hash());
-
-fn device(n: u8) -> PuId {
-    DEVICE_IDS[usize::from(n)].clone()
-}
-
-fn session(n: u8) -> MediaSessionId {
-    SESSION_IDS[usize::from(n)].clone()
-}
-
-fn problem() -> Problem {
-    Problem::new(ProblemKind::Busy, "no")
-}
-
-fn channels(n: u8) -> Vec<ChannelStatus> {
-    let one = |channel| ChannelStatus {
-        channel: ChannelId(channel),
-        name: "Yard".to_owned(),
-        online: n & 1 == 1,
-        fault: None,
-        streams: vec![],
-        audio: None,
-    };
-    (0..u16::from(n % 4)).map(one).collect()
-}
-
-fn registration(n: u8) -> PuToScu {
-    let pu = device(n);
-    PuToScu::Register(Box::new(Registration {
-        claim: CLAIM.clone(),
-        pu,
-        public_key: key(n),
-        signature: Signature::from_bytes([0; 64]),
-        claim_unlocked: false,
-        addresses: Addresses::default(),
-        channels: channels(n),
-        agent: "fuzz".to_owned(),
-    }))
-}
-
-/// Where media runs, or that it has ended.
-fn path(choices: &mut Choices<'_>) -> Option<PathReport> {
-    let (running, relayed) = (choices.flag(), choices.flag());
-    let transport = MediaTransport::Webrtc;
-    running.then(|| PathReport { transport, relayed, reason: String::new() })
-}
-
-fn offer() -> Box<MediaOffer> {
-    Box::new(MediaOffer {
-        sdp: String::new(),
-        token: SessionToken::new(String::new()),
-        client_key: key(200),
-        signature: Signature::from_bytes([0; 64]),
-        ice_servers: vec![],
-    })
-}
-
-fn lease(pu: PuId, epoch: u64) -> Lease {
-    Lease {
-        device: DeviceId { domain: "d".parse().expect("a valid name"), pu },
-        epoch,
-        ttl_ms: 1,
-        owner: None,
-        token_keys: vec![],
-        server_time: UnixMicros(0),
-    }
 }
 
 impl World {
