@@ -212,6 +212,7 @@ async fn vlc_records_over_tcp_and_udp_and_is_refused_without_token() {
             &home,
             // Having been refused, VLC 3 stays in front of its empty list.
             "timeout",
+            "--kill-after=2",
             "15",
             "cvlc",
             "-I",

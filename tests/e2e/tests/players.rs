@@ -130,7 +130,7 @@ fn vlc_records_with_a_token_only() {
         let nobody = ["--reuid=65534", "--regid=65534", "--clear-groups", "env", &home];
         let quiet = ["-I", "dummy", transport, "--run-time=4", "--play-and-exit", "--sout", &sout];
         // Having been refused, VLC 3 stays in front of its empty list.
-        let limited = ["timeout", "15", &vlc];
+        let limited = ["sh", "-c", r#"timeout -k 2 15 "$0" "$@" || true"#, &vlc];
         let arguments = [&nobody[..], &limited, &quiet, &[&url, "vlc://quit"]].concat();
         let said = run(&setpriv, &arguments, LIMIT);
         if said.text.contains("unknown option") {
