@@ -2,7 +2,7 @@
 //! `docs/conformance.md` that cannot be shown within one crate.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     net::UdpSocket,
     process::Command,
     time::{Duration, Instant},
@@ -63,8 +63,8 @@ fn tutk_no_hop_shows_pictures_or_signalling() {
     let camera = list["cameras"][0]["name"].as_str().expect("a camera").to_owned();
     cu.wait_for_camera(&camera);
     let mut needles: Vec<Vec<u8>> = Vec::new();
-    for via in ["quic", "webrtc"] {
-        let file = demo.data.path().join(format!("{via}.mp4"));
+    for (number, via) in ["quic", "webrtc", "webrtc"].into_iter().enumerate() {
+        let file = demo.data.path().join(format!("{number}.mp4"));
         let out = file.to_str().expect("UTF-8");
         cu.ok(&["play", &camera, "--via", via, "--seconds", "2", "--out", out]);
         needles.extend(fragments(&std::fs::read(&file).expect("recorded")));
@@ -88,6 +88,7 @@ fn tutk_no_hop_shows_pictures_or_signalling() {
         let head = &packet.payload[..packet.payload.len().min(32)];
         assert!(packet.is_sealed(), "port {} to {}: {head:02x?}", packet.from, packet.to);
     }
+    two_sessions_share_no_key(&packets);
     for needle in &needles {
         if let Some(packet) = who_shows(&packets, needle) {
             let text = String::from_utf8_lossy(needle);
@@ -102,6 +103,50 @@ fn tutk_no_hop_shows_pictures_or_signalling() {
         assert_eq!(found, None, "{packet:02x?}");
     }
     the_search_finds_what_is_in_clear(&demo, &cu, &camera, &ports, &needles[0]);
+}
+
+/// What a session's SRTP keys follow from is new in each: the server's random number (at 14 of a
+/// ServerHello) and its ephemeral public key (at 16 of a ServerKeyExchange, DTLS 1.2 with ECDHE).
+fn two_sessions_share_no_key(packets: &[Packet]) {
+    const SERVER_HELLO: u8 = 2;
+    const SERVER_KEY_EXCHANGE: u8 = 12;
+    let mut seen: BTreeMap<(u8, [u8; 32]), BTreeSet<_>> = BTreeMap::new();
+    for packet in packets.iter().filter(|p| !p.tcp) {
+        for handshake in dtls_handshakes(&packet.payload) {
+            // Behind the head of the handshake message, 12 bytes.
+            let at = match handshake.first() {
+                Some(&SERVER_HELLO) => 12 + 2,
+                Some(&SERVER_KEY_EXCHANGE) => 12 + 4,
+                _ => continue,
+            };
+            let Some(secret) = handshake.get(at..at + 32) else { continue };
+            let key = (handshake[0], secret.try_into().expect("32 bytes"));
+            seen.entry(key).or_default().insert(packet.flow());
+        }
+    }
+    for kind in [SERVER_HELLO, SERVER_KEY_EXCHANGE] {
+        let of_kind: Vec<_> = seen.iter().filter(|((k, _), _)| *k == kind).collect();
+        println!("{} different handshake messages of type {kind}", of_kind.len());
+        assert!(of_kind.len() >= 2, "two sessions were captured: {seen:?}");
+        assert!(of_kind.iter().all(|(_, flows)| flows.len() == 1), "shared: {of_kind:02x?}");
+    }
+}
+
+/// The handshake messages in clear (epoch 0) of a datagram (RFC 6347 section 4.1).
+fn dtls_handshakes(mut datagram: &[u8]) -> Vec<&[u8]> {
+    const HANDSHAKE: u8 = 22;
+    let mut found = Vec::new();
+    while let [kind, 0xFE, _, epoch @ ..] = datagram
+        && let Some(length) = datagram.get(11..13)
+        && let Some(body) =
+            datagram.get(13..13 + usize::from(length[0]) * 256 + usize::from(length[1]))
+    {
+        if *kind == HANDSHAKE && epoch.starts_with(&[0, 0]) {
+            found.push(body);
+        }
+        datagram = &datagram[13 + body.len()..];
+    }
+    found
 }
 
 /// Plain RTSP, which the owner may choose for a player of other people, is seen by the same search.
