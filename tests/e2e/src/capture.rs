@@ -55,6 +55,22 @@ impl Packet {
         }
     }
 
+    /// The payload without what SRTP leaves in clear, its header with the extension (RFC 3711
+    /// section 3.1): padding there and the first encrypted byte may look like a start code.
+    #[must_use]
+    pub fn content(&self) -> &[u8] {
+        let head = match self.payload.as_slice() {
+            [first @ 128..=191, ..] if !self.tcp => {
+                let fixed = 12 + 4 * usize::from(first & 0x0F);
+                let words = self.payload.get(fixed + 2..fixed + 4).filter(|_| first & 0x10 != 0);
+                let words = words.map(|w| usize::from(u16::from_be_bytes([w[0], w[1]])));
+                fixed + words.map_or(0, |words| 4 + 4 * words)
+            }
+            _ => 0,
+        };
+        self.payload.get(head..).unwrap_or_default()
+    }
+
     /// Whether `needle` occurs in it.
     #[must_use]
     pub fn contains(&self, needle: &[u8]) -> bool {
