@@ -1,12 +1,9 @@
 //! How many connections there may be, in all and of one address.
 
-use std::{
-    collections::HashMap,
-    net::{IpAddr, Ipv6Addr},
-    sync::Arc,
-};
+use std::{collections::HashMap, net::IpAddr, sync::Arc};
 
 use parking_lot::Mutex;
+use sightline_model::subscriber;
 
 /// Counts connections.
 #[derive(Debug)]
@@ -36,7 +33,7 @@ impl Admission {
 
     /// A place for a connection from this address, if there is one.
     pub(crate) fn admit(self: &Arc<Self>, ip: IpAddr) -> Option<Place> {
-        let ip = network(ip);
+        let ip = subscriber(ip);
         let mut counts = self.counts.lock();
         let of_ip = counts.by_ip.get(&ip).copied().unwrap_or(0);
         if counts.all >= self.max || of_ip >= self.max_per_ip {
@@ -66,14 +63,6 @@ impl Drop for Place {
                 counts.by_ip.remove(&self.ip);
             }
         }
-    }
-}
-
-/// One subscriber: an IPv4 address, or the /64 that an IPv6 subscriber has for itself.
-fn network(ip: IpAddr) -> IpAddr {
-    match ip.to_canonical() {
-        IpAddr::V4(ip) => ip.into(),
-        IpAddr::V6(ip) => Ipv6Addr::from(u128::from(ip) >> 64 << 64).into(),
     }
 }
 

@@ -1,16 +1,18 @@
 //! What a network address says about who is behind it.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
+
+use sightline_model::subscriber;
 
 /// The network that is counted as one sender: /24 of IPv4, /64 of IPv6, in text.
 #[must_use]
 pub fn prefix(ip: IpAddr) -> String {
-    match ip.to_canonical() {
+    match subscriber(ip) {
         IpAddr::V4(v4) => {
             let [a, b, c, _] = v4.octets();
             format!("{a}.{b}.{c}.0/24")
         }
-        IpAddr::V6(v6) => format!("{}/64", network64(v6)),
+        IpAddr::V6(v6) => format!("{v6}/64"),
     }
 }
 
@@ -18,15 +20,7 @@ pub fn prefix(ip: IpAddr) -> String {
 /// same IPv6 /64 (A8.2 step 2, the device is located where its owner is).
 #[must_use]
 pub fn same_place(a: IpAddr, b: IpAddr) -> bool {
-    match (a.to_canonical(), b.to_canonical()) {
-        (IpAddr::V4(a), IpAddr::V4(b)) => a == b,
-        (IpAddr::V6(a), IpAddr::V6(b)) => network64(a) == network64(b),
-        _ => false,
-    }
-}
-
-fn network64(ip: Ipv6Addr) -> Ipv6Addr {
-    Ipv6Addr::from_bits(ip.to_bits() & (u128::MAX << 64))
+    subscriber(a) == subscriber(b)
 }
 
 #[cfg(test)]

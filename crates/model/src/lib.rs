@@ -18,6 +18,7 @@ mod device;
 mod ids;
 mod key;
 mod media;
+mod network;
 mod secret;
 mod time;
 
@@ -31,6 +32,7 @@ pub use key::{PublicKey, Signature};
 pub use media::{
     AudioCodec, Capabilities, QualityChoice, ServedStream, StreamInfo, StreamTier, VideoCodec,
 };
+pub use network::subscriber;
 pub use secret::{PhoneNumber, Secret, SessionToken, TokenHash};
 pub use time::UnixMicros;
 

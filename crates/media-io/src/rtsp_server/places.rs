@@ -1,12 +1,9 @@
 //! How many there may be at once, in all and of one subscriber.
 
-use std::{
-    collections::HashMap,
-    net::{IpAddr, Ipv6Addr},
-    sync::Arc,
-};
+use std::{collections::HashMap, net::IpAddr, sync::Arc};
 
 use parking_lot::Mutex;
+use sightline_model::subscriber;
 use tokio::sync::{Notify, watch};
 
 /// A bounded number of places.
@@ -76,15 +73,6 @@ impl Drop for Place {
         }
         drop(taken);
         self.of.freed.notify_one();
-    }
-}
-
-/// An IPv4 address, or the /64 that an IPv6 subscriber has for itself (RFC 6177): any one host
-/// there can have all of its addresses.
-fn subscriber(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V4(ip) => ip.into(),
-        IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() & (u128::MAX << 64)).into(),
     }
 }
 
