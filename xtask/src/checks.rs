@@ -17,6 +17,8 @@ const SANS_IO: &[&str] = &[
     "sightline-rtsp",
     "scu-session",
     "cmu-domain",
+    "mtu-turn",
+    "sightline-p2p",
 ];
 const IO_CRATES: &[&str] = &["tokio", "axum", "sqlx", "quinn", "reqwest", "mio"];
 

@@ -19,6 +19,7 @@ mod ids;
 mod key;
 mod media;
 mod network;
+mod path;
 mod secret;
 mod time;
 
@@ -33,6 +34,7 @@ pub use media::{
     AudioCodec, Capabilities, QualityChoice, ServedStream, StreamInfo, StreamTier, VideoCodec,
 };
 pub use network::subscriber;
+pub use path::{NatDependence, NatReport, Rung};
 pub use secret::{PhoneNumber, Secret, SessionToken, TokenHash};
 pub use time::UnixMicros;
 

@@ -1,0 +1,1 @@
+//! Sockets, gateways, relays and QUIC below the connection ladder.

@@ -1,0 +1,1 @@
+//! The connection ladder: candidates, checks and the choice of the path.
