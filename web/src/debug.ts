@@ -11,6 +11,8 @@ export interface DebugView {
   attempts: number;
   iceRestarts: number;
   stages: unknown;
+  route: unknown;
+  renewals: number;
   stats: unknown;
   serving: unknown;
   latency: unknown;
@@ -47,6 +49,12 @@ export function exposeWatch(watch: Watch, video: HTMLVideoElement, camera: Camer
     },
     get stages() {
       return watch.stages.value;
+    },
+    get route() {
+      return watch.route.value;
+    },
+    get renewals() {
+      return watch.renewals;
     },
     get stats() {
       return watch.stats.value;

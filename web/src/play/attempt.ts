@@ -10,14 +10,19 @@ import type { Camera, Capabilities, PlayAnswer } from '../api/types';
 import { sign } from '../identity/ed25519';
 import { clientKey } from '../identity/keys';
 import { nowUs } from './clock';
-import { type CuToPu, type MediaAnswer, type PuToCu, type QualityChoice } from './messages';
+import type { CuToPu, CuToScu, MediaAnswer, PuToCu, QualityChoice } from './messages';
+import { NatProbe } from './nat';
+import { RemoteFacts } from './path';
 import { toRtcIceServers } from './rtc';
 import { takePrepared } from './spare';
-import { signalling, type SessionMessage, type Signalling } from './signalling';
+import { livingSignalling, signalling, type SessionMessage, type Signalling } from './signalling';
 import type { StageClock } from './stages';
 import { checkMediaAnswer, checkPlayAnswer, dtlsFingerprint, offerBytes } from './verify';
 
 const ANSWER_TIMEOUT_MS = 8_000;
+/** A restart that is not answered in this time is tried again: its offer may have been lost. */
+const RESTART_ANSWER_MS = 2_000;
+const RESTART_TRIES = 3;
 const CONNECT_TIMEOUT_MS = 15_000;
 const PING_MS = 500;
 
@@ -39,6 +44,13 @@ export class Attempt {
   play: PlayAnswer | undefined;
   /** Last sign of life over the control channel, by `performance.now()`. */
   lastPongMs = 0;
+  /** When the candidates in use were gathered: not younger than our router's mapping. */
+  gatheredMs = 0;
+  /** What our candidates and the device's tell of the NATs. */
+  nat = new NatProbe();
+  readonly remote = new RemoteFacts();
+  /** Whether media has had a way at least once. */
+  hasConnected = false;
 
   private channel: RTCDataChannel | undefined;
   private signal: Signalling | undefined;
@@ -66,16 +78,48 @@ export class Attempt {
     this.tell({ type: 'set_quality', quality });
   }
 
-  /** Looks for a new way with the same session (RFC 8445 clause 2.4). */
+  /**
+   * Looks for a new way with the same session (RFC 8445 clause 2.4). The old one goes on carrying
+   * what it can until the new one works.
+   */
   async restartIce(): Promise<void> {
     const { pc, play } = this;
     if (!pc || !play || pc.signalingState !== 'stable') return;
-    pc.restartIce();
-    const offer = await pc.createOffer();
-    this.early = [];
-    this.outgoing = [];
-    await pc.setLocalDescription(offer);
-    await this.exchange(pc, play, offer.sdp ?? '');
+    for (let tries = 1; !this.over; tries += 1) {
+      try {
+        // Both sides of the network may have changed, and with it the way to the SCU.
+        const signal = livingSignalling(play.signal_url);
+        signal.catch(() => undefined);
+        pc.restartIce();
+        const offer = await pc.createOffer();
+        this.early = [];
+        this.outgoing = [];
+        this.gathering(play);
+        await pc.setLocalDescription(offer);
+        await this.exchange(pc, play, offer.sdp ?? '', await signal, RESTART_ANSWER_MS);
+        return;
+      } catch (error) {
+        const { type } = toProblem(error);
+        const lost = type === 'timeout' || type === 'signalling';
+        if (this.isOver || !lost || tries === RESTART_TRIES) throw error;
+        if (isOffering(pc)) await pc.setLocalDescription({ type: 'rollback' });
+      }
+    }
+  }
+
+  /** Tells the centre how media travels. */
+  report(message: Omit<Extract<CuToScu, { type: 'path_report' }>, 'type' | 'session'>): void {
+    if (!this.play) return;
+    this.signal?.send({ type: 'path_report', session: this.play.session, ...message }, this.trace);
+  }
+
+  private get isOver(): boolean {
+    return this.over;
+  }
+
+  private gathering(play: PlayAnswer): void {
+    this.gatheredMs = performance.now();
+    this.nat = new NatProbe(play.ice_servers.flatMap((server) => server.urls));
   }
 
   /** Ends without a word to `onEnd`. */
@@ -132,7 +176,12 @@ export class Attempt {
     });
     const timer = setTimeout(() => this.end(this.noPath()), CONNECT_TIMEOUT_MS);
     this.connected.finally(() => clearTimeout(timer)).catch(() => undefined);
-    await Promise.all([pc.setLocalDescription(offer), this.exchange(pc, play, offer.sdp ?? '')]);
+    this.gathering(play);
+    const signal = signalling(play.signal_url);
+    await Promise.all([
+      pc.setLocalDescription(offer),
+      this.exchange(pc, play, offer.sdp ?? '', signal, ANSWER_TIMEOUT_MS),
+    ]);
   }
 
   private async prepare(): Promise<[RTCPeerConnection, RTCSessionDescriptionInit]> {
@@ -159,8 +208,13 @@ export class Attempt {
       this.options.onTrack(track);
     };
     pc.onicecandidate = ({ candidate }) => {
-      if (candidate && candidate.candidate !== '') this.sendCandidate(candidate.candidate);
-      else if (candidate === null) this.sendCandidate('');
+      if (candidate && candidate.candidate !== '') {
+        this.nat.note(candidate);
+        this.sendCandidate(candidate.candidate);
+      } else if (candidate === null) {
+        this.nat.end();
+        this.sendCandidate('');
+      }
     };
     pc.oniceconnectionstatechange = () => {
       if (pc.iceConnectionState === 'connected') stages.mark('ice', performance.now());
@@ -168,6 +222,7 @@ export class Attempt {
     pc.onconnectionstatechange = () => {
       if (pc.connectionState === 'connected') {
         stages.mark('dtls', performance.now());
+        this.hasConnected = true;
         this.lastPongMs = performance.now();
         this.settle.resolve();
       }
@@ -204,16 +259,21 @@ export class Attempt {
   }
 
   /** Offer out, answer in, verified before it is used. */
-  private async exchange(pc: RTCPeerConnection, play: PlayAnswer, sdp: string): Promise<void> {
+  private async exchange(
+    pc: RTCPeerConnection,
+    play: PlayAnswer,
+    sdp: string,
+    signal: Signalling,
+    patienceMs: number,
+  ): Promise<void> {
     const offered = dtlsFingerprint(sdp);
     if (!offered) throw problemError('unsupported', 'this browser makes no SHA-256 fingerprint');
     const key = await clientKey();
     const signature = await sign(key, await offerBytes(play.session, play.token, offered));
-    const signal = signalling(play.signal_url);
     this.attach(signal, play);
     await signal.opened;
     this.options.stages.mark('signalling', performance.now());
-    const answered = this.nextAnswer();
+    const answered = this.nextAnswer(patienceMs);
     const { session, device, token } = play;
     const offer = { sdp, token, client_key: key.publicKey, signature, ice_servers: [] };
     signal.send({ type: 'offer', session, device, offer }, this.trace);
@@ -229,6 +289,7 @@ export class Attempt {
 
   private async apply(pc: RTCPeerConnection, answer: MediaAnswer): Promise<void> {
     if (pc.signalingState === 'stable') await signalingState(pc, 'have-local-offer');
+    this.remote.noteAnswer(answer.sdp);
     await pc.setRemoteDescription({ type: 'answer', sdp: answer.sdp });
     const early = this.early ?? [];
     this.early = undefined;
@@ -241,15 +302,17 @@ export class Attempt {
     signal.add(play.session, {
       onMessage: (message) => this.take(message),
       onDown: () => {
-        // Media that flows does not need the SCU; one that does not flow yet does.
-        if (this.pc?.connectionState !== 'connected') this.end({ type: 'signalling', detail: '' });
+        this.waiting?.(undefined);
+        // Media that has flowed does not need the SCU, unless a new way is to be found; then the
+        // restart makes a new connection. Media that does not flow yet needs this one.
+        if (!this.hasConnected) this.end({ type: 'signalling', detail: '' });
       },
     });
   }
 
-  private nextAnswer(): Promise<MediaAnswer> {
+  private nextAnswer(patienceMs: number): Promise<MediaAnswer> {
     return new Promise((resolve, reject) => {
-      const timer = setTimeout(() => this.waiting?.(undefined), ANSWER_TIMEOUT_MS);
+      const timer = setTimeout(() => this.waiting?.(undefined), patienceMs);
       this.waiting = (message) => {
         clearTimeout(timer);
         this.waiting = undefined;
@@ -268,6 +331,7 @@ export class Attempt {
         break;
       case 'candidate': {
         const candidate = { candidate: message.candidate, sdpMLineIndex: 0 };
+        this.remote.note(message.candidate);
         if (this.early) this.early.push(candidate);
         else if (this.pc) this.addCandidate(this.pc, candidate);
         break;
@@ -297,6 +361,10 @@ function parse(data: unknown): PuToCu | undefined {
   } catch {
     return undefined;
   }
+}
+
+function isOffering(pc: RTCPeerConnection): boolean {
+  return pc.signalingState === 'have-local-offer';
 }
 
 function signalingState(pc: RTCPeerConnection, state: RTCSignalingState): Promise<void> {

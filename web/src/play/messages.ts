@@ -2,6 +2,8 @@
 
 import type { Problem } from '../api/problem';
 import type { IceServer, StreamTier, VideoCodec } from '../api/types';
+import type { NatReport } from './nat';
+import type { Rung } from './path';
 
 export const VERSION = 1;
 export const CONTROL_CHANNEL = 'sightline-control/1';
@@ -27,6 +29,26 @@ export interface MediaAnswer {
   signature: string;
 }
 
+export interface PathReport {
+  transport: 'webrtc';
+  relayed: boolean;
+  reason: string;
+  rung: Rung;
+  why_not_better: string[];
+}
+
+/** `StageTimes` of cs.rs: the parts add up to the total. */
+export interface StageReport {
+  play_ms: number;
+  signalling_ms: number;
+  answer_ms: number;
+  path_ms: number;
+  secure_ms: number;
+  packet_ms: number;
+  frame_ms: number;
+  total_ms: number;
+}
+
 export type CuToScu =
   | {
       type: 'offer';
@@ -36,6 +58,13 @@ export type CuToScu =
     }
   | { type: 'candidate'; session: string; candidate: string }
   | { type: 'end'; session: string }
+  | {
+      type: 'path_report';
+      session: string;
+      path: PathReport;
+      stages?: StageReport;
+      nat?: NatReport;
+    }
   | { type: 'keep_alive'; cu_time: number };
 
 export type ScuToCu =

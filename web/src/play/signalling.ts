@@ -16,6 +16,8 @@ export interface SessionListener {
 }
 
 const OPEN_TIMEOUT_MS = 8_000;
+/** How long a connection may take to show that it still works before another is opened beside it. */
+const PROBE_MS = 200;
 const LINGER_MS = 30_000;
 const REMEMBERED = 'sightline.signal_url';
 
@@ -28,6 +30,7 @@ export class Signalling {
   private readonly listeners = new Map<string, SessionListener>();
   private readonly keepAlive: ReturnType<typeof setInterval>;
   private lastHeardMs = performance.now();
+  private heard: (() => void)[] = [];
   private idle: ReturnType<typeof setTimeout> | undefined;
 
   constructor(private readonly url: string) {
@@ -61,6 +64,13 @@ export class Signalling {
     if (this.isOpen) this.socket.send(encode(message, traceparent));
   }
 
+  /** Resolves with the next sign of life. */
+  probe(): Promise<void> {
+    const answered = new Promise<void>((resolve) => this.heard.push(resolve));
+    this.send({ type: 'keep_alive', cu_time: Date.now() * 1000 });
+    return answered;
+  }
+
   add(session: string, listener: SessionListener): void {
     this.listeners.set(session, listener);
     clearTimeout(this.idle);
@@ -78,6 +88,7 @@ export class Signalling {
 
   private take(text: string): void {
     this.lastHeardMs = performance.now();
+    for (const resolve of this.heard.splice(0)) resolve();
     const message = decode(text);
     if (!message) return;
     if ('session' in message) this.listeners.get(message.session)?.onMessage(message);
@@ -112,12 +123,16 @@ export class Signalling {
   }
 }
 
-/** The connection to an SCU, opened when there is none. */
-export function signalling(url: string): Signalling {
+function keyOf(url: string): string {
   // A page that came over HTTPS may not open `ws:`, and the centre may name either.
   const absolute = new URL(url, location.href.replace(/^http/, 'ws'));
   if (location.protocol === 'https:' && absolute.protocol === 'ws:') absolute.protocol = 'wss:';
-  const key = absolute.href;
+  return absolute.href;
+}
+
+/** The connection to an SCU, opened when there is none. */
+export function signalling(url: string): Signalling {
+  const key = keyOf(url);
   let connection = connections.get(key);
   if (!connection) {
     connection = new Signalling(key);
@@ -125,6 +140,37 @@ export function signalling(url: string): Signalling {
     localStorage.setItem(REMEMBERED, url);
   }
   return connection;
+}
+
+/**
+ * A connection that works now. After a change of network the old one is dead without knowing it,
+ * so another is opened beside one that does not answer at once, and the faster one stays.
+ */
+export async function livingSignalling(url: string): Promise<Signalling> {
+  const key = keyOf(url);
+  const old = connections.get(key);
+  if (!old?.isOpen) return opened(signalling(url));
+  const answered = old.probe();
+  const quick = await Promise.race([answered.then(() => true), pause(PROBE_MS)]);
+  if (quick) return old;
+  const fresh = new Signalling(key);
+  const winner = await Promise.race([answered.then(() => old), opened(fresh)]);
+  if (winner === old) {
+    fresh.close();
+    return old;
+  }
+  connections.set(key, fresh);
+  old.close();
+  return fresh;
+}
+
+async function opened(connection: Signalling): Promise<Signalling> {
+  await connection.opened;
+  return connection;
+}
+
+function pause(ms: number): Promise<false> {
+  return new Promise((resolve) => setTimeout(() => resolve(false), ms));
 }
 
 /** Opens the connection that was used last, before anybody needs it. */

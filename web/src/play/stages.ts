@@ -1,5 +1,7 @@
 /** Time to first frame, split so that the parts add up to the whole. */
 
+import type { StageReport } from './messages';
+
 export const STAGES = ['play', 'signalling', 'answer', 'ice', 'dtls', 'packet', 'frame'] as const;
 export type Stage = (typeof STAGES)[number];
 
@@ -36,4 +38,28 @@ export class StageClock {
     }
     return { ...(out as Record<Stage, number>), total: last - this.startMs };
   }
+}
+
+/** The same in whole milliseconds for the centre: ends are rounded, so that parts still add up. */
+export function toReport(times: StageTimes): StageReport {
+  let end = 0;
+  let before = 0;
+  const parts = STAGES.map((stage) => {
+    end += times[stage];
+    const part = Math.round(end) - before;
+    before = Math.round(end);
+    return part;
+  });
+  const [play_ms = 0, signalling_ms = 0, answer_ms = 0, path_ms = 0] = parts;
+  const [secure_ms = 0, packet_ms = 0, frame_ms = 0] = parts.slice(4);
+  return {
+    play_ms,
+    signalling_ms,
+    answer_ms,
+    path_ms,
+    secure_ms,
+    packet_ms,
+    frame_ms,
+    total_ms: before,
+  };
 }

@@ -5,6 +5,8 @@ export interface PathInfo {
   /** Candidate types, local and remote. */
   local: string;
   remote: string;
+  /** Address and port of the other end, where the browser says it. */
+  remoteAddress?: string;
   protocol: string;
   /** How the relay is reached, when we use one ourselves. */
   relayProtocol?: string;
@@ -106,10 +108,12 @@ function pathOf(all: Row[], byId: Map<string, Row>): PathInfo | undefined {
   const direct = pairs.filter((p) => !isRelay(p));
   const rtt = chosen['currentRoundTripTime'];
   const relayProtocol = text(local?.['relayProtocol']);
+  const remoteAddress = `${text(remote?.['address']) || text(remote?.['ip'])}:${num(remote?.['port'])}`;
   return {
     relayed: isRelay(chosen),
     local: text(local?.['candidateType']),
     remote: text(remote?.['candidateType']),
+    ...(remoteAddress.startsWith(':') ? {} : { remoteAddress }),
     protocol: text(local?.['protocol']),
     ...(relayProtocol ? { relayProtocol } : {}),
     directPairs: direct.length,

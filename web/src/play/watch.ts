@@ -9,9 +9,11 @@ import { isFinal, toProblem, type Problem } from '../api/problem';
 import type { Camera, PlayAnswer } from '../api/types';
 import { Attempt } from './attempt';
 import { FrameClock, nowUs, RemoteClock, Window } from './clock';
+import { PathKeeper } from './keeper';
 import type { PuToCu, QualityChoice, ServedStream } from './messages';
 import { canPlay, capabilities } from './rtc';
-import { StageClock, type StageTimes } from './stages';
+import { routeOf, sameRoute, toReport as routeReport, type Route } from './route';
+import { StageClock, toReport, type StageTimes } from './stages';
 import { StatsReader, type LiveStats } from './stats';
 
 export type WatchState =
@@ -34,7 +36,7 @@ export interface LatencyFigures {
 }
 
 const TICK_MS = 250;
-const SILENT_MS = 1_500;
+const SILENT_MS = 1_000;
 const RESTART_PATIENCE_MS = 4_000;
 const FIRST_FRAME_PATIENCE_MS = 12_000;
 const MAX_PAUSE_MS = 8_000;
@@ -51,6 +53,7 @@ export class Watch {
   readonly state = signal<WatchState>({ state: 'connecting' });
   readonly stats = signal<LiveStats | undefined>(undefined);
   readonly stages = signal<StageTimes | undefined>(undefined);
+  readonly route = signal<Route | undefined>(undefined);
   readonly serving = signal<ServedStream | undefined>(undefined);
   readonly latency = signal<LatencyFigures | undefined>(undefined);
   readonly puPath = signal<Extract<PuToCu, { type: 'path' }> | undefined>(undefined);
@@ -75,11 +78,22 @@ export class Watch {
   private lastPackets = 0;
   private restartedMs: number | undefined;
   private restarting = false;
+  private readonly keeper: PathKeeper;
+  private reported: { route?: Route; stages: boolean } = { stages: false };
 
   constructor(private readonly options: WatchOptions) {
+    this.keeper = new PathKeeper(options.camera.device.pu);
     this.quality.value = options.quality;
+    const changed = () => this.networkChanged();
+    window.addEventListener('online', changed, { signal: this.abort.signal });
+    connection()?.addEventListener('change', changed, { signal: this.abort.signal });
     this.stageClock = new StageClock(options.clickedMs);
     void this.loop();
+  }
+
+  /** New ways that were sought before the old one died. */
+  get renewals(): number {
+    return this.keeper.renewed;
   }
 
   setQuality(quality: QualityChoice): void {
@@ -106,6 +120,7 @@ export class Watch {
     if (!this.stageClock.done) {
       this.stageClock.mark('frame', atMs);
       this.stages.value = this.stageClock.times();
+      this.report();
     }
     if (this.state.value.state !== 'playing') this.state.value = { state: 'playing' };
     const captured =
@@ -160,6 +175,7 @@ export class Watch {
     this.lastFramesDecoded = 0;
     this.lastPackets = 0;
     this.latencies.clear();
+    this.reported = { stages: false };
     const stream = new MediaStream();
     const reader = new StatsReader();
     let attempt!: Attempt;
@@ -242,7 +258,9 @@ export class Watch {
       this.noteLife(rows, attempt, nowMs);
       // The first reading is what the later ones are compared with.
       if (tick === 0) reader.read(rows.values() as Iterable<never>, nowMs);
-      else if (tick % 4 === 2) this.publish(reader.read(rows.values() as Iterable<never>, nowMs));
+      else if (tick % 4 === 2) {
+        this.publish(reader.read(rows.values() as Iterable<never>, nowMs), attempt);
+      }
       tick += 1;
       const problem = this.judge(attempt, nowMs);
       if (problem) {
@@ -278,6 +296,7 @@ export class Watch {
       !this.restarting
     ) {
       this.restartedMs = undefined;
+      this.keeper.recovered();
       if (this.state.value.state === 'recovering') this.state.value = { state: 'playing' };
     }
   }
@@ -286,11 +305,19 @@ export class Watch {
   private judge(attempt: Attempt, nowMs: number): Problem | undefined {
     const failed = attempt.pc?.iceConnectionState === 'failed';
     if (failed || nowMs - this.lastAliveMs > SILENT_MS) {
-      if (this.restartedMs === undefined) this.restart(attempt, nowMs);
-      else if (nowMs - this.restartedMs > RESTART_PATIENCE_MS) {
+      if (this.restartedMs === undefined) {
+        this.keeper.silent(attempt, this.lastAliveMs);
+        this.state.value = { state: 'recovering' };
+        this.restart(attempt, nowMs);
+      } else if (nowMs - this.restartedMs > RESTART_PATIENCE_MS) {
         return { type: 'no_path', detail: '' };
       }
       return undefined;
+    }
+    this.keeper.settle(attempt);
+    if (this.restartedMs === undefined && !this.restarting && this.keeper.isDue(attempt, nowMs)) {
+      this.keeper.renewing();
+      this.restart(attempt, nowMs);
     }
     if (!this.cameraOnline) return undefined;
     const patience = this.framePatienceMs();
@@ -309,15 +336,44 @@ export class Watch {
     this.restartedMs = nowMs;
     this.restarting = true;
     this.iceRestarts += 1;
-    this.state.value = { state: 'recovering' };
     attempt
       .restartIce()
       .catch((error: unknown) => this.giveUp(toProblem(error)))
       .finally(() => (this.restarting = false));
   }
 
-  private publish(stats: LiveStats): void {
+  /** Another network: the old way will hardly carry on, so a new one is sought without waiting. */
+  private networkChanged(): void {
+    const { attempt } = this;
+    this.keeper.networkChanged();
+    if (!attempt?.hasConnected || this.restarting || this.restartedMs !== undefined) return;
+    this.restart(attempt, performance.now());
+  }
+
+  /** Tells the centre the route, when it or the time to the first frame has become known. */
+  private report(): void {
+    const { attempt, reported } = this;
+    const route = this.route.value;
+    const stages = reported.stages ? undefined : this.stages.value;
+    if (!attempt || !route || !this.stageClock.done) return;
+    if (!stages && reported.route && sameRoute(reported.route, route)) return;
+    attempt.report({
+      path: routeReport(route),
+      ...(stages ? { stages: toReport(stages) } : {}),
+      nat: route.here,
+    });
+    this.reported = { route, stages: true };
+  }
+
+  private publish(stats: LiveStats, attempt: Attempt): void {
     this.stats.value = stats;
+    if (stats.path) {
+      const lifetime = this.keeper.lifetimeMs(attempt);
+      const nat = attempt.nat.report();
+      const here = lifetime === undefined ? nat : { ...nat, mapping_lifetime_ms: lifetime };
+      this.route.value = routeOf(stats.path, here, attempt.remote);
+      this.report();
+    }
     const { latencies } = this;
     if (latencies.count > 0) {
       this.latency.value = {
@@ -336,4 +392,9 @@ function aborted(signal: AbortSignal): Promise<Problem> {
     if (signal.aborted) done();
     else signal.addEventListener('abort', done, { once: true });
   });
+}
+
+/** The Network Information API, where the browser has it. */
+function connection(): EventTarget | undefined {
+  return (navigator as Navigator & { connection?: EventTarget }).connection;
 }

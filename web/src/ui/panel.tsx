@@ -3,20 +3,20 @@ import type { Camera } from '../api/types';
 import { bitRate, t } from '../i18n';
 import { pin, pinSource } from '../identity/pins';
 import type { ClaimState } from '../identity/claim';
+import { isSymmetric, type NatReport } from '../play/nat';
+import { isRelayed, type Route } from '../play/route';
 import { STAGES, type StageTimes } from '../play/stages';
-import type { PathInfo } from '../play/stats';
 import type { Watch } from '../play/watch';
 import { ClaimField } from './claim-field';
 import { Button, Icon } from './parts';
 
 /** Path, figures, time to first frame and who vouches for the picture. */
 export function Panel({ watch, camera }: { watch: Watch; camera: Camera }) {
-  const stats = watch.stats.value;
   const stages = watch.stages.value;
   return (
     <details class="card panel" open data-testid="panel">
       <summary>{t('player.panel')}</summary>
-      <PathRow path={stats?.path} />
+      <PathRow route={watch.route.value} />
       <Figures watch={watch} />
       {stages && <Stages stages={stages} />}
       <Trust camera={camera} refused={isRefused(watch)} />
@@ -24,40 +24,56 @@ export function Panel({ watch, camera }: { watch: Watch; camera: Camera }) {
   );
 }
 
-function PathRow({ path }: { path: PathInfo | undefined }) {
-  if (!path) {
+function PathRow({ route }: { route: Route | undefined }) {
+  if (!route) {
     return (
       <p class="path" data-testid="path" data-path="unknown">
         {t('panel.path')}: {t('panel.unknown')}
       </p>
     );
   }
-  const kind = path.relayed ? 'relayed' : 'direct';
+  const kind = isRelayed(route.rung) ? 'relayed' : 'direct';
+  const networks = [
+    { name: t('panel.nat_here'), words: natWords(route.here) },
+    { name: t('panel.nat_there'), words: natWords(route.there) },
+  ].filter(({ words }) => words !== '');
   return (
-    <div class={`path ${kind}`} data-testid="path" data-path={kind}>
+    <div class={`path ${kind}`} data-testid="path" data-path={kind} data-rung={route.rung}>
       <strong>
         {t('panel.path')}: {t(`panel.${kind}`)}
       </strong>
-      <p class="fine">{why(path)}</p>
+      <p class="fine">{t(`rung.${route.rung}`)}</p>
+      {route.why.length > 0 && (
+        <>
+          <p class="fine">{t('panel.why_not')}:</p>
+          <ul class="fine" data-testid="why-not-better">
+            {route.why.map((reason) => (
+              <li key={reason}>{t(`why.${reason}`)}</li>
+            ))}
+          </ul>
+        </>
+      )}
+      {networks.map(({ name, words }) => (
+        <p key={name} class="fine">
+          {name}: {words}.
+        </p>
+      ))}
     </div>
   );
 }
 
-/** Why media takes this path, in words. */
-export function why(path: PathInfo): string {
-  const protocol = (path.relayProtocol ?? path.protocol).toUpperCase();
-  const { local, remote } = path;
-  if (path.relayed) {
-    const values = { tried: path.directPairs, failed: path.directFailed };
-    return t(
-      path.directFailed === path.directPairs ? 'panel.why_relay' : 'panel.why_relay_yet',
-      values,
-    );
+/** What is known of a network's NAT, in words; empty when nothing is. */
+export function natWords(nat: NatReport): string {
+  const words: string[] = [];
+  if (nat.udp === false) words.push(t('nat.udp_blocked'));
+  else if (isSymmetric(nat)) words.push(t('nat.symmetric'));
+  else if (nat.mapping && nat.translated !== false) words.push(t('nat.steady'));
+  else if (nat.translated === true) words.push(t('nat.translated'));
+  else if (nat.translated === false) words.push(t('nat.none'));
+  if (nat.mapping_lifetime_ms !== undefined) {
+    words.push(t('nat.lifetime', { seconds: Math.round(nat.mapping_lifetime_ms / 1000) }));
   }
-  // A peer-reflexive candidate between two hosts of one network is no router's work; only a
-  // server-reflexive one proves that there is a router in between.
-  if (local !== 'srflx' && remote !== 'srflx') return t('panel.why_host', { protocol });
-  return t('panel.why_punched', { local, remote, protocol });
+  return words.join(', ');
 }
 
 function Figures({ watch }: { watch: Watch }) {

@@ -1,0 +1,129 @@
+/**
+ * What a browser can tell of the NAT in front of it: only what its own candidates show. Two servers
+ * that see two ports of one address stand before a symmetric NAT (RFC 4787 section 4.1).
+ */
+
+export type NatDependence =
+  'endpoint_independent' | 'address_dependent' | 'address_and_port_dependent';
+
+/** `NatReport` of crates/model/src/path.rs; what is absent is unknown. */
+export interface NatReport {
+  udp?: boolean;
+  translated?: boolean;
+  mapping?: NatDependence;
+  filtering?: NatDependence;
+  mapping_lifetime_ms?: number;
+}
+
+/** The part of an `RTCIceCandidate` that matters here. */
+export interface LocalCandidate {
+  type: string | null;
+  protocol: string | null;
+  address: string | null;
+  port: number | null;
+  relatedAddress: string | null;
+  relatedPort: number | null;
+  relayProtocol?: string | null;
+  url?: string | null;
+}
+
+interface Seen {
+  address: string;
+  port: number;
+}
+
+/** Collects the candidates of one gathering. */
+export class NatProbe {
+  private readonly seen: Seen[] = [];
+  /** Destinations that told how they see us, as far as the browser names them. */
+  private readonly tellers = new Set<string>();
+  private readonly relays = new Set<string>();
+  private complete = false;
+
+  /** `urls` are those that the browser was given. */
+  constructor(private readonly urls: readonly string[] = []) {}
+
+  note(candidate: LocalCandidate): void {
+    if (candidate.type === 'srflx' && candidate.protocol === 'udp') {
+      this.saw(candidate.address, candidate.port, candidate.url);
+    } else if (candidate.type === 'relay') {
+      const over = candidate.relayProtocol ?? '';
+      this.relays.add(over);
+      // The related address of a relayed candidate is ours as the relay sees it (RFC 8839 5.1).
+      if (over === 'udp') this.saw(candidate.relatedAddress, candidate.relatedPort, candidate.url);
+    }
+  }
+
+  /** The browser has no further candidates. */
+  end(): void {
+    this.complete = true;
+  }
+
+  get isComplete(): boolean {
+    return this.complete;
+  }
+
+  /** Our address as it is seen from outside, if it is. */
+  get publicAddress(): string | undefined {
+    return this.seen[0]?.address;
+  }
+
+  report(): NatReport {
+    const report: NatReport = {};
+    const throughUdp = this.seen.length > 0 || this.relays.has('udp');
+    const offeredUdp = this.urls.some((url) => url.startsWith('turn:') && !url.includes('=tcp'));
+    if (throughUdp) report.udp = true;
+    else if (this.complete && offeredUdp && this.relays.size > 0) report.udp = false;
+    if (this.seen.length > 0) report.translated = true;
+    const mapping = this.mapping();
+    if (mapping) report.mapping = mapping;
+    return report;
+  }
+
+  private saw(address: string | null, port: number | null, url: string | null | undefined): void {
+    if (!address || !port || address === '0.0.0.0' || address === '::' || address.includes(':'))
+      return;
+    this.tellers.add(destination(url));
+    if (!this.seen.some((s) => s.address === address && s.port === port)) {
+      this.seen.push({ address, port });
+    }
+  }
+
+  private mapping(): NatDependence | undefined {
+    const ports = new Map<string, number>();
+    for (const { address } of this.seen) ports.set(address, (ports.get(address) ?? 0) + 1);
+    if ([...ports.values()].some((count) => count > 1)) return 'address_and_port_dependent';
+    // A second server that sees the same makes no second candidate (RFC 8445 5.1.3), so that it
+    // was asked and that gathering is over has to suffice.
+    const servers = new Set(this.urls.filter((url) => url.startsWith('stun:')).map(destination));
+    const asked = Math.max(servers.size, this.tellers.size);
+    return this.complete && this.seen.length === 1 && asked > 1
+      ? 'endpoint_independent'
+      : undefined;
+  }
+}
+
+/** Host and port of a STUN or TURN URL (RFC 7064, 7065). */
+function destination(url: string | null | undefined): string {
+  return (url ?? '').replace(/^[a-z]+:/, '').replace(/\?.*$/, '');
+}
+
+const DEPENDENCE = ['endpoint_independent', 'address_dependent', 'address_and_port_dependent'];
+
+/** The device's NAT as its answer states it: `a=x-nat:udp=yes,mapping=..,filtering=..`. */
+export function natOfAnswer(sdp: string): NatReport {
+  const report: NatReport = {};
+  const line = /^a=x-nat:(.*)$/m.exec(sdp)?.[1] ?? '';
+  for (const part of line.trim().split(',')) {
+    const [name, value = ''] = part.split('=');
+    if (name === 'udp') report.udp = value === 'yes';
+    else if (name === 'translated') report.translated = value === 'yes';
+    else if ((name === 'mapping' || name === 'filtering') && DEPENDENCE.includes(value))
+      report[name] = value as NatDependence;
+  }
+  return report;
+}
+
+export function isSymmetric(nat: NatReport): boolean {
+  return nat.mapping === 'address_dependent' || nat.mapping === 'address_and_port_dependent';
+}

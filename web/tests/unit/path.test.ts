@@ -1,0 +1,199 @@
+import { describe, expect, it } from 'vitest';
+import { PathKeeper } from '../../src/play/keeper';
+import { Lifetimes, renewAfterMs } from '../../src/play/lifetime';
+import { NatProbe, natOfAnswer, type LocalCandidate } from '../../src/play/nat';
+import { RemoteFacts, rungOf, whyNotBetter } from '../../src/play/path';
+import { routeOf, toReport } from '../../src/play/route';
+import { StageClock, toReport as stagesReport } from '../../src/play/stages';
+import type { PathInfo } from '../../src/play/stats';
+
+const candidate = (change: Partial<LocalCandidate>): LocalCandidate => ({
+  type: 'srflx',
+  protocol: 'udp',
+  address: '203.0.113.9',
+  port: 4000,
+  relatedAddress: '0.0.0.0',
+  relatedPort: 0,
+  ...change,
+});
+
+const path = (change: Partial<PathInfo>): PathInfo => ({
+  relayed: false,
+  local: 'host',
+  remote: 'host',
+  protocol: 'udp',
+  directPairs: 3,
+  directFailed: 3,
+  ...change,
+});
+
+const SERVERS = [
+  'stun:mtu.example:3478',
+  'stun:mtu.example:3479',
+  'turn:mtu.example:3478?transport=udp',
+  'turns:mtu.example:443?transport=tcp',
+];
+
+describe('the NAT here', () => {
+  it('is symmetric when two servers see two ports of one address', () => {
+    const probe = new NatProbe(SERVERS);
+    probe.note(candidate({}));
+    expect(probe.report()).toEqual({ udp: true, translated: true });
+    probe.note(candidate({ port: 4001 }));
+    expect(probe.report().mapping).toBe('address_and_port_dependent');
+    expect(probe.publicAddress).toBe('203.0.113.9');
+  });
+
+  it('is symmetric when a relay sees another port than the STUN server', () => {
+    const probe = new NatProbe(SERVERS);
+    probe.note(candidate({}));
+    const related = { relatedAddress: '203.0.113.9', relatedPort: 4777 };
+    probe.note(
+      candidate({ type: 'relay', relayProtocol: 'udp', address: '198.51.100.1', ...related }),
+    );
+    expect(probe.report().mapping).toBe('address_and_port_dependent');
+  });
+
+  it('is steady only when two servers were asked and gathering is over', () => {
+    const probe = new NatProbe(SERVERS);
+    probe.note(candidate({}));
+    expect(probe.report().mapping).toBeUndefined();
+    probe.end();
+    expect(probe.report().mapping).toBe('endpoint_independent');
+    const one = new NatProbe(SERVERS.slice(0, 1));
+    one.note(candidate({}));
+    one.end();
+    expect(one.report().mapping).toBeUndefined();
+  });
+
+  it('lets no UDP through when only a relay over TCP or TLS was reached', () => {
+    const probe = new NatProbe(SERVERS);
+    probe.note(candidate({ type: 'relay', relayProtocol: 'tls', address: '198.51.100.1' }));
+    expect(probe.report()).toEqual({});
+    probe.end();
+    expect(probe.report()).toEqual({ udp: false });
+  });
+});
+
+describe('the NAT there', () => {
+  it('is read from the answer, whatever else stands there', () => {
+    const sdp =
+      'v=0\r\na=x-nat:udp=no,mapping=address_dependent,filtering=nonsense,new=1\r\nm=x\r\n';
+    expect(natOfAnswer(sdp)).toEqual({ udp: false, mapping: 'address_dependent' });
+    expect(natOfAnswer('v=0\r\n')).toEqual({});
+  });
+});
+
+describe('the rung', () => {
+  const facts = new RemoteFacts();
+  facts.note('candidate:1 1 udp 1 192.168.1.7 5000 typ host');
+  facts.note('candidate:2 1 udp 1 203.0.113.7 5000 typ srflx raddr 0.0.0.0 rport 0 sl-kind mapped');
+  facts.note('candidate:3 1 udp 1 198.51.100.1 6000 typ relay raddr 0.0.0.0 rport 0 sl-via tls');
+
+  it('follows from the pair and from what the device said of its candidates', () => {
+    expect(rungOf(path({}), {}, facts)).toBe('host');
+    expect(rungOf(path({ remoteAddress: '203.0.113.7:5000' }), {}, facts)).toBe('mapped');
+    expect(rungOf(path({ local: 'srflx' }), {}, facts)).toBe('punched');
+    expect(rungOf(path({ local: 'prflx' }), {}, facts)).toBe('host');
+    expect(rungOf(path({ local: 'prflx' }), { translated: true }, facts)).toBe('punched');
+    const relay = { relayed: true, local: 'relay', relayProtocol: 'tcp' };
+    expect(rungOf(path(relay), {}, facts)).toBe('relay_tcp');
+    const both = { ...relay, remote: 'relay', remoteAddress: '198.51.100.1:6000' };
+    expect(rungOf(path(both), {}, facts)).toBe('relay_tls');
+    expect(rungOf(path({ relayed: true, remote: 'relay' }), {}, facts)).toBe('relay_udp');
+  });
+
+  it('says why it is none better', () => {
+    expect(whyNotBetter('host', path({}), {}, facts)).toEqual([]);
+    const bare = new RemoteFacts();
+    expect(whyNotBetter('punched', path({}), {}, bare)).toEqual(['other_network', 'no_mapping']);
+    const symmetric = { mapping: 'address_and_port_dependent' } as const;
+    bare.nat = symmetric;
+    expect(whyNotBetter('relay_udp', path({}), symmetric, bare)).toEqual([
+      'other_network',
+      'no_mapping',
+      'both_symmetric',
+      'no_probing',
+    ]);
+    expect(whyNotBetter('relay_tls', path({}), { udp: false }, facts)).toEqual([
+      'other_network',
+      'mapping_silent',
+      'here_blocked',
+      'relay_only_tls',
+    ]);
+  });
+
+  it('is reported in plain English', () => {
+    const report = toReport(routeOf(path({ local: 'srflx' }), {}, new RemoteFacts()));
+    expect(report).toMatchObject({ transport: 'webrtc', relayed: false, rung: 'punched' });
+    expect(report.why_not_better).toContain('Camera and viewer are in different networks.');
+  });
+});
+
+describe('stages for the centre', () => {
+  it('are whole milliseconds that still add up', () => {
+    const clock = new StageClock(0.4);
+    ['play', 'signalling', 'answer', 'ice', 'dtls', 'packet', 'frame'].forEach((name, i) =>
+      clock.mark(name as 'play', 0.4 + (i + 1) * 10.49),
+    );
+    const { total_ms, ...parts } = stagesReport(clock.times());
+    expect(total_ms).toBe(73);
+    expect(Object.values(parts).reduce((a, b) => a + b, 0)).toBe(73);
+  });
+});
+
+function memory(): Pick<Storage, 'getItem' | 'setItem'> {
+  const kept = new Map<string, string>();
+  return { getItem: (k) => kept.get(k) ?? null, setItem: (k, v) => void kept.set(k, v) };
+}
+
+describe('lifetimes of mappings', () => {
+  const gathered = (address: string, gatheredMs: number) => {
+    const nat = new NatProbe(SERVERS);
+    nat.note(candidate({ address }));
+    return { nat, gatheredMs };
+  };
+
+  it('are learned from the first death and renewed before the next', () => {
+    const keeper = new PathKeeper('pu', new Lifetimes(memory()));
+    const first = gathered('203.0.113.9', 1_000);
+    expect(keeper.isDue(first, 1e9)).toBe(false);
+    keeper.silent(first, 51_000);
+    keeper.settle(first);
+    const second = gathered('203.0.113.9', 52_000);
+    keeper.recovered();
+    keeper.settle(second);
+    expect(keeper.lifetimeMs(second)).toBe(50_000);
+    expect(keeper.isDue(second, 52_000 + 42_000)).toBe(false);
+    expect(keeper.isDue(second, 52_000 + 43_000)).toBe(true);
+    expect(keeper.isDue(gathered('198.51.100.4', 0), 1e6)).toBe(false);
+  });
+
+  it('are not learned from a change of network', () => {
+    const keeper = new PathKeeper('pu', new Lifetimes(memory()));
+    keeper.silent(gathered('203.0.113.9', 0), 51_000);
+    keeper.recovered();
+    keeper.settle(gathered('198.51.100.4', 52_000));
+    expect(keeper.lifetimeMs(gathered('203.0.113.9', 0))).toBeUndefined();
+    keeper.silent(gathered('203.0.113.9', 0), 51_000);
+    keeper.networkChanged();
+    keeper.recovered();
+    keeper.settle(gathered('203.0.113.9', 52_000));
+    expect(keeper.lifetimeMs(gathered('203.0.113.9', 0))).toBeUndefined();
+  });
+
+  it('doubt one early death, believe the second, and are forgotten after a day', () => {
+    let now = 0;
+    const lifetimes = new Lifetimes(memory(), () => now);
+    lifetimes.died('n', 5_000);
+    expect(lifetimes.get('n')).toBeUndefined();
+    lifetimes.died('n', 50_000);
+    lifetimes.died('n', 15_000);
+    expect(lifetimes.get('n')).toBe(50_000);
+    lifetimes.died('n', 14_000);
+    expect(lifetimes.get('n')).toBe(14_000);
+    now = 25 * 3_600_000;
+    expect(lifetimes.get('n')).toBeUndefined();
+    expect(renewAfterMs(50_000)).toBe(42_500);
+  });
+});
