@@ -81,6 +81,9 @@ pub async fn handle(app: &App, request: ScRequest) -> ScReply {
         ScRequest::SessionReport { device, epoch, session, path } => {
             report(app, &device, epoch, &session, path.as_ref()).await
         }
+        ScRequest::ViewerReport { .. } | ScRequest::Nat { .. } => {
+            Ok(refuse(ProblemKind::InvalidRequest, "This CMU keeps no such reports."))
+        }
     };
     result.unwrap_or_else(|error: StorageError| {
         tracing::error!(%error, "a request of an SCU failed");

@@ -81,11 +81,7 @@ async fn presence_follows_leases_reports_and_releases() {
         session: session.clone(),
         path,
     };
-    let path = PathReport {
-        transport: MediaTransport::Webrtc,
-        relayed: false,
-        reason: "same network".into(),
-    };
+    let path = PathReport::new(MediaTransport::Webrtc, false, "same network");
     assert_eq!(server.sc(&report(Some(path))).await, ScReply::Done);
     assert_eq!(presence().await, "active");
     assert_eq!(server.sc(&report(None)).await, ScReply::Done);
@@ -108,7 +104,7 @@ async fn a_report_of_a_session_whose_right_has_ended_is_refused() {
     let play = camera.play(&server, &token, "client").await.expect(200).body;
     let session: MediaSessionId = play["session"].as_str().expect("id").parse().expect("a session");
     let transport = MediaTransport::Webrtc;
-    let path = PathReport { transport, relayed: false, reason: String::new() };
+    let path = PathReport::new(transport, false, "");
     let report = |path| ScRequest::SessionReport {
         device: camera.pu.clone(),
         epoch: 1,

@@ -151,13 +151,13 @@ impl Announcement {
     }
 
     async fn publish(&self) {
-        let status = MtuStatus {
-            mtu: self.mtu.clone(),
-            urls: self.urls.clone(),
-            load: self.server.load(),
-            accepting: self.server.accepting(),
-            at: SystemTime::now().into(),
-        };
+        let status = MtuStatus::new(
+            self.mtu.clone(),
+            self.urls.clone(),
+            self.server.load(),
+            self.server.accepting(),
+            SystemTime::now().into(),
+        );
         metrics::gauge!("sightline_mtu_load_ratio").set(f64::from(status.load));
         let subject = subject::mtu_status(&self.domain);
         if let Err(error) = self.bus.publish(&subject, encode(&status, None).into()).await {

@@ -28,11 +28,7 @@ async fn a_good_token_opens_and_its_session_is_reported_from_path_to_end() {
     let admission = unit.admit(&token, lan()).await.expect("granted");
     assert_eq!(admission.grant, grant(&claims));
     assert_eq!(unit.gate.live(), 1);
-    let path = PathReport {
-        transport: MediaTransport::RtspTcp,
-        relayed: false,
-        reason: "the player asked for it".into(),
-    };
+    let path = PathReport::new(MediaTransport::RtspTcp, false, "the player asked for it");
     admission.path.send_replace(Some(path.clone()));
     let report = |m| match m {
         PuToScu::SessionReport { session, path } => Some((session, path)),
@@ -203,7 +199,7 @@ async fn a_change_of_owner_while_the_unit_was_offline_ends_the_streams_of_others
     centre.grant(&token, &anna);
     let mut of_anna = unit.admit(&token, lan()).await.expect("granted");
     let transport = MediaTransport::RtspTcp;
-    let path = PathReport { transport, relayed: false, reason: String::new() };
+    let path = PathReport::new(transport, false, "");
     of_anna.path.send_replace(Some(path));
     let report = |m| match m {
         PuToScu::SessionReport { session, path } => Some((session, path.is_some())),

@@ -18,30 +18,34 @@ impl Minter {
         Self { secret, ttl_s }
     }
 
-    /// What a PU or CU may use of this MTU in this session.
+    /// What a PU or CU may use of these MTUs in this session: first their STUN servers, then
+    /// their relays, an entry for each MTU, the first choice first.
     pub(crate) fn for_session(
         &self,
         now: UnixMicros,
-        mtu: Option<&MtuStatus>,
+        mtus: &[MtuStatus],
         session: &MediaSessionId,
     ) -> Vec<IceServer> {
-        let Some(mtu) = mtu else { return vec![] };
-        let mut servers = stun_only(Some(mtu));
-        let turn = urls(mtu, &["turn:", "turns:"]);
-        if let (Some(secret), false) = (&self.secret, turn.is_empty()) {
-            let username = format!("{}:{session}", now.as_secs() + i64::from(self.ttl_s));
-            let credential = Some(Secret::new(password(secret.expose(), &username)));
-            servers.push(IceServer { urls: turn, username: Some(username), credential });
+        let mut servers = stun_only(mtus);
+        let Some(secret) = &self.secret else { return servers };
+        let username = format!("{}:{session}", now.as_secs() + i64::from(self.ttl_s));
+        for mtu in mtus {
+            let turn = urls(mtu, &["turn:", "turns:"]);
+            if !turn.is_empty() {
+                let credential = Some(Secret::new(password(secret.expose(), &username)));
+                let username = Some(username.clone());
+                servers.push(IceServer { urls: turn, username, credential });
+            }
         }
         servers
     }
 }
 
-/// What a PU may use without a session: to learn its own address.
-pub(crate) fn stun_only(mtu: Option<&MtuStatus>) -> Vec<IceServer> {
-    let stun = mtu.map(|mtu| urls(mtu, &["stun:", "stuns:"])).unwrap_or_default();
-    let server = IceServer { urls: stun, username: None, credential: None };
-    if server.urls.is_empty() { vec![] } else { vec![server] }
+/// What a PU may use without a session: to learn its own address, and how its NATs behave.
+pub(crate) fn stun_only(mtus: &[MtuStatus]) -> Vec<IceServer> {
+    let stun = mtus.iter().map(|mtu| urls(mtu, &["stun:", "stuns:"]));
+    let server = |urls| IceServer { urls, username: None, credential: None };
+    stun.filter(|urls| !urls.is_empty()).map(server).collect()
 }
 
 fn urls(mtu: &MtuStatus, schemes: &[&str]) -> Vec<String> {
@@ -65,18 +69,16 @@ mod tests {
 
     #[test]
     fn without_a_secret_only_stun_is_offered() {
-        let mtu = MtuStatus {
-            mtu: "m".parse().expect("valid id"),
-            urls: vec!["stun:192.0.2.1:3478".to_owned(), "turn:192.0.2.1:3478".to_owned()],
-            load: 0.0,
-            accepting: true,
-            at: UnixMicros(0),
+        let mtu = |mtu: &str| {
+            let urls = vec!["stun:192.0.2.1:3478".to_owned(), "turn:192.0.2.1:3478".to_owned()];
+            MtuStatus::new(mtu.parse().expect("valid id"), urls, 0.0, true, UnixMicros(0))
         };
+        let mtus = [mtu("m1"), mtu("m2")];
         let session = "call".parse().expect("valid id");
         let count = |secret: Option<&str>| {
             let secret = secret.map(|s| Secret::new(s.to_owned()));
-            Minter::new(secret, 60).for_session(UnixMicros(0), Some(&mtu), &session).len()
+            Minter::new(secret, 60).for_session(UnixMicros(0), &mtus, &session).len()
         };
-        assert_eq!((count(None), count(Some("0123456789abcdef"))), (1, 2));
+        assert_eq!((count(None), count(Some("0123456789abcdef"))), (2, 4));
     }
 }

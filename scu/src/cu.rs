@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Instant};
 
 use scu_session::{
-    ConnId, Input,
+    ConnId, CuPath, Input,
     cu::{CuConnection, CuInput, CuOutput},
 };
 use sightline_protocol::{
@@ -104,6 +104,10 @@ async fn carry_out(
             }
             CuOutput::Call(CuToScu::End { session }) => {
                 unit.drive(Input::CuEnd { conn, session });
+            }
+            CuOutput::Call(CuToScu::PathReport { session, path, stages, nat }) => {
+                let report = Box::new(CuPath { path, stages, nat });
+                unit.drive(Input::CuPath { conn, session, report });
             }
             // The machine answers it by itself.
             CuOutput::Call(CuToScu::KeepAlive { .. }) => {}

@@ -25,9 +25,11 @@ mod credentials;
 mod cu;
 mod frames;
 mod http;
+mod orders;
 mod pu;
 mod quic;
 mod unit;
+mod viewer_reports;
 mod wire;
 
 use std::{net::SocketAddr, sync::Arc};

@@ -175,6 +175,7 @@ impl Task {
     fn register(&mut self, request: Box<ScRequest>) {
         let unit = self.unit.clone();
         let (sender, receiver) = tokio::sync::oneshot::channel();
+        let device = request.about().unwrap_or_default().to_owned();
         // Beyond this connection's life: a lease that comes too late must be given back.
         let asking = async move {
             let reply = unit.ask_cmu(&request).await;
@@ -192,7 +193,7 @@ impl Task {
         self.answers.push(Box::pin(async move {
             let lost = || Err(Problem::new(ProblemKind::Internal, "the SCU is shutting down"));
             let reply = receiver.await.unwrap_or_else(|_| lost());
-            (PuInput::Registered(reply, unit.stun_servers()), Span::none())
+            (PuInput::Registered(reply, unit.stun_servers(&device)), Span::none())
         }));
     }
 

@@ -31,7 +31,9 @@ use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
-use crate::{admission::Admission, config::Config, credentials::Minter};
+use crate::{
+    admission::Admission, config::Config, credentials::Minter, viewer_reports::ViewerReports,
+};
 
 /// How long the CMU or another SCU may take to answer.
 pub(crate) const BUS_TIMEOUT: Duration = Duration::from_secs(5);
@@ -76,6 +78,7 @@ pub(crate) struct Unit {
     lines: Mutex<HashMap<ConnId, Line>>,
     listeners: Mutex<HashMap<MediaSessionId, CancellationToken>>,
     bus_jobs: mpsc::Sender<BusJob>,
+    viewer_reports: ViewerReports,
     next_conn: AtomicU64,
     /// The board's next deadline may have come nearer.
     wake: Notify,
@@ -116,6 +119,7 @@ impl Unit {
             sign_in_timeout: config.limits.sign_in_timeout(),
             cmu_timeout: 2 * BUS_TIMEOUT,
         };
+        let (viewer_reports, lanes) = ViewerReports::new();
         let unit = Arc::new(Self {
             admission: Admission::new(config.limits.connections, config.limits.connections_per_ip),
             settings,
@@ -127,11 +131,14 @@ impl Unit {
             lines: Mutex::default(),
             listeners: Mutex::default(),
             bus_jobs,
+            viewer_reports,
             next_conn: AtomicU64::new(1),
             wake: Notify::new(),
             lease_ttl_ms: AtomicU32::new(DEFAULT_LEASE_TTL_MS),
         });
         crate::background::start(&unit).await?;
+        crate::orders::start(&unit).await?;
+        crate::viewer_reports::start(&unit, lanes);
         // Answers and ends that come up during shutdown still go out.
         lifecycle.spawn_graceful(|token| run_bus_jobs(unit.bus.clone(), jobs, token));
         // So that the gauges are there from the start.
@@ -218,8 +225,8 @@ impl Unit {
             Output::ToPu { conn, message } => {
                 self.to_pu(conn, PuCommand::Send(message, current_traceparent()));
             }
-            Output::OfferToPu { conn, session, mut offer, mtu } => {
-                offer.ice_servers = self.minter.for_session(wall(), mtu.as_ref(), &session);
+            Output::OfferToPu { conn, session, mut offer, mtus } => {
+                offer.ice_servers = self.minter.for_session(wall(), &mtus, &session);
                 let message = Box::new(ScuToPu::MediaOffer { session, offer });
                 self.to_pu(conn, PuCommand::Send(message, current_traceparent()));
             }
@@ -243,6 +250,9 @@ impl Unit {
                 let subject = subject::session(self.domain(), &session);
                 self.bus_job(BusJob::Publish(subject, encode(&message, current_traceparent())));
             }
+            Output::TellCmu { session, request } => {
+                self.viewer_reports.send(&session, request);
+            }
             Output::Listen { session } => {
                 self.lifecycle.spawn(self.clone().listen_for(session));
             }
@@ -256,8 +266,8 @@ impl Unit {
 
     fn reply(&self, answer: Answer) -> SmReply {
         match answer {
-            Answer::Prepared { session, mtu } => {
-                let ice_servers = self.minter.for_session(wall(), mtu.as_ref(), &session);
+            Answer::Prepared { session, mtus } => {
+                let ice_servers = self.minter.for_session(wall(), &mtus, &session);
                 flow::sent("Sm", "SCU", "CMU", "prepared", session.as_str());
                 SmReply::Prepared { ice_servers }
             }
@@ -387,9 +397,10 @@ impl Unit {
         });
     }
 
-    /// The MTU that a PU may ask for its own address.
-    pub(crate) fn stun_servers(&self) -> Vec<sightline_protocol::cm::IceServer> {
-        self.with_board(|board| crate::credentials::stun_only(board.mtus().choose(Instant::now())))
+    /// The MTUs that a PU may ask for its own address.
+    pub(crate) fn stun_servers(&self, pu: &str) -> Vec<sightline_protocol::cm::IceServer> {
+        let mtus = self.with_board(|board| board.mtus().choose(Instant::now(), pu));
+        crate::credentials::stun_only(&mtus)
     }
 }
 

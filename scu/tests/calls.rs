@@ -47,11 +47,7 @@ async fn call(centre: &Centre, pu: &mut Pu, cu: &mut Ws) {
     let candidate = "candidate:pu".to_owned();
     pu.send(&PuToScu::Candidate { session: session("call"), candidate }).await;
     assert!(matches!(cu.next().await, ScuToCu::Candidate { .. }));
-    let path = Some(PathReport {
-        transport: MediaTransport::Webrtc,
-        relayed: false,
-        reason: "LAN".to_owned(),
-    });
+    let path = Some(PathReport::new(MediaTransport::Webrtc, false, "LAN"));
     pu.send(&PuToScu::SessionReport { session: session("call"), path }).await;
     pu.is_alive().await;
 }

@@ -4,9 +4,11 @@
 //! [`CuToScu::Offer`] carries its own play token, so the connection itself needs no sign-in.
 
 use serde::{Deserialize, Serialize};
-use sightline_model::{DeviceId, MediaSessionId, PublicKey, SessionToken, Signature, UnixMicros};
+use sightline_model::{
+    DeviceId, MediaSessionId, NatReport, PublicKey, SessionToken, Signature, UnixMicros,
+};
 
-use crate::{Problem, cm::IceServer, ps::MediaAnswer};
+use crate::{Problem, cm::IceServer, pc::PathReport, ps::MediaAnswer};
 
 /// Path of the WebSocket.
 pub const WEBSOCKET_PATH: &str = "/cs/v1";
@@ -36,6 +38,20 @@ pub enum CuToScu {
         /// The session.
         session: MediaSessionId,
     },
+    /// How media travels, as the CU sees it; sent when the first frame is on the screen and after
+    /// every change. Only of a session that this connection has offered.
+    PathReport {
+        /// The session.
+        session: MediaSessionId,
+        /// The path.
+        path: PathReport,
+        /// From the click to the first frame; once a session.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        stages: Option<StageTimes>,
+        /// What the CU has measured of the NATs in front of it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        nat: Option<NatReport>,
+    },
     /// Keeps the connection and its sessions; a CU that is silent for three times
     /// [`KEEP_ALIVE_MS`] is taken for gone.
     KeepAlive {
@@ -46,6 +62,79 @@ pub enum CuToScu {
 
 /// How often a CU sends [`CuToScu::KeepAlive`].
 pub const KEEP_ALIVE_MS: u32 = 10_000;
+
+/// Where the time from the click to the first frame went. The stages follow each other without a
+/// gap, so they add up to the total.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StageTimes {
+    /// From the click to the play answer: portal, CMU, and the SCU that prepares the PU.
+    pub play_ms: u32,
+    /// Until the offer is with the SCU: the CU's own preparations and the signalling connection.
+    pub signalling_ms: u32,
+    /// Until the PU's answer is there, token check included.
+    pub answer_ms: u32,
+    /// Until a path works: ICE, or the ladder.
+    pub path_ms: u32,
+    /// Until the two ends have authenticated each other: DTLS, or QUIC and RTSP.
+    pub secure_ms: u32,
+    /// Until the first packet of media.
+    pub packet_ms: u32,
+    /// Until the first frame is on the screen.
+    pub frame_ms: u32,
+    /// From the click to the first frame, measured by itself.
+    pub total_ms: u32,
+}
+
+impl StageTimes {
+    /// Names of the stages, in their order, as statistics call them.
+    pub const NAMES: [&str; 7] =
+        ["play", "signalling", "answer", "path", "secure", "packet", "frame"];
+
+    /// From when each stage ended, in milliseconds since the click. A stage that was noticed to
+    /// end before the one ahead of it took no time.
+    #[must_use]
+    pub fn from_ends(ends_ms: [u32; 7]) -> Self {
+        let mut before = 0;
+        let [play_ms, signalling_ms, answer_ms, path_ms, secure_ms, packet_ms, frame_ms] = ends_ms
+            .map(|end| {
+                let took = u32::saturating_sub(end, before);
+                before = before.max(end);
+                took
+            });
+        Self {
+            play_ms,
+            signalling_ms,
+            answer_ms,
+            path_ms,
+            secure_ms,
+            packet_ms,
+            frame_ms,
+            total_ms: before,
+        }
+    }
+
+    /// The stages in their order.
+    #[must_use]
+    pub const fn stages_ms(&self) -> [u32; 7] {
+        [
+            self.play_ms,
+            self.signalling_ms,
+            self.answer_ms,
+            self.path_ms,
+            self.secure_ms,
+            self.packet_ms,
+            self.frame_ms,
+        ]
+    }
+
+    /// Whether the stages add up to the total, but for the rounding of each of them.
+    #[must_use]
+    pub fn adds_up(&self) -> bool {
+        let stages = self.stages_ms();
+        let sum: u64 = stages.iter().map(|ms| u64::from(*ms)).sum();
+        sum.abs_diff(self.total_ms.into()) <= stages.len() as u64
+    }
+}
 
 /// A CU's offer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -64,6 +64,7 @@ impl Named for PuToScu {
             Self::MediaAnswer { .. } => "media_answer",
             Self::Candidate { .. } => "candidate",
             Self::SessionReport { .. } => "session_report",
+            Self::Nat { .. } => "nat",
         }
     }
 
@@ -76,7 +77,8 @@ impl Named for PuToScu {
             Self::KeepAlive { .. }
             | Self::Addresses(_)
             | Self::Channels { .. }
-            | Self::TokenCheck { .. } => None,
+            | Self::TokenCheck { .. }
+            | Self::Nat { .. } => None,
         }
     }
 }
@@ -87,6 +89,7 @@ impl Named for CuToScu {
             Self::Offer { .. } => "offer",
             Self::Candidate { .. } => "candidate",
             Self::End { .. } => "end",
+            Self::PathReport { .. } => "path_report",
             Self::KeepAlive { .. } => "keep_alive",
         }
     }
@@ -95,7 +98,8 @@ impl Named for CuToScu {
         match self {
             Self::Offer { session, .. }
             | Self::Candidate { session, .. }
-            | Self::End { session } => Some(session.as_str()),
+            | Self::End { session }
+            | Self::PathReport { session, .. } => Some(session.as_str()),
             Self::KeepAlive { .. } => None,
         }
     }
@@ -134,6 +138,8 @@ impl Named for ScRequest {
             Self::Channels { .. } => "channels",
             Self::TokenCheck { .. } => "token_check",
             Self::SessionReport { .. } => "session_report",
+            Self::ViewerReport { .. } => "viewer_report",
+            Self::Nat { .. } => "nat",
         }
     }
 
@@ -143,8 +149,11 @@ impl Named for ScRequest {
             Self::Release { device, .. }
             | Self::Addresses { device, .. }
             | Self::Channels { device, .. }
-            | Self::TokenCheck { device, .. } => Some(device.as_str()),
-            Self::SessionReport { session, .. } => Some(session.as_str()),
+            | Self::TokenCheck { device, .. }
+            | Self::Nat { device, .. } => Some(device.as_str()),
+            Self::SessionReport { session, .. } | Self::ViewerReport { session, .. } => {
+                Some(session.as_str())
+            }
             Self::RenewLeases { .. } => None,
         }
     }

@@ -3,7 +3,7 @@
 //! are RTSP.
 
 use serde::{Deserialize, Serialize};
-use sightline_model::{QualityChoice, ServedStream, UnixMicros};
+use sightline_model::{QualityChoice, Rung, ServedStream, UnixMicros};
 
 /// Label of the data channel, opened by the CU in its first offer.
 pub const CONTROL_CHANNEL: &str = "sightline-control/1";
@@ -86,6 +86,53 @@ pub struct PathReport {
     pub relayed: bool,
     /// Why it is what it is, in words.
     pub reason: String,
+    /// Which rung of the ladder it stands on, once that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rung: Option<Rung>,
+    /// For each better rung that was tried, why it is not this one, in plain words, best first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub why_not_better: Vec<String>,
+}
+
+/// Most reasons of one [`PathReport`] that are kept.
+pub const MAX_REASONS: usize = 8;
+/// Longest text of a [`PathReport`] that is kept, in characters.
+pub const MAX_REASON_CHARS: usize = 240;
+
+impl PathReport {
+    /// A path of which the rung is not known.
+    #[must_use]
+    pub fn new(transport: MediaTransport, relayed: bool, reason: impl Into<String>) -> Self {
+        Self { transport, relayed, reason: reason.into(), rung: None, why_not_better: Vec::new() }
+    }
+
+    /// A path on this rung.
+    #[must_use]
+    pub fn on(transport: MediaTransport, rung: Rung, reason: impl Into<String>) -> Self {
+        Self { rung: Some(rung), ..Self::new(transport, rung.is_relayed(), reason) }
+    }
+
+    /// The same path, and why it is not better.
+    #[must_use]
+    pub fn not_better(self, why: Vec<String>) -> Self {
+        Self { why_not_better: why, ..self }
+    }
+
+    /// What is kept of a report that came from outside: texts and their count bounded, without
+    /// control characters, and `relayed` as its rung says.
+    #[must_use]
+    pub fn bounded(self) -> Self {
+        let text = |text: String| -> String {
+            text.chars().filter(|c| !c.is_control()).take(MAX_REASON_CHARS).collect()
+        };
+        Self {
+            transport: self.transport,
+            relayed: self.rung.map_or(self.relayed, Rung::is_relayed),
+            reason: text(self.reason),
+            rung: self.rung,
+            why_not_better: self.why_not_better.into_iter().take(MAX_REASONS).map(text).collect(),
+        }
+    }
 }
 
 /// What carries media from PU to CU.

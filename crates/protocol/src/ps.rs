@@ -5,7 +5,8 @@
 use serde::{Deserialize, Serialize};
 use sightline_model::{
     AudioCodec, Capabilities, ChannelId, ClaimHash, ClientId, DomainName, KeyId, MediaSessionId,
-    PuId, PublicKey, ScuId, SessionToken, Signature, StreamInfo, TokenHash, UnixMicros, UserId,
+    NatReport, PuId, PublicKey, ScuId, SessionToken, Signature, StreamInfo, TokenHash, UnixMicros,
+    UserId,
 };
 use std::net::SocketAddr;
 
@@ -165,6 +166,11 @@ pub enum PuToScu {
         session: MediaSessionId,
         /// Which path, or `None` when the session is over.
         path: Option<PathReport>,
+    },
+    /// What the PU has measured of the NATs in front of it (RFC 5780), after every measurement.
+    Nat {
+        /// The measurement.
+        nat: NatReport,
     },
 }
 

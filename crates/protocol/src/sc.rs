@@ -4,12 +4,13 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 use sightline_model::{
-    Capabilities, ChannelId, DeviceId, DomainName, MediaSessionId, PuId, Rights, ScuId, TokenHash,
-    UnixMicros, UserId,
+    Capabilities, ChannelId, DeviceId, DomainName, MediaSessionId, NatReport, PuId, Rights, ScuId,
+    TokenHash, UnixMicros, UserId,
 };
 
 use crate::{
     Problem,
+    cs::StageTimes,
     pc::PathReport,
     ps::{Addresses, ChannelStatus, Registration, TokenBearer, TokenKey},
 };
@@ -82,6 +83,30 @@ pub enum ScRequest {
         session: MediaSessionId,
         /// Its path; `None` when it is over.
         path: Option<PathReport>,
+    },
+    /// What a CU reports of its session; the SCU has made sure that it is its own.
+    ViewerReport {
+        /// The device that the session is with.
+        device: PuId,
+        /// The session.
+        session: MediaSessionId,
+        /// Its path as the CU sees it.
+        path: PathReport,
+        /// From the click to the first frame.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        stages: Option<StageTimes>,
+        /// What the CU has measured of the NATs in front of it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        nat: Option<NatReport>,
+    },
+    /// What a PU has measured of the NATs in front of it.
+    Nat {
+        /// The device.
+        device: PuId,
+        /// Its lease.
+        epoch: u64,
+        /// The measurement.
+        nat: NatReport,
     },
 }
 

@@ -4,7 +4,7 @@
 //! it, so the CMU need not know which one that is.
 
 use serde::{Deserialize, Serialize};
-use sightline_model::{Capabilities, ChannelId, MediaSessionId, PuId, UserId};
+use sightline_model::{Capabilities, ChannelId, MediaSessionId, MtuId, PuId, UserId};
 
 use crate::{Problem, cm::IceServer};
 
@@ -47,6 +47,19 @@ pub enum SmRequest {
         device: PuId,
         /// Whose it is now.
         owner: Option<UserId>,
+    },
+}
+
+/// From CMU to any SCU, on [`crate::subject::scu`]: what is nobody device's business.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum SmOrder {
+    /// An MTU is to take no new allocations, or to take them again; the SCU commands it over Sd.
+    DrainMtu {
+        /// The MTU.
+        mtu: MtuId,
+        /// Whether it is to drain.
+        drain: bool,
     },
 }
 

@@ -1,7 +1,7 @@
 //! Where messages between SCU, CMU and MTU are addressed on the bus. Every subject carries the
 //! domain, so that domains can share a bus.
 
-use sightline_model::{DomainName, PuId};
+use sightline_model::{DomainName, MtuId, PuId};
 
 /// Requests of SCUs to any CMU ([`crate::sc::ScRequest`]).
 #[must_use]
@@ -32,6 +32,24 @@ pub fn lease_events(domain: &DomainName) -> String {
 #[must_use]
 pub fn mtu_status(domain: &DomainName) -> String {
     format!("sightline.{}.mtu", token(domain.as_str()))
+}
+
+/// Commands of SCUs to one MTU ([`crate::sd::MtuCommand`]).
+#[must_use]
+pub fn mtu(domain: &DomainName, mtu: &MtuId) -> String {
+    format!("sightline.{}.mtu.{}", token(domain.as_str()), token(mtu.as_str()))
+}
+
+/// Usage that MTUs report to any CMU ([`crate::sd::MtuUsage`]).
+#[must_use]
+pub fn mtu_usage(domain: &DomainName) -> String {
+    format!("sightline.{}.usage", token(domain.as_str()))
+}
+
+/// Requests of CMUs to any SCU ([`crate::sm::SmOrder`]).
+#[must_use]
+pub fn scu(domain: &DomainName) -> String {
+    format!("sightline.{}.scu", token(domain.as_str()))
 }
 
 /// Changes that signed-in CUs may want to hear of ([`crate::cm::Notice`]), between CMUs.

@@ -131,7 +131,23 @@ fn grant() -> sc::TokenGrant {
     }
 }
 fn path() -> PathReport {
-    PathReport { transport: MediaTransport::Webrtc, relayed: false, reason: "same network".into() }
+    PathReport::new(MediaTransport::Webrtc, false, "same network")
+}
+fn relayed() -> PathReport {
+    let why = vec!["both routers give every destination another port (symmetric)".into()];
+    PathReport::on(MediaTransport::Quic, Rung::RelayUdp, "over mtu1").not_better(why)
+}
+fn nat() -> NatReport {
+    NatReport {
+        udp: Some(true),
+        translated: Some(true),
+        mapping: Some(NatDependence::AddressAndPortDependent),
+        filtering: Some(NatDependence::AddressDependent),
+        mapping_lifetime_ms: Some(50_000),
+    }
+}
+fn stages() -> cs::StageTimes {
+    cs::StageTimes::from_ends([80, 95, 130, 150, 170, 190, 220])
 }
 fn offer() -> Box<cs::MediaOffer> {
     Box::new(cs::MediaOffer {
@@ -197,6 +213,9 @@ fn ps_messages() {
     );
     check("ps-candidate-to-scu", PuToScu::Candidate { session: id("s1"), candidate: "c".into() });
     check("ps-session-report", PuToScu::SessionReport { session: id("s1"), path: Some(path()) });
+    let report = PuToScu::SessionReport { session: id("s1"), path: Some(relayed()) };
+    check("ps-session-report-rung", report);
+    check("ps-nat", PuToScu::Nat { nat: nat() });
 }
 
 #[test]
@@ -225,6 +244,17 @@ fn sc_messages() {
         "sc-session-report",
         ScRequest::SessionReport { device: pu(), epoch: 3, session: id("s1"), path: None },
     );
+    check(
+        "sc-viewer-report",
+        ScRequest::ViewerReport {
+            device: pu(),
+            session: id("s1"),
+            path: relayed(),
+            stages: Some(stages()),
+            nat: Some(nat()),
+        },
+    );
+    check("sc-nat", ScRequest::Nat { device: pu(), epoch: 3, nat: nat() });
     let lease = sc::Lease {
         device: device(),
         epoch: 3,
@@ -241,7 +271,7 @@ fn sc_messages() {
 }
 
 #[test]
-fn sm_and_sd_messages() {
+fn sm_messages() {
     use sm::{SmReply, SmRequest};
     check(
         "sm-prepare-media",
@@ -263,16 +293,77 @@ fn sm_and_sd_messages() {
     check("sm-done", SmReply::Done);
     check("sm-refused", SmReply::Refused { problem: problem() });
     check("sm-lease-granted", sm::LeaseGranted { device: pu(), epoch: 4, scu: id("scu2") });
-    check(
-        "sd-mtu-status",
-        sd::MtuStatus {
-            mtu: id("mtu1"),
-            urls: vec!["stun:192.0.2.1:3478".into()],
-            load: 0.25,
-            accepting: true,
-            at: NOW,
-        },
-    );
+    check("sm-order-drain-mtu", sm::SmOrder::DrainMtu { mtu: id("mtu1"), drain: true });
+}
+
+#[test]
+fn sd_and_dm_messages() {
+    use sd::{MtuCommand, MtuReply, MtuUsage, UsageEntry, UsageReply};
+    let status = sd::MtuStatus {
+        capacity_bps: Some(2_000_000_000),
+        relayed_bps: 500_000_000,
+        allocations: 250,
+        ..sd::MtuStatus::new(id("mtu1"), vec!["stun:192.0.2.1:3478".into()], 0.25, true, NOW)
+    };
+    check("sd-mtu-status", status.clone());
+    check("sd-drain", MtuCommand::Drain);
+    check("sd-undrain", MtuCommand::Undrain);
+    let status = Box::new(sd::MtuStatus { draining: true, accepting: false, ..status });
+    check("sd-done", MtuReply::Done { status });
+    check("sd-refused", MtuReply::Refused { problem: problem() });
+    let entry = UsageEntry {
+        allocation: 7,
+        user: "s1".into(),
+        bytes_to_peers: 1_200,
+        bytes_from_peers: 120_000_000,
+        packets: 100_001,
+        from: NOW,
+        to: UnixMicros(NOW.0 + 60_000_000),
+        allocated_s: 60,
+        ended: false,
+    };
+    check("dm-usage", MtuUsage { mtu: id("mtu1"), run: "r1".into(), entries: vec![entry] });
+    check("dm-usage-stored", UsageReply::Stored);
+    check("dm-usage-refused", UsageReply::Refused { problem: problem() });
+}
+
+#[test]
+fn an_mtu_of_before_has_no_capacity_and_does_not_drain() {
+    let old = r#"{"v":1,"body":{"mtu":"m","urls":[],"load":0.5,"accepting":true,"at":1}}"#;
+    let read: sd::MtuStatus = decode(old.as_bytes()).expect("as it was announced before").body;
+    assert_eq!(read, sd::MtuStatus::new(id("m"), vec![], 0.5, true, UnixMicros(1)));
+    let old = r#"{"v":1,"body":{"transport":"quic","relayed":false,"reason":"direct"}}"#;
+    let read: PathReport = decode(old.as_bytes()).expect("as it was reported before").body;
+    assert_eq!(read, PathReport::new(MediaTransport::Quic, false, "direct"));
+}
+
+#[test]
+fn a_path_report_is_bounded_and_cannot_contradict_itself() {
+    let huge = PathReport {
+        relayed: false,
+        ..PathReport::on(MediaTransport::Quic, Rung::RelayTls, "é\r\n".repeat(10_000))
+            .not_better(vec!["x".repeat(10_000); 10_000])
+    };
+    let kept = huge.bounded();
+    assert!(kept.relayed);
+    assert_eq!(kept.reason, "é".repeat(MAX_REASON_CHARS));
+    assert_eq!(kept.why_not_better, vec!["x".repeat(MAX_REASON_CHARS); MAX_REASONS]);
+    assert_eq!(relayed().bounded(), relayed());
+}
+
+#[test]
+fn stages_follow_each_other_and_add_up() {
+    assert_eq!(stages().stages_ms(), [80, 15, 35, 20, 20, 20, 30]);
+    assert!(stages().adds_up());
+    // A packet that was noticed ahead of the handshake's end.
+    let overlapping = cs::StageTimes::from_ends([80, 95, 130, 150, 190, 170, 220]);
+    assert_eq!(overlapping.stages_ms(), [80, 15, 35, 20, 40, 0, 30]);
+    assert!(overlapping.adds_up());
+    assert_eq!(overlapping.total_ms, 220);
+    let gap = cs::StageTimes { total_ms: 300, ..stages() };
+    assert!(!gap.adds_up());
+    let absurd = cs::StageTimes { play_ms: u32::MAX, frame_ms: u32::MAX, ..stages() };
+    assert!(!absurd.adds_up());
 }
 
 #[test]
@@ -282,6 +373,15 @@ fn cs_messages() {
     check("cs-candidate-to-scu", CuToScu::Candidate { session: id("s1"), candidate: "c".into() });
     check("cs-end", CuToScu::End { session: id("s1") });
     check("cs-keep-alive", CuToScu::KeepAlive { cu_time: NOW });
+    check(
+        "cs-path-report",
+        CuToScu::PathReport {
+            session: id("s1"),
+            path: relayed(),
+            stages: Some(stages()),
+            nat: Some(nat()),
+        },
+    );
     check("cs-answer", ScuToCu::Answer { session: id("s1"), answer: answer() });
     check("cs-refused", ScuToCu::Refused { session: id("s1"), problem: problem() });
     check("cs-candidate-to-cu", ScuToCu::Candidate { session: id("s1"), candidate: "c".into() });
@@ -449,10 +549,10 @@ fn words<T: Named + DeserializeOwned>(interface: &str) -> usize {
 #[test]
 fn traces_call_messages_as_their_json_does() {
     assert_eq!(words::<ps::ScuToPu>("ps-"), 12);
-    assert_eq!(words::<ps::PuToScu>("ps-"), 8);
-    assert_eq!(words::<sc::ScRequest>("sc-"), 7);
+    assert_eq!(words::<ps::PuToScu>("ps-"), 9);
+    assert_eq!(words::<sc::ScRequest>("sc-"), 9);
     assert_eq!(words::<sm::SmRequest>("sm-"), 4);
-    assert_eq!(words::<cs::CuToScu>("cs-"), 4);
+    assert_eq!(words::<cs::CuToScu>("cs-"), 5);
     assert_eq!(words::<cs::ScuToCu>("cs-"), 6);
     assert_eq!(words::<cs::CsRequest>("cs-"), 3);
 }

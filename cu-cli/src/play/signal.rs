@@ -116,9 +116,10 @@ impl Signal {
         flow::sent("Cs", "CU", "SCU", message.name(), message.about().unwrap_or_default());
         let traceparent = match message {
             CuToScu::KeepAlive { .. } => None,
-            CuToScu::Offer { .. } | CuToScu::Candidate { .. } | CuToScu::End { .. } => {
-                trace::traceparent()
-            }
+            CuToScu::Offer { .. }
+            | CuToScu::Candidate { .. }
+            | CuToScu::PathReport { .. }
+            | CuToScu::End { .. } => trace::traceparent(),
         };
         let text = String::from_utf8(encode(message, traceparent))
             .map_err(|e| CuError::other(e.to_string()))?;

@@ -205,7 +205,7 @@ async fn relay(scu: Scu, mut socket: WebSocket) {
                 scu.engine.candidate(session, candidate).await;
             }
             CuToScu::End { session } => scu.engine.end(session, None).await,
-            CuToScu::KeepAlive { .. } => {}
+            CuToScu::KeepAlive { .. } | CuToScu::PathReport { .. } => {}
         }
     }
 }

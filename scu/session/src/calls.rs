@@ -38,8 +38,8 @@ pub struct Call {
     pub user: Option<UserId>,
     /// Which camera, once the CMU has said so.
     pub channel: Option<ChannelId>,
-    /// The MTU chosen for it.
-    pub mtu: Option<MtuId>,
+    /// The MTUs chosen for it, the first choice first.
+    pub mtus: Vec<MtuId>,
     /// Whether there is a leg to a CU over the signalling.
     pub cu_leg: bool,
     /// The leg to the PU.
@@ -179,12 +179,12 @@ impl Calls {
         session: &MediaSessionId,
         device: &PuId,
         who: (UserId, ChannelId),
-        mtu: Option<MtuId>,
+        mtus: Vec<MtuId>,
     ) -> Result<(), Problem> {
         let until = now + PREPARED_FOR;
         let call = self.get_or_insert(session, device, CallState::Prepared { until })?;
         (call.user, call.channel) = (Some(who.0), Some(who.1));
-        call.mtu = mtu;
+        call.mtus = mtus;
         if matches!(call.state, CallState::Prepared { .. }) {
             self.timers.set(&Timer::State(session.clone()), until);
         }
@@ -200,11 +200,11 @@ impl Calls {
         now: Instant,
         session: &MediaSessionId,
         device: &PuId,
-    ) -> Result<Option<MtuId>, Problem> {
+    ) -> Result<Vec<MtuId>, Problem> {
         let until = now + ANSWER_WITHIN;
         let call = self.get_or_insert(session, device, CallState::Offered { until })?;
         call.cu_leg = true;
-        let mtu = call.mtu.clone();
+        let mtus = call.mtus.clone();
         match call.state {
             CallState::Prepared { .. } | CallState::Offered { .. } => {
                 call.state = CallState::Offered { until };
@@ -213,7 +213,7 @@ impl Calls {
             // The old path keeps running until the new one works.
             CallState::Answered | CallState::Flowing => {}
         }
-        Ok(mtu)
+        Ok(mtus)
     }
 
     fn get_or_insert(
@@ -230,7 +230,7 @@ impl Calls {
             device: device.clone(),
             user: None,
             channel: None,
-            mtu: None,
+            mtus: Vec::new(),
             cu_leg: false,
             pu_leg: PuLeg::Attached,
             state,

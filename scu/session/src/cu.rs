@@ -20,6 +20,9 @@ pub const MAX_OFFERS: u32 = 64;
 /// See [`MAX_OFFERS`].
 pub const OFFER_WINDOW: Duration = Duration::from_secs(60);
 
+/// Reports of a path that a connection may make within [`OFFER_WINDOW`]; more are ignored.
+pub const MAX_PATH_REPORTS: u32 = 120;
+
 /// Unreadable messages after which the connection is closed.
 pub const MAX_UNREADABLE: u32 = 16;
 
@@ -42,7 +45,7 @@ pub enum CuInput {
 pub enum CuOutput {
     /// Send to the CU.
     Send(ScuToCu),
-    /// For the switchboard: an offer, a candidate or an end.
+    /// For the switchboard: an offer, a candidate, a report of the path or an end.
     Call(CuToScu),
     /// The connection is over. Its sessions end at this time, unless another connection of the CU
     /// takes them up again.
@@ -60,6 +63,7 @@ pub struct CuConnection {
     heard: Instant,
     window: Instant,
     offers: u32,
+    path_reports: u32,
     unreadable: u32,
     ended: bool,
     outputs: VecDeque<CuOutput>,
@@ -73,6 +77,7 @@ impl CuConnection {
             heard: now,
             window: now,
             offers: 0,
+            path_reports: 0,
             unreadable: 0,
             ended: false,
             outputs: VecDeque::new(),
@@ -108,9 +113,7 @@ impl CuConnection {
                 .outputs
                 .push_back(CuOutput::Send(ScuToCu::KeepAliveAck { cu_time, server_time: wall })),
             CuToScu::Offer { session, device, offer } => {
-                if now.saturating_duration_since(self.window) >= OFFER_WINDOW {
-                    (self.window, self.offers) = (now, 0);
-                }
+                self.turn_window(now);
                 self.offers += 1;
                 if self.offers > MAX_OFFERS {
                     let problem = Problem::new(
@@ -124,9 +127,22 @@ impl CuConnection {
                 let offer = CuToScu::Offer { session, device, offer };
                 self.outputs.push_back(CuOutput::Call(offer));
             }
+            report @ CuToScu::PathReport { .. } => {
+                self.turn_window(now);
+                self.path_reports += 1;
+                if self.path_reports <= MAX_PATH_REPORTS {
+                    self.outputs.push_back(CuOutput::Call(report));
+                }
+            }
             other @ (CuToScu::Candidate { .. } | CuToScu::End { .. }) => {
                 self.outputs.push_back(CuOutput::Call(other));
             }
+        }
+    }
+
+    fn turn_window(&mut self, now: Instant) {
+        if now.saturating_duration_since(self.window) >= OFFER_WINDOW {
+            (self.window, self.offers, self.path_reports) = (now, 0, 0);
         }
     }
 
@@ -156,6 +172,8 @@ impl CuConnection {
 
 #[cfg(test)]
 mod tests {
+    use sightline_protocol::pc::{MediaTransport, PathReport};
+
     use super::*;
 
     fn drain(cu: &mut CuConnection) -> Vec<CuOutput> {
@@ -175,6 +193,24 @@ mod tests {
         let mut lost = CuConnection::new(start);
         lost.handle_input(start, UnixMicros(0), CuInput::Disconnected { clean: false });
         assert!(matches!(drain(&mut lost)[0], CuOutput::Gone { until } if until > start));
+    }
+
+    #[test]
+    fn a_flood_of_path_reports_is_ignored_until_the_window_has_passed() {
+        let now = Instant::now();
+        let mut cu = CuConnection::new(now);
+        let report = || CuToScu::PathReport {
+            session: "call".parse().expect("valid id"),
+            path: PathReport::new(MediaTransport::Webrtc, false, ""),
+            stages: None,
+            nat: None,
+        };
+        for _ in 0..2 * MAX_PATH_REPORTS {
+            cu.handle_input(now, UnixMicros(0), CuInput::Message(report()));
+        }
+        assert_eq!(drain(&mut cu).len(), MAX_PATH_REPORTS as usize);
+        cu.handle_input(now + OFFER_WINDOW, UnixMicros(0), CuInput::Message(report()));
+        assert_eq!(drain(&mut cu).len(), 1);
     }
 
     #[test]

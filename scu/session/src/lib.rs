@@ -37,7 +37,7 @@ mod switchboard;
 mod timers;
 pub mod viewers;
 
-pub use messages::{Answer, Input, Output, PuMedia, Request};
+pub use messages::{Answer, CuPath, Input, Output, PuMedia, Request};
 pub use switchboard::Switchboard;
 
 /// One connection of a PU or CU, as numbered by the service; never used twice.

@@ -2,12 +2,13 @@
 
 use std::time::Instant;
 
-use sightline_model::{MediaSessionId, PuId};
+use sightline_model::{MediaSessionId, NatReport, PuId};
 use sightline_protocol::{
     Problem,
-    cs::{CsRequest, MediaOffer, ScuToCu},
+    cs::{CsRequest, MediaOffer, ScuToCu, StageTimes},
     pc::PathReport,
     ps::{ChannelStatus, MediaAnswer, ScuToPu},
+    sc::ScRequest,
     sd::MtuStatus,
     sm::SmRequest,
 };
@@ -38,6 +39,17 @@ pub enum PuMedia {
         /// The path.
         path: Option<PathReport>,
     },
+}
+
+/// What a CU says of the way of its media.
+#[derive(Debug)]
+pub struct CuPath {
+    /// The path.
+    pub path: PathReport,
+    /// From the click to the first frame.
+    pub stages: Option<StageTimes>,
+    /// The NATs in front of the CU.
+    pub nat: Option<NatReport>,
 }
 
 /// What comes on a device's subject of the bus.
@@ -127,6 +139,15 @@ pub enum Input<R> {
         /// The call.
         session: MediaSessionId,
     },
+    /// A CU says how media travels.
+    CuPath {
+        /// From whom.
+        conn: ConnId,
+        /// The call.
+        session: MediaSessionId,
+        /// What it says.
+        report: Box<CuPath>,
+    },
     /// A CU's connection is gone.
     CuGone {
         /// Which.
@@ -162,7 +183,7 @@ pub enum Output<R> {
         /// What.
         message: Box<ScuToPu>,
     },
-    /// Send an offer to a PU, with credentials for this MTU.
+    /// Send an offer to a PU, with credentials for these MTUs.
     OfferToPu {
         /// Over which connection.
         conn: ConnId,
@@ -170,8 +191,8 @@ pub enum Output<R> {
         session: MediaSessionId,
         /// The offer.
         offer: Box<MediaOffer>,
-        /// The relay that the PU may use.
-        mtu: Option<MtuStatus>,
+        /// The relays that the PU may use, the first choice first.
+        mtus: Vec<MtuStatus>,
     },
     /// The connection has lost its lease to another.
     FencePu {
@@ -216,6 +237,13 @@ pub enum Output<R> {
         /// What.
         message: ScuToCu,
     },
+    /// Tell the CMU, in the order of each session.
+    TellCmu {
+        /// The call.
+        session: MediaSessionId,
+        /// What.
+        request: Box<ScRequest>,
+    },
     /// Listen for messages to this call's CU.
     Listen {
         /// The call.
@@ -231,12 +259,12 @@ pub enum Output<R> {
 /// Answer to a [`Request`].
 #[derive(Debug)]
 pub enum Answer {
-    /// The call may come; this relay was chosen.
+    /// The call may come; these relays were chosen.
     Prepared {
         /// The call.
         session: MediaSessionId,
-        /// The relay.
-        mtu: Option<MtuStatus>,
+        /// The relays, the first choice first.
+        mtus: Vec<MtuStatus>,
     },
     /// Passed on.
     Done,

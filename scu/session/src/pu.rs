@@ -14,6 +14,7 @@ use sightline_model::{DomainName, PuId, ScuId, TokenHash, UnixMicros};
 use sightline_protocol::{
     Problem, ProblemKind,
     cm::IceServer,
+    pc::PathReport,
     ps::{ChannelStatus, PuToScu, ScuToPu, TokenBearer},
     sc::{Lease, ScReply, ScRequest, TokenGrant},
 };
@@ -178,7 +179,8 @@ impl PuConnection {
                 | PuToScu::TokenCheck { .. }
                 | PuToScu::MediaAnswer { .. }
                 | PuToScu::Candidate { .. }
-                | PuToScu::SessionReport { .. } => {
+                | PuToScu::SessionReport { .. }
+                | PuToScu::Nat { .. } => {
                     self.refuse(ProblemKind::Unauthenticated, "register first".to_owned());
                 }
             },
@@ -223,7 +225,9 @@ impl PuConnection {
             PuToScu::Candidate { session, candidate } => {
                 self.outputs.push_back(PuOutput::Media(PuMedia::Candidate { session, candidate }));
             }
+            PuToScu::Nat { nat } => self.report(ScRequest::Nat { device, epoch, nat }),
             PuToScu::SessionReport { session, path } => {
+                let path = path.map(PathReport::bounded);
                 let media = PuMedia::Report { session: session.clone(), path: path.clone() };
                 self.outputs.push_back(PuOutput::Media(media));
                 self.report(ScRequest::SessionReport { device, epoch, session, path });

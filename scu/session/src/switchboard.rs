@@ -8,11 +8,12 @@ use sightline_protocol::{
     Problem, ProblemKind,
     cs::{CsRequest, MediaOffer, ScuToCu},
     ps::{ChannelStatus, ScuToPu},
+    sc::ScRequest,
     sm::SmRequest,
 };
 
 use crate::{
-    Answer, ConnId, Input, Output, PuMedia, Request,
+    Answer, ConnId, CuPath, Input, Output, PuMedia, Request,
     calls::{CallOutput, Calls},
     mtus::Mtus,
     presence::{Admission, Devices, Present},
@@ -88,6 +89,7 @@ impl<R> Switchboard<R> {
                     self.viewer_left(&session);
                 }
             }
+            Input::CuPath { conn, session, report } => self.cu_path(conn, session, *report),
             Input::CuGone { conn, until } => {
                 self.viewers.gone(conn, until);
                 self.end_overdue(now);
@@ -184,8 +186,8 @@ impl<R> Switchboard<R> {
         }
         let message = match request {
             SmRequest::PrepareMedia { session, user, channel, capabilities, .. } => {
-                let mtu = self.mtus.choose(now).cloned();
-                let chosen = mtu.as_ref().map(|m| m.mtu.clone());
+                let mtus = self.mtus.choose(now, session.as_str());
+                let chosen = mtus.iter().map(|m| m.mtu.clone()).collect();
                 let prepared = self.calls.prepare(now, &session, here, (user, channel), chosen);
                 if let Err(problem) = prepared {
                     return Answer::Refused(problem);
@@ -193,7 +195,7 @@ impl<R> Switchboard<R> {
                 let message =
                     ScuToPu::PrepareMedia { session: session.clone(), channel, capabilities };
                 self.send_pu(conn, message);
-                return Answer::Prepared { session, mtu };
+                return Answer::Prepared { session, mtus };
             }
             SmRequest::EndSession { session, problem, .. } => {
                 if self.calls.get(&session).is_some_and(|call| call.device == *here) {
@@ -253,12 +255,19 @@ impl<R> Switchboard<R> {
     ) -> Result<(), Problem> {
         let conn = self.devices.get(device).ok_or_else(offline)?.conn;
         let chosen = self.calls.offer(now, &session, device)?;
-        let mtu = chosen
-            .and_then(|mtu| self.mtus.get(now, &mtu))
-            .or_else(|| self.mtus.choose(now))
-            .cloned();
-        self.outputs.push_back(Output::OfferToPu { conn, session, offer, mtu });
+        let mtus = self.mtus.choose_again(now, session.as_str(), &chosen);
+        self.outputs.push_back(Output::OfferToPu { conn, session, offer, mtus });
         Ok(())
+    }
+
+    /// A CU speaks only of its own session, and only once the PU has let it in.
+    fn cu_path(&mut self, conn: ConnId, session: MediaSessionId, report: CuPath) {
+        let Some(device) = self.viewers.answered_device(conn, &session).cloned() else { return };
+        let CuPath { path, stages, nat } = report;
+        let path = path.bounded();
+        let of = session.clone();
+        let request = Box::new(ScRequest::ViewerReport { device, session: of, path, stages, nat });
+        self.outputs.push_back(Output::TellCmu { session, request });
     }
 
     fn delivered(&mut self, now: Instant, session: MediaSessionId, result: Result<(), Problem>) {

@@ -149,6 +149,18 @@ impl Viewers {
         }
     }
 
+    /// The device of this connection's session, once it has answered.
+    #[must_use]
+    pub fn answered_device(&self, conn: ConnId, session: &MediaSessionId) -> Option<&PuId> {
+        let viewer = self.viewers.get(session).filter(|v| v.conn == Some(conn))?;
+        match viewer.state {
+            ViewerState::Open | ViewerState::Offering { answered: true, .. } => {
+                Some(&viewer.device)
+            }
+            ViewerState::Waiting | ViewerState::Offering { answered: false, .. } => None,
+        }
+    }
+
     /// Whether the session is this connection's.
     #[must_use]
     pub fn owns(&self, conn: ConnId, session: &MediaSessionId) -> bool {

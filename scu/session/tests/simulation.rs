@@ -13,7 +13,7 @@ use std::{
 use bus::Wire;
 use rng::Rng;
 use scu_session::{
-    ConnId, Input, Output, PuMedia, Switchboard,
+    ConnId, CuPath, Input, Output, PuMedia, Switchboard,
     calls::{ANSWER_WITHIN, PREPARED_FOR, PU_BACK_WITHIN},
     pu::{PuConnection, PuInput, PuOutput, PuSettings},
 };
@@ -24,6 +24,7 @@ use sightline_model::{
 use sightline_protocol::{
     Problem, ProblemKind,
     cs::{MediaOffer, ScuToCu},
+    pc::{MediaTransport, PathReport},
     ps::{MediaAnswer, PuToScu, Registration, ScuToPu},
     sc::{Lease, ScReply, ScRequest},
     sm::SmRequest,
@@ -45,6 +46,7 @@ struct PuConn {
 #[derive(Default)]
 struct Watch {
     open_offers: usize,
+    answered: bool,
     device: Option<PuId>,
 }
 
@@ -61,6 +63,8 @@ struct World {
     epochs: HashMap<PuId, u64>,
     sessions: HashMap<MediaSessionId, PuId>,
     next: u64,
+    /// Which CU reports right now.
+    reporting: Option<ConnId>,
 }
 
 fn key(n: usize) -> PublicKey {
@@ -104,6 +108,7 @@ impl World {
             epochs: HashMap::new(),
             sessions: HashMap::new(),
             next: 1,
+            reporting: None,
         }
     }
 
@@ -137,6 +142,16 @@ impl World {
                 }
                 Output::ToCuElsewhere { session, message } => {
                     self.wires.push(Wire::ToSession(session, message));
+                }
+                Output::TellCmu { session, request } => {
+                    let ScRequest::ViewerReport { device, session: of, .. } = *request else {
+                        panic!("{request:?}");
+                    };
+                    assert_eq!(session, of);
+                    assert_eq!(self.sessions.get(&session), Some(&device));
+                    let conn = self.reporting.expect("nobody else makes reports");
+                    let watch = self.cus[&conn].1.get(&session).expect("its own session");
+                    assert!(watch.answered, "{session} was reported before it was answered");
                 }
                 Output::Listen { session } => {
                     self.listening[scu].insert(session);
@@ -174,6 +189,7 @@ impl World {
                 let device = watch.device.as_ref().map(ToString::to_string);
                 assert_eq!(Some(answer.sdp), device, "the answer of another device");
                 watch.open_offers = 0;
+                watch.answered = true;
             }
             ScuToCu::Refused { .. } | ScuToCu::Ended { .. } => watch.open_offers = 0,
             ScuToCu::Candidate { .. }
@@ -282,7 +298,7 @@ impl World {
         let session: MediaSessionId = format!("{}-{n}", conn.0).parse().expect("valid");
         let device = pu(n % PUS);
         self.sessions.insert(session.clone(), device.clone());
-        match self.rng.below(10) {
+        match self.rng.below(11) {
             0..=4 => {
                 let watches = &mut self.cus.get_mut(&conn).expect("just chosen").1;
                 let watch = watches.entry(session.clone()).or_default();
@@ -304,7 +320,8 @@ impl World {
                 let candidate = "c".to_owned();
                 self.feed(scu, Input::CuCandidate { conn, session, candidate });
             }
-            8 => {
+            8 => self.report_path(scu, conn, &session),
+            9 => {
                 if let Some(watch) =
                     self.cus.get_mut(&conn).and_then(|(_, watches)| watches.get_mut(&session))
                 {
@@ -318,6 +335,19 @@ impl World {
                 self.feed(scu, Input::CuGone { conn, until });
             }
         }
+    }
+
+    /// Of this viewer's own session, or of another's.
+    fn report_path(&mut self, scu: usize, conn: ConnId, own: &MediaSessionId) {
+        let mut all: Vec<_> = self.sessions.keys().cloned().collect();
+        all.sort_unstable();
+        let foreign = self.rng.below(all.len());
+        let session = if self.rng.chance(50) { own.clone() } else { all.swap_remove(foreign) };
+        let path = PathReport::new(MediaTransport::Webrtc, self.rng.chance(50), "");
+        let report = Box::new(CuPath { path, stages: None, nat: None });
+        self.reporting = Some(conn);
+        self.feed(scu, Input::CuPath { conn, session, report });
+        self.reporting = None;
     }
 
     fn pu_step(&mut self) {

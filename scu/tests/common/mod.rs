@@ -123,13 +123,9 @@ impl Centre {
     }
 
     pub async fn announce_mtu(&self) {
-        let status = MtuStatus {
-            mtu: "mtu-1".parse().expect("valid id"),
-            urls: vec!["stun:192.0.2.1:3478".to_owned(), "turn:192.0.2.1:3478".to_owned()],
-            load: 0.0,
-            accepting: true,
-            at: UnixMicros(0),
-        };
+        let mtu = "mtu-1".parse().expect("valid id");
+        let urls = vec!["stun:192.0.2.1:3478".to_owned(), "turn:192.0.2.1:3478".to_owned()];
+        let status = MtuStatus::new(mtu, urls, 0.0, true, UnixMicros(0));
         let payload = encode(&status, None).into();
         self.bus.publish(&subject::mtu_status(&domain()), payload).await.expect("bus");
     }
@@ -202,7 +198,9 @@ async fn answer(bus: &Bus, books: &Mutex<Books>, request: ScRequest) -> ScReply 
         ScRequest::Release { .. }
         | ScRequest::Addresses { .. }
         | ScRequest::Channels { .. }
-        | ScRequest::SessionReport { .. } => ScReply::Done,
+        | ScRequest::SessionReport { .. }
+        | ScRequest::ViewerReport { .. }
+        | ScRequest::Nat { .. } => ScReply::Done,
     }
 }
 

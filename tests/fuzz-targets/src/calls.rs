@@ -69,7 +69,7 @@ impl World {
         match choices.below(14) {
             0 => {
                 let who = (user(choices.below(2)), ChannelId(0));
-                let _ = calls.prepare(now, session, device, who, None);
+                let _ = calls.prepare(now, session, device, who, vec![]);
             }
             1 | 2 => {
                 let _ = calls.offer(now, session, device);
@@ -78,11 +78,7 @@ impl World {
                 calls.answered(device, session, choices.flag());
             }
             4 | 5 => {
-                let report = PathReport {
-                    transport: MediaTransport::Quic,
-                    relayed: choices.flag(),
-                    reason: String::new(),
-                };
+                let report = PathReport::new(MediaTransport::Quic, choices.flag(), "");
                 calls.reported(device, session, choices.flag().then_some(&report));
             }
             6 | 7 => self.modify(session, choices.flag()),
@@ -114,7 +110,7 @@ impl World {
                 self.calls.offer(self.now, session, device).is_ok()
             } else {
                 let who = (user(0), ChannelId(0));
-                self.calls.prepare(self.now, session, device, who, None).is_ok()
+                self.calls.prepare(self.now, session, device, who, vec![]).is_ok()
             };
             if room {
                 assert_eq!(&self.calls.get(session).expect("it has room").device, device);

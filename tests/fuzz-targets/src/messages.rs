@@ -42,7 +42,8 @@ fn round_trip<M: Serialize + DeserializeOwned>(data: &[u8]) -> bool {
 /// input costs one parse.
 pub fn protocol(data: &[u8]) {
     let Some((interface, data)) = data.split_first() else { return };
-    let read = match interface % 16 {
+    let interface = interface % 21;
+    let read = match interface {
         0 => round_trip::<ps::ScuToPu>(data),
         1 => round_trip::<ps::PuToScu>(data),
         2 => round_trip::<cs::CuToScu>(data),
@@ -58,10 +59,15 @@ pub fn protocol(data: &[u8]) {
         12 => serde_json::from_slice::<cm::PlayRequest>(data).is_ok(),
         13 => serde_json::from_slice::<cm::PlayAnswer>(data).is_ok(),
         14 => claims(data),
+        16 => round_trip::<sd::MtuCommand>(data),
+        17 => round_trip::<sd::MtuReply>(data),
+        18 => round_trip::<sd::MtuUsage>(data),
+        19 => round_trip::<sd::UsageReply>(data),
+        20 => round_trip::<sm::SmOrder>(data),
         _ => std::str::from_utf8(data).is_ok_and(fingerprint),
     };
     // What anything reads is JSON of this version and no other.
-    if read && interface % 16 < 12 {
+    if read && !(12..16).contains(&interface) {
         let version = decode::<serde_json::Value>(data);
         assert!(version.is_ok_and(|e| e.v == VERSION), "a foreign version was read");
     } else if let Err(DecodeError::Version(v)) = decode::<serde_json::Value>(data) {

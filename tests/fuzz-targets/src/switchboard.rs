@@ -13,7 +13,7 @@ use parts::{
     DEVICE_IDS, channels, device, key, lease, offer, path, problem, registration, session,
 };
 use scu_session::{
-    ConnId, Input, Output, PuMedia, Request, Switchboard,
+    ConnId, CuPath, Input, Output, PuMedia, Request, Switchboard,
     cu::{CuConnection, CuInput, CuOutput},
     pu::{PuConnection, PuInput, PuOutput, PuSettings},
 };
@@ -21,7 +21,7 @@ use sightline_model::{
     Capabilities, ChannelId, MediaSessionId, MtuId, Presence, PuId, Signature, UnixMicros, UserId,
 };
 use sightline_protocol::{
-    cs::{CsRequest, CuToScu, ScuToCu},
+    Named, cs::{CsRequest, CuToScu, ScuToCu},
     decode,
     ps::{Addresses, MediaAnswer, PuToScu, ScuToPu},
     sc::{ScReply, ScRequest},
@@ -177,6 +177,10 @@ impl World {
             },
             4 => CuToScu::Candidate { session, candidate: "c".to_owned() },
             5 => CuToScu::End { session },
+            6 if choices.flag() => match path(choices) {
+                Some(path) => CuToScu::PathReport { session, path, stages: None, nat: None },
+                None => return,
+            },
             6 => CuToScu::KeepAlive { cu_time: UnixMicros(1) },
             _ => match decode::<CuToScu>(choices.piece()) {
                 Ok(envelope) => envelope.body,
@@ -244,13 +248,10 @@ impl World {
 
     fn mtu(&mut self, choices: &mut Choices<'_>) {
         let mtu: MtuId = format!("mtu-{}", choices.below(3)).parse().expect("a valid id");
-        self.feed(Input::Mtu(MtuStatus {
-            mtu,
-            urls: vec![],
-            load: f32::from_bits(u32::from(choices.u16()) << 16),
-            accepting: choices.flag(),
-            at: UnixMicros(0),
-        }));
+        let load = f32::from_bits(u32::from(choices.u16()) << 16);
+        let accepting = choices.flag();
+        let status = MtuStatus::new(mtu, vec![], load, accepting, UnixMicros(0));
+        self.feed(Input::Mtu(status));
     }
 
     fn disconnect(&mut self, choices: &mut Choices<'_>) {
@@ -347,6 +348,10 @@ impl World {
                 CuOutput::Call(CuToScu::End { session }) => {
                     self.feed(Input::CuEnd { conn, session });
                 }
+                CuOutput::Call(CuToScu::PathReport { session, path, stages, nat }) => {
+                    let report = Box::new(CuPath { path, stages, nat });
+                    self.feed(Input::CuPath { conn, session, report });
+                }
                 CuOutput::Call(CuToScu::KeepAlive { .. }) => panic!("not part of a call"),
                 CuOutput::Gone { until } => self.feed(Input::CuGone { conn, until }),
                 CuOutput::Close => {
@@ -372,6 +377,11 @@ impl World {
                 }
                 Output::FencePu { conn } => self.feed_pu(conn, PuInput::Fenced),
                 Output::ToCu { conn, message } => self.heard_by_cu(conn, &message),
+                Output::TellCmu { session, request } => {
+                    assert_eq!(request.about(), Some(session.as_str()));
+                    let asked = self.cus.values().any(|(_, asked)| asked.contains(&session));
+                    assert!(asked, "a report of a session that nobody asked for");
+                }
                 Output::Listen { session } => {
                     assert!(self.listening.insert(session), "listens twice");
                 }

@@ -302,8 +302,7 @@ pub async fn play_tokens(db: &Database, other: &Database) {
     for (bearer, taken) in [("ip:1", true), ("ip:1", true), ("ip:2", false)] {
         assert_eq!(tokens.claim(hash.as_str(), bearer).await.expect("read"), taken);
     }
-    let path =
-        PathReport { transport: MediaTransport::Quic, relayed: false, reason: "direct".into() };
+    let path = PathReport::new(MediaTransport::Quic, false, "direct");
     let report = |path: Option<PathReport>| {
         let (session, pu) = (&session, &r.pu);
         async move { db.play_tokens().report(pu, session, path.as_ref(), at(2_000)).await }

@@ -328,7 +328,7 @@ impl<S: AsyncRead + AsyncWrite + Send + 'static> Connection<S> {
             if self.pairs.is_empty() { self.peer.transport } else { MediaTransport::RtspUdp };
         if let Some(admission) = &self.admission {
             let reason = "the viewer reaches the camera's own address".to_owned();
-            admission.path.send_replace(Some(PathReport { transport, relayed: false, reason }));
+            admission.path.send_replace(Some(PathReport::new(transport, false, reason)));
         }
     }
 

@@ -451,5 +451,5 @@ fn path_report(to: SocketAddr, kind: Option<CandidateKind>) -> PathReport {
         None if local => (false, "direct, within the same network"),
         None => (false, "direct, through the viewer's router"),
     };
-    PathReport { transport: MediaTransport::Webrtc, relayed, reason: reason.into() }
+    PathReport::new(MediaTransport::Webrtc, relayed, reason)
 }

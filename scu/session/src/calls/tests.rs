@@ -10,8 +10,7 @@ fn flowing(now: Instant) -> (Calls, MediaSessionId, PuId) {
     let mut calls = Calls::default();
     calls.offer(now, &session, &device).expect("taken");
     assert!(calls.answered(&device, &session, true));
-    let path =
-        PathReport { transport: MediaTransport::Webrtc, relayed: false, reason: String::new() };
+    let path = PathReport::new(MediaTransport::Webrtc, false, "");
     calls.reported(&device, &session, Some(&path));
     (calls, session, device)
 }
@@ -64,14 +63,14 @@ fn calls_of_a_device_are_bounded_and_those_that_nobody_came_for_give_way() {
     let who = || (UserId::from_random([1; 16]), ChannelId(0));
     let mut calls = Calls::default();
     for n in 0..=MAX_CALLS_PER_DEVICE {
-        calls.prepare(now, &session(n), &device, who(), None).expect("taken");
+        calls.prepare(now, &session(n), &device, who(), vec![]).expect("taken");
     }
     assert_eq!(calls.len(), MAX_CALLS_PER_DEVICE);
     assert!(calls.get(&session(0)).is_none());
     for n in 1..=MAX_CALLS_PER_DEVICE {
         calls.offer(now, &session(n), &device).expect("taken");
     }
-    let refused = calls.prepare(now, &session(0), &device, who(), None);
+    let refused = calls.prepare(now, &session(0), &device, who(), vec![]);
     assert!(matches!(refused, Err(p) if p.kind == ProblemKind::Busy));
 }
 

@@ -71,7 +71,7 @@ pub fn registration(n: u8) -> PuToScu {
 pub fn path(choices: &mut Choices<'_>) -> Option<PathReport> {
     let (running, relayed) = (choices.flag(), choices.flag());
     let transport = MediaTransport::Webrtc;
-    running.then(|| PathReport { transport, relayed, reason: String::new() })
+    running.then(|| PathReport::new(transport, relayed, ""))
 }
 
 pub fn offer() -> Box<MediaOffer> {
