@@ -1,1 +1,25 @@
-//! A lab of network namespaces with NATs of the kernel.
+//! A lab of network namespaces with NATs of the kernel, and the matrix of ways through them.
+//!
+//! A [`Wan`] is a switch that stands for the Internet; a [`Network`] is what stands at one end: a
+//! host, and the routers between it and the switch, as [`Kind`] says. The centre and both ends run
+//! as the real programs. What a NAT of the lab does is measured first ([`behaviour`]), so that a
+//! cell of the matrix means what it says.
+//!
+//! It needs root, and a kernel that allows namespaces; what it makes has a name with the process's
+//! id, is deleted when dropped, and what a killed run left behind is deleted by the next.
+
+pub mod behaviour;
+mod carrier;
+mod kind;
+mod network;
+mod rules;
+mod services;
+mod space;
+pub mod wan;
+
+pub use self::{
+    kind::{Kind, Theory},
+    network::Network,
+    space::{Space, lab_allowed},
+    wan::Wan,
+};
