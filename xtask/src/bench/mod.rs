@@ -6,6 +6,7 @@ mod cost;
 mod figures;
 mod live;
 mod process;
+mod relay;
 mod report;
 
 use std::path::PathBuf;
@@ -23,6 +24,8 @@ pub struct Args {
 enum What {
     /// Live viewing: time to the first picture, latency added, processor time and memory
     Live(LiveArgs),
+    /// Relaying: processor time per packet and memory per allocation, next to coturn
+    Relay(relay::RelayArgs),
 }
 
 /// How much is measured. The whole takes about a quarter of an hour.
@@ -81,5 +84,6 @@ fn peer(text: &str) -> anyhow::Result<Peer> {
 pub fn run(args: &Args) -> anyhow::Result<()> {
     match &args.what {
         What::Live(live) => live::run(live),
+        What::Relay(relay) => relay::run(relay),
     }
 }

@@ -1,6 +1,6 @@
 //! The table in `docs/benchmarks.md`.
 
-use std::{fmt::Write as _, fs};
+use std::{fmt::Write as _, fs, path::Path};
 
 use anyhow::Context;
 
@@ -14,19 +14,36 @@ use super::{
 };
 use crate::run::{command, output, root};
 
-const BEGIN: &str = "<!-- bench live: begin -->";
-const END: &str = "<!-- bench live: end -->";
-
 /// Puts the figures between the markers, and shows them.
 pub fn write(args: &LiveArgs, results: &Results) -> anyhow::Result<()> {
     let text = text(args, results)?;
     println!("{text}");
-    let path = root().join(&args.output);
+    put(&args.output, "live", &text)
+}
+
+/// Puts text between the markers of a benchmark on a page.
+pub fn put(page: &Path, bench: &str, text: &str) -> anyhow::Result<()> {
+    let (begin, end) =
+        (format!("<!-- bench {bench}: begin -->"), format!("<!-- bench {bench}: end -->"));
+    let path = root().join(page);
     let page = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
-    let (before, rest) = page.split_once(BEGIN).context("the page has no begin marker")?;
-    let (_, after) = rest.split_once(END).context("the page has no end marker")?;
-    fs::write(&path, format!("{before}{BEGIN}\n{text}{END}{after}"))?;
+    let (before, rest) = page.split_once(&begin).context("the page has no begin marker")?;
+    let (_, after) = rest.split_once(&end).context("the page has no end marker")?;
+    fs::write(&path, format!("{before}{begin}\n{text}{end}{after}"))?;
     Ok(())
+}
+
+/// When and where a benchmark ran: a line of a list.
+pub fn machine() -> String {
+    let date = output(command("date").args(["-u", "+%Y-%m-%d %H:%M UTC"])).unwrap_or_default();
+    let info = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let cores = info.lines().filter(|line| line.starts_with("processor")).count();
+    let model = info.lines().find(|line| line.starts_with("model name"));
+    let model = model.and_then(|line| line.split(": ").nth(1)).unwrap_or("unknown processor");
+    let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let load = load.split(' ').next().unwrap_or("?");
+    let date = date.trim();
+    format!("- Run: {date}, {cores} cores ({model}); load average at the end {load}.\n")
 }
 
 /// A row: its name, its unit, decimals, and the value of each unit that has one.
@@ -79,17 +96,8 @@ fn text(args: &LiveArgs, results: &Results) -> anyhow::Result<String> {
 }
 
 fn heading(args: &LiveArgs, results: &Results) -> String {
-    let date = output(command("date").args(["-u", "+%Y-%m-%d %H:%M UTC"])).unwrap_or_default();
-    let info = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let cores = info.lines().filter(|line| line.starts_with("processor")).count();
-    let model = info.lines().find(|line| line.starts_with("model name"));
-    let model = model.and_then(|line| line.split(": ").nth(1)).unwrap_or("unknown processor");
-    let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
-    let load = load.split(' ').next().unwrap_or("?");
-    let mut text = format!(
-        "- Run: {}, {cores} cores ({model}); load average at the end {load}.\n- Stream: {STREAM}.\n",
-        date.trim()
-    );
+    let mut text = machine();
+    text += &format!("- Stream: {STREAM}.\n");
     for (name, measured) in &results.units {
         text += &format!("- {name}: {}\n", measured.version);
     }

@@ -5,10 +5,14 @@ use std::{
     time::Duration,
 };
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 
 /// What no packet of the traffic begins with.
 pub const PREFIX: &[u8] = b"forwarder: ";
+
+/// Until words are said again: it may just be starting.
+const WAIT: Duration = Duration::from_millis(100);
+const TRIES: u32 = 100;
 
 /// Asks for a relayed address.
 ///
@@ -27,9 +31,13 @@ pub fn target(socket: &UdpSocket, server: SocketAddr, peer: SocketAddr) -> anyho
 }
 
 fn ask(socket: &UdpSocket, server: SocketAddr, words: &str) -> anyhow::Result<String> {
-    socket.set_read_timeout(Some(Duration::from_secs(5)))?;
-    socket.send_to(&[PREFIX, words.as_bytes()].concat(), server)?;
+    socket.set_read_timeout(Some(WAIT))?;
     let mut answer = [0; 200];
-    let (size, _) = socket.recv_from(&mut answer).context("the forwarder does not answer")?;
-    Ok(String::from_utf8_lossy(&answer[..size]).into_owned())
+    for _ in 0..TRIES {
+        socket.send_to(&[PREFIX, words.as_bytes()].concat(), server)?;
+        if let Ok((size, _)) = socket.recv_from(&mut answer) {
+            return Ok(String::from_utf8_lossy(&answer[..size]).into_owned());
+        }
+    }
+    bail!("the forwarder does not answer")
 }
