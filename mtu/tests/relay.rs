@@ -2,10 +2,7 @@
 
 mod common;
 
-use std::{
-    net::SocketAddr,
-    time::Duration,
-};
+use std::{net::SocketAddr, time::Duration};
 
 use common::{Client, SECRET, Stream, config, credentials, loopback, soon, start};
 use sightline_bus::Bus;

@@ -1,9 +1,8 @@
 //! A TURN client that shows every answer, made of another implementation than the server's.
-#![expect(dead_code, reason = "each test program uses another part of it")]
+#![allow(dead_code, reason = "each test program uses another part of it")]
 
 use std::{
     net::{IpAddr, SocketAddr},
-    sync::Arc,
     time::{Duration, SystemTime},
 };
 
@@ -61,8 +60,12 @@ pub async fn start(config: mtu::Config) -> (mtu::Running, Lifecycle) {
 
 /// User name and password, good for so many seconds from now.
 pub fn credentials(ttl_s: i64, secret: &str) -> (String, String) {
+    credentials_of("call", ttl_s, secret)
+}
+
+pub fn credentials_of(session: &str, ttl_s: i64, secret: &str) -> (String, String) {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("after 1970");
-    let username = format!("{}:call", i64::try_from(now.as_secs()).expect("not yet") + ttl_s);
+    let username = format!("{}:{session}", i64::try_from(now.as_secs()).expect("not yet") + ttl_s);
     let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, secret.as_bytes());
     let password = base64::prelude::BASE64_STANDARD.encode(hmac::sign(&key, username.as_bytes()));
     (username, password)

@@ -43,23 +43,30 @@ def candidate(_bin, line, text, other):
 
 def described(promise, which, kind, then):
     promise.wait()
-    description = promise.get_reply().get_value(kind)
+    # The description is the reply's own: it must live as long as it is looked at.
+    reply = promise.get_reply()
+    description = reply.get_value(kind)
     which.emit("set-local-description", description, Gst.Promise.new())
-    then(description)
+    then(description.type, description.sdp.as_text())
 
 
-def answered(answer):
-    sender.emit("set-remote-description", answer, Gst.Promise.new())
+def parsed(kind, text):
+    _, message = GstSdp.SDPMessage.new_from_text(text)
+    return GstWebRTC.WebRTCSessionDescription.new(kind, message)
 
 
-def offered(offer):
+def answered(kind, text):
+    sender.emit("set-remote-description", parsed(kind, text), Gst.Promise.new())
+
+
+def offered(kind, text):
     def answer(promise, *_):
         promise.wait()
         made = Gst.Promise.new_with_change_func(described, receiver, "answer", answered)
         receiver.emit("create-answer", None, made)
 
     taken = Gst.Promise.new_with_change_func(answer)
-    receiver.emit("set-remote-description", offer, taken)
+    receiver.emit("set-remote-description", parsed(kind, text), taken)
 
 
 def negotiate(_bin):
