@@ -23,8 +23,9 @@ pub fn root() -> &'static Path {
 #[must_use]
 pub fn bin(name: &str) -> PathBuf {
     let exe = std::env::current_exe().expect("a test knows its own path");
-    // target/debug/deps/test-hash
-    let folder = exe.parent().and_then(Path::parent).expect("tests lie in target/*/deps");
+    let own = exe.parent().expect("a program lies in a folder");
+    // target/debug/deps/test-hash, or a program beside the others
+    let folder = if own.ends_with("deps") { own.parent().unwrap_or(own) } else { own };
     let path = folder.join(name);
     assert!(path.exists(), "{} is missing: cargo build --workspace --bins", path.display());
     path
@@ -139,6 +140,11 @@ impl Process {
                 Err(error) => panic!("{}: the awaited line did not come: {error}", self.name),
             }
         }
+    }
+
+    /// The next line of standard output; `None` when the program ends or `limit` passes first.
+    pub fn try_line(&mut self, limit: Duration) -> Option<String> {
+        self.lines.recv_timeout(limit).ok()
     }
 
     /// Its process id.

@@ -25,6 +25,7 @@ pub enum Kind {
     /// A firewall that lets no UDP through.
     UdpBlocked,
     /// A firewall that lets nothing through but TCP to port 443.
+    #[serde(rename = "only-443")]
     Only443,
     /// A home's router that maps ports when asked (UPnP IGD, NAT-PMP, PCP).
     Gateway,
