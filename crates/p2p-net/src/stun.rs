@@ -19,6 +19,7 @@ pub fn is_stun(datagram: &[u8]) -> bool {
 /// What an answer says.
 #[derive(Debug, Default)]
 pub(crate) struct Answer {
+    pub(crate) transaction: [u8; 12],
     pub(crate) mapped: Option<SocketAddr>,
     pub(crate) alternate: Option<SocketAddr>,
     pub(crate) error: Option<(u16, String)>,
@@ -32,7 +33,8 @@ impl Answer {
         if !is_stun(message) || class == 0 {
             return None;
         }
-        let mut answer = Self::default();
+        let transaction = header[8..].try_into().ok()?;
+        let mut answer = Self { transaction, ..Self::default() };
         while let Some((head, tail)) = rest.split_at_checked(4) {
             let kind = u16::from_be_bytes([head[0], head[1]]);
             let length = usize::from(u16::from_be_bytes([head[2], head[3]]));

@@ -3,6 +3,7 @@
 
 use std::{
     collections::{HashMap, VecDeque},
+    io::ErrorKind,
     net::{IpAddr, SocketAddr},
     time::{Duration, Instant},
 };
@@ -40,6 +41,9 @@ pub(super) struct Answers {
     pub(super) mapped: Option<SocketAddr>,
     pub(super) alternate: Option<SocketAddr>,
     pub(super) refusal: Option<(u16, String)>,
+    /// The second 401: the credential is not good. The library waits for another answer.
+    pub(super) wrong: bool,
+    challenges: Vec<[u8; 12]>,
 }
 
 /// State shared by the relay's task and its users.
@@ -150,7 +154,7 @@ impl Core {
         let result = inner.transmit(io, peer, contents, segment_size, at);
         let asked = inner.count(peer, now, at);
         drop(inner);
-        if asked {
+        if asked || result.as_ref().is_err_and(|e| e.kind() == ErrorKind::ConnectionRefused) {
             self.wake.notify_one();
         }
         result
@@ -166,9 +170,7 @@ impl Core {
         let transport = if io.is_stream() { TransportType::Tcp } else { TransportType::Udp };
         let transmit = Transmit::new(&message[..], transport, io.server(), io.local());
         match inner.client.recv(transmit, at) {
-            TurnRecvRet::PeerData(data) => {
-                Some((data.peer, Bytes::copy_from_slice(data.data())))
-            }
+            TurnRecvRet::PeerData(data) => Some((data.peer, Bytes::copy_from_slice(data.data()))),
             TurnRecvRet::Handled | TurnRecvRet::Ignored(_) | TurnRecvRet::PeerIcmp { .. } => None,
         }
     }
@@ -177,6 +179,9 @@ impl Core {
     pub(super) fn step(&self, io: &Io, now: Instant) -> Step {
         let at = self.turn_time(now);
         let mut inner = self.inner.lock();
+        if inner.answers.wrong && !inner.allocated {
+            return Step { at: now, closed: true };
+        }
         for _ in 0..MAX_STEPS {
             while let Some(message) = inner.client.poll_transmit(at) {
                 // Requests are repeated when they are lost.
@@ -262,7 +267,7 @@ impl Inner {
             let built = match self.client.send_to(TransportType::Udp, peer, datagram, at) {
                 Ok(Some(built)) => built.data,
                 Ok(None) => continue,
-                Err(_) => return Err(std::io::ErrorKind::NotConnected.into()),
+                Err(_) => return Err(ErrorKind::NotConnected.into()),
             };
             let begin = self.out.len();
             let length = built.len();
@@ -317,7 +322,11 @@ impl Inner {
         if answer.alternate.is_some() {
             self.answers.alternate = answer.alternate;
         }
-        if answer.error.is_some() {
+        if let Some((code, _)) = answer.error {
+            let again = self.answers.refusal.as_ref().is_some_and(|(before, _)| *before == 401);
+            self.answers.wrong =
+                again && code == 401 && !self.answers.challenges.contains(&answer.transaction);
+            self.answers.challenges.push(answer.transaction);
             self.answers.refusal = answer.error;
         }
     }

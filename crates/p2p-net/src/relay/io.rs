@@ -3,7 +3,10 @@
 use std::{
     io,
     net::{Ipv4Addr, Ipv6Addr, SocketAddr},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
@@ -79,16 +82,17 @@ impl Wire {
     /// The two directions; the second ends when every [`Io`] is gone.
     pub(super) fn split(self) -> io::Result<(Arc<Io>, Reader, Option<Writer>)> {
         let (local, server) = (self.local, self.server);
+        let refused = AtomicBool::new(false);
         match self.kind {
             Kind::Udp(socket) => {
                 let state = UdpSocketState::new((&socket).into())?;
-                let io = Arc::new(Io { local, server, way: Way::Udp(socket, state) });
+                let io = Arc::new(Io { local, server, way: Way::Udp(socket, state), refused });
                 let reader = Reader::Udp(Arc::clone(&io), vec![0; TRAIN].into());
                 Ok((io, reader, None))
             }
             Kind::Stream(reading, writing) => {
                 let (sender, queue) = mpsc::channel(STREAM_QUEUE);
-                let io = Arc::new(Io { local, server, way: Way::Stream(sender) });
+                let io = Arc::new(Io { local, server, way: Way::Stream(sender), refused });
                 let reader = Reader::Stream(reading, BytesMut::new());
                 Ok((io, reader, Some(Writer { writing, queue })))
             }
@@ -114,6 +118,7 @@ pub(super) struct Io {
     local: SocketAddr,
     server: SocketAddr,
     way: Way,
+    refused: AtomicBool,
 }
 
 enum Way {
@@ -150,7 +155,9 @@ impl Io {
                         segment_size: (train.len() > size).then_some(size),
                         src_ip: None,
                     };
-                    socket.try_io(Interest::WRITABLE, || state.send(socket.into(), &transmit))?;
+                    let sent = socket
+                        .try_io(Interest::WRITABLE, || state.try_send(socket.into(), &transmit));
+                    self.heed(sent)?;
                 }
                 Ok(())
             }
@@ -162,6 +169,30 @@ impl Io {
                 }
             },
         }
+    }
+
+    /// What a lost datagram cannot tell is let pass; that nobody listens is kept.
+    fn heed(&self, sent: io::Result<()>) -> io::Result<()> {
+        match sent {
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => Err(e),
+            Err(e) if e.kind() == io::ErrorKind::ConnectionRefused => {
+                self.refused.store(true, Relaxed);
+                Err(e)
+            }
+            Err(_) | Ok(()) => Ok(()),
+        }
+    }
+
+    /// Whether the server's machine has said that nobody listens there (ICMP).
+    pub(super) fn is_refused(&self) -> bool {
+        // An error alone makes a socket not readable: it is asked for.
+        if let Way::Udp(socket, _) = &self.way
+            && let Ok(Some(error)) = socket.take_error()
+            && error.kind() == io::ErrorKind::ConnectionRefused
+        {
+            self.refused.store(true, Relaxed);
+        }
+        self.refused.load(Relaxed)
     }
 
     pub(super) async fn writable(&self) {

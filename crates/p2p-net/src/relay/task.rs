@@ -22,6 +22,8 @@ const REPEAT_FIRST: Duration = Duration::from_millis(250);
 const REPEAT_MAX: Duration = Duration::from_secs(2);
 const REPEATS: u32 = 6;
 const LAST_WAIT: Duration = Duration::from_secs(2);
+/// How soon it is noticed that nobody listens at the server any more.
+const LOOK_FOR_ERRORS: Duration = Duration::from_millis(250);
 
 /// Why there is no allocation.
 pub(super) enum Refusal {
@@ -140,11 +142,16 @@ struct Task {
 impl Task {
     async fn run(mut self) -> RelayError {
         loop {
+            let look = Instant::now() + LOOK_FOR_ERRORS;
             let step = self.core.step(&self.io, Instant::now());
             if step.closed {
                 return self.closed();
             }
+            if self.io.is_refused() {
+                return self.failed(&io::ErrorKind::ConnectionRefused.into());
+            }
             self.tell_ready();
+            let at = if self.io.is_stream() { step.at } else { step.at.min(look) };
             let Self { core, io, reader, sink, token, .. } = &mut self;
             let mut take = |message| {
                 if let Some((peer, data)) = core.receive(io, &message) {
@@ -157,11 +164,9 @@ impl Task {
                     return RelayError::Cancelled;
                 }
                 () = core.wake.notified() => {}
-                () = tokio::time::sleep_until(step.at.into()) => {}
+                () = tokio::time::sleep_until(at.into()) => {}
                 read = reader.read(&mut take) => if let Err(error) = read {
-                    let error = RelayError::Unreachable(error.to_string());
-                    self.refuse(Refusal::Error(error.clone()));
-                    return error;
+                    return self.failed(&error);
                 },
             }
         }
@@ -180,6 +185,12 @@ impl Task {
             // Nobody waits any more: the token is cancelled too.
             let _ = ready.send(Ok(Ready { relayed, mapped }));
         }
+    }
+
+    fn failed(&mut self, error: &io::Error) -> RelayError {
+        let error = RelayError::Unreachable(error.to_string());
+        self.refuse(Refusal::Error(error.clone()));
+        error
     }
 
     fn closed(&mut self) -> RelayError {
