@@ -57,7 +57,7 @@ impl Incoming {
         before: impl FnOnce(&Hub) -> T,
     ) -> (Self, T) {
         let (publisher, hub) = Hub::new(Limits::default());
-        let figures = Arc::new(Figures::default());
+        let figures = Arc::new(Figures::since(session.asked));
         let token = CancellationToken::new();
         let kept = before(&hub);
         let assembler = Assembler::new(publisher, Arc::clone(&figures));

@@ -5,7 +5,7 @@ use std::{
         Arc,
         atomic::{AtomicI64, AtomicU64, Ordering::Relaxed},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use parking_lot::Mutex;
@@ -29,6 +29,8 @@ pub(crate) struct Figures {
     lost: AtomicU64,
     latency_us: AtomicI64,
     round_trip_us: AtomicI64,
+    asked: Instant,
+    arrivals: Mutex<Arrivals>,
     path: Mutex<Option<Path>>,
     serving: Mutex<Option<ServedStream>>,
 }
@@ -44,9 +46,21 @@ pub(crate) struct Path {
     pub remote: String,
 }
 
-impl Default for Figures {
-    fn default() -> Self {
+/// When pictures came.
+#[derive(Debug, Default)]
+struct Arrivals {
+    first: Option<Instant>,
+    last: Option<Instant>,
+    /// Longest time without one since the last report.
+    gap: Duration,
+}
+
+impl Figures {
+    /// Figures of a stream that was asked for then.
+    pub fn since(asked: Instant) -> Self {
         Self {
+            asked,
+            arrivals: Mutex::default(),
             bytes: AtomicU64::new(0),
             pictures: AtomicU64::new(0),
             packets: AtomicU64::new(0),
@@ -57,13 +71,12 @@ impl Default for Figures {
             serving: Mutex::new(None),
         }
     }
-}
 
-impl Figures {
     pub fn unit(&self, unit: &AccessUnit) {
         self.bytes.fetch_add(unit.len() as u64, Relaxed);
         if unit.is_video() {
             self.pictures.fetch_add(1, Relaxed);
+            self.arrivals.lock().picture(Instant::now());
         }
     }
 
@@ -90,6 +103,21 @@ impl Figures {
 
     fn snapshot(&self) -> [u64; 4] {
         [&self.bytes, &self.pictures, &self.packets, &self.lost].map(|c| c.load(Relaxed))
+    }
+}
+
+impl Arrivals {
+    fn picture(&mut self, now: Instant) {
+        self.first.get_or_insert(now);
+        if let Some(last) = self.last.replace(now) {
+            self.gap = self.gap.max(now - last);
+        }
+    }
+
+    /// The longest gap since the last report; one that is still open counts.
+    fn take_gap(&mut self, now: Instant) -> Option<Duration> {
+        let open = self.last.map(|last| now - last)?;
+        Some(std::mem::take(&mut self.gap).max(open))
     }
 }
 
@@ -131,11 +159,17 @@ fn show(
     let known = |v: i64| (v != UNKNOWN).then_some(v as f64 / 1_000.0);
     let latency_ms = known(figures.latency_us.load(Relaxed));
     let round_trip_ms = known(figures.round_trip_us.load(Relaxed));
+    let (first_picture_ms, gap_ms) = {
+        let mut arrivals = figures.arrivals.lock();
+        let first = arrivals.first.map(|first| (first - figures.asked).as_millis());
+        (first, arrivals.take_gap(Instant::now()).map(|gap| gap.as_millis()))
+    };
     let path = figures.path.lock().clone();
     let serving = figures.serving.lock().clone();
     if as_json {
         output::json(&json!({"stats": {
-            "t_s": passed, "bitrate_bps": bitrate_bps, "fps": round(fps), "packets": packets,
+            "t_s": passed, "first_picture_ms": first_picture_ms, "longest_gap_ms": gap_ms,
+            "bitrate_bps": bitrate_bps, "fps": round(fps), "packets": packets,
             "lost": lost, "loss_percent": round(loss_percent), "latency_ms": latency_ms.map(round),
             "round_trip_ms": round_trip_ms.map(round), "path": path, "serving": serving,
         }}));

@@ -1,7 +1,7 @@
 //! A8.4 steps 1 to 3: the right to watch, and the check that the answer speaks of the camera that
 //! was asked for.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, time::Instant};
 
 use sightline_model::{Capabilities, PublicKey, QualityChoice, Right, VideoCodec};
 use sightline_protocol::cm::{Camera, PlayAnswer, PlayRequest, Player};
@@ -36,6 +36,8 @@ pub struct Session {
     pub ca_pem: Option<String>,
     /// Whether the portal is this machine.
     pub local_portal: bool,
+    /// When it was asked for.
+    pub asked: Instant,
     pinned: bool,
 }
 
@@ -50,6 +52,7 @@ impl Session {
         camera: Camera,
         wanted: &Wanted,
     ) -> Result<Self, CuError> {
+        let asked = Instant::now();
         let pinned = check_device(&camera, &camera.device_key, &home.pins()?, wanted.require_pin)?;
         if !camera.rights.allows(Right::View) {
             return Err(CuError::new(Exit::Refused, format!("you may not watch {}", camera.name)));
@@ -73,7 +76,7 @@ impl Session {
             None => false,
         };
         let ca_pem = api.portal.ca_pem.clone();
-        Ok(Self { camera, answer, key: home.key()?, ca_pem, local_portal, pinned })
+        Ok(Self { camera, answer, key: home.key()?, ca_pem, local_portal, asked, pinned })
     }
 
     /// What the person should know before believing the picture.
