@@ -4,6 +4,7 @@ mod bench;
 mod checks;
 mod demo;
 mod fuzz;
+mod nat_matrix;
 mod packages;
 mod run;
 mod setup;
@@ -43,6 +44,8 @@ enum Command {
     Fuzz(fuzz::Args),
     /// Measure against other people's software; writes docs/benchmarks.md
     Bench(bench::Args),
+    /// Watch through every pair of home routers in a lab of namespaces; writes docs/nat-matrix.md
+    NatMatrix(nat_matrix::Args),
 }
 
 fn main() -> ExitCode {
@@ -67,5 +70,6 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Generate => checks::generate(),
         Command::Fuzz(args) => fuzz::run(&args),
         Command::Bench(args) => bench::run(&args),
+        Command::NatMatrix(args) => nat_matrix::run(&args),
     }
 }

@@ -69,6 +69,13 @@ pub const PACKAGES: &[Package] = &[
     package("iproute2", Probe::Program("ip"), Need::Test),
     package("tcpdump", Probe::File("/usr/bin/tcpdump"), Need::Test),
     package("nftables", Probe::File("/usr/sbin/nft"), Need::Test),
+    package("conntrack", Probe::Program("conntrack"), Need::Test),
+    // Routers of tests/nat. What else has miniupnpd's configuration would start it as a service.
+    package("miniupnpd-nftables", Probe::Program("miniupnpd"), Need::Test),
+    package("miniupnpc", Probe::Program("upnpc"), Need::Test),
+    package("natpmpc", Probe::Program("natpmpc"), Need::Test),
+    package("tayga", Probe::Program("tayga"), Need::Test),
+    package("unbound", Probe::Program("unbound"), Need::Test),
     package("gstreamer1.0-tools", Probe::Program("gst-launch-1.0"), Need::Test),
     package(
         "gstreamer1.0-plugins-base",
@@ -90,11 +97,7 @@ pub const PACKAGES: &[Package] = &[
         Probe::Succeeds(&["gst-inspect-1.0", "x264enc"]),
         Need::Test,
     ),
-    package(
-        "gstreamer1.0-nice",
-        Probe::Succeeds(&["gst-inspect-1.0", "nicesrc"]),
-        Need::Test,
-    ),
+    package("gstreamer1.0-nice", Probe::Succeeds(&["gst-inspect-1.0", "nicesrc"]), Need::Test),
     package(
         "gir1.2-gst-plugins-bad-1.0",
         Probe::Succeeds(&[

@@ -98,9 +98,9 @@ fn on_path(name: &str) -> bool {
     folders.into_iter().any(|folder| folder.join(name).is_file())
 }
 
-/// Runs its arguments with services held back: PostgreSQL and coturn are here for their programs,
-/// and must neither start now nor take the demo's port 3478. The answer 101 of `policy-rc.d` says
-/// so to Debian's package scripts.
+/// Runs its arguments with services held back: PostgreSQL, coturn, tayga and unbound are here for
+/// their programs, and must neither start now nor take ports (the demo has coturn's 3478). The
+/// answer 101 of `policy-rc.d` says so to Debian's package scripts.
 const WITHOUT_SERVICES: &str = r#"
 policy=/usr/sbin/policy-rc.d
 if [ ! -e $policy ]; then
@@ -113,7 +113,7 @@ apt-get install -q -y --no-install-recommends "$@" || exit
 if [ -d /run/systemd/system ]; then
     for package; do
         case $package in
-            postgresql|coturn) systemctl disable --quiet $package ;;
+            postgresql|coturn|tayga|unbound) systemctl disable --quiet $package ;;
         esac
     done
 fi
