@@ -1,0 +1,183 @@
+//! One allocation: its relayed addresses, permissions and channels (RFC 8656 sections 3.2, 9, 12).
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use stun_rs::TransactionId;
+
+use crate::{
+    ClientId,
+    driver::{Family, RelayProtocol},
+    limits::Meter,
+    users::User,
+};
+
+/// RFC 8656 section 9.
+const PERMISSION: Duration = Duration::from_secs(300);
+/// RFC 8656 section 12.
+const CHANNEL: Duration = Duration::from_secs(600);
+
+#[derive(Debug)]
+pub(crate) struct Allocation {
+    pub(crate) client: ClientId,
+    pub(crate) user_name: Box<str>,
+    pub(crate) user: Arc<User>,
+    pub(crate) protocol: RelayProtocol,
+    /// Relayed addresses, by family.
+    relayed: [Option<SocketAddr>; 2],
+    /// Of the Allocate request, so that its repetition gets the same answer.
+    pub(crate) transaction: TransactionId,
+    pub(crate) token: Option<[u8; 8]>,
+    pub(crate) begun: Instant,
+    pub(crate) ends: Instant,
+    pub(crate) meter: Meter,
+    pub(crate) bytes_to_peers: u64,
+    pub(crate) bytes_to_client: u64,
+    /// Sorted by address.
+    permissions: Vec<Permission>,
+    /// Sorted by number.
+    channels: Vec<Channel>,
+}
+
+#[derive(Debug)]
+struct Permission {
+    ip: IpAddr,
+    ends: Instant,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Channel {
+    number: u16,
+    peer: SocketAddr,
+    ends: Instant,
+}
+
+/// Why a channel cannot be bound.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NoChannel {
+    /// Number or peer is bound otherwise (400).
+    Taken,
+    /// There are too many (508).
+    Full,
+}
+
+impl Allocation {
+    pub(crate) fn new(
+        client: ClientId,
+        user_name: &str,
+        user: Arc<User>,
+        protocol: RelayProtocol,
+        transaction: TransactionId,
+        now: Instant,
+    ) -> Self {
+        Self {
+            client,
+            user_name: user_name.into(),
+            user,
+            protocol,
+            relayed: [None; 2],
+            transaction,
+            token: None,
+            begun: now,
+            ends: now,
+            meter: Meter::default(),
+            bytes_to_peers: 0,
+            bytes_to_client: 0,
+            permissions: vec![],
+            channels: vec![],
+        }
+    }
+
+    pub(crate) fn relayed(&self, family: Family) -> Option<SocketAddr> {
+        self.relayed[slot(family)]
+    }
+
+    pub(crate) fn set_relayed(&mut self, family: Family, address: Option<SocketAddr>) {
+        self.relayed[slot(family)] = address;
+    }
+
+    /// All relayed addresses, IPv4 first.
+    pub(crate) fn all_relayed(&self) -> impl Iterator<Item = (Family, SocketAddr)> + use<> {
+        let [v4, v6] = self.relayed;
+        v4.map(|a| (Family::V4, a)).into_iter().chain(v6.map(|a| (Family::V6, a)))
+    }
+
+    pub(crate) fn is_permitted(&self, ip: IpAddr, now: Instant) -> bool {
+        match &self.permissions[..] {
+            // The usual case, without a search.
+            [one] => one.ip == ip && one.ends > now,
+            all => match all.binary_search_by_key(&ip, |permission| permission.ip) {
+                Ok(at) => all[at].ends > now,
+                Err(_) => false,
+            },
+        }
+    }
+
+    /// How many more there would be if all of these were permitted.
+    pub(crate) fn has_room(&mut self, ips: &[SocketAddr], max: usize, now: Instant) -> bool {
+        self.permissions.retain(|permission| permission.ends > now);
+        let known = |ip| self.permissions.binary_search_by_key(&ip, |p| p.ip).is_ok();
+        let new = ips.iter().filter(|peer| !known(peer.ip())).count();
+        self.permissions.len() + new <= max
+    }
+
+    pub(crate) fn permit(&mut self, ip: IpAddr, now: Instant) {
+        let ends = now + PERMISSION;
+        match self.permissions.binary_search_by_key(&ip, |permission| permission.ip) {
+            Ok(at) => self.permissions[at].ends = ends,
+            Err(at) => {
+                // One at a time: most allocations have one or two.
+                self.permissions.reserve_exact(1);
+                self.permissions.insert(at, Permission { ip, ends });
+            }
+        }
+    }
+
+    /// The peer of a channel.
+    pub(crate) fn peer(&self, number: u16, now: Instant) -> Option<SocketAddr> {
+        let at = self.channels.binary_search_by_key(&number, |channel| channel.number).ok()?;
+        Some(self.channels[at]).filter(|channel| channel.ends > now).map(|channel| channel.peer)
+    }
+
+    /// The channel of a peer.
+    pub(crate) fn channel(&self, peer: SocketAddr, now: Instant) -> Option<u16> {
+        let found = self.channels.iter().find(|channel| channel.peer == peer)?;
+        (found.ends > now).then_some(found.number)
+    }
+
+    /// RFC 8656 section 12.2. A binding that has ended may be replaced at once: the client was
+    /// told its lifetime.
+    pub(crate) fn bind(
+        &mut self,
+        number: u16,
+        peer: SocketAddr,
+        max: usize,
+        now: Instant,
+    ) -> Result<(), NoChannel> {
+        self.channels.retain(|channel| channel.ends > now);
+        let ends = now + CHANNEL;
+        match self.channels.binary_search_by_key(&number, |channel| channel.number) {
+            Ok(at) if self.channels[at].peer == peer => self.channels[at].ends = ends,
+            Ok(_) => return Err(NoChannel::Taken),
+            Err(_) if self.channels.iter().any(|channel| channel.peer == peer) => {
+                return Err(NoChannel::Taken);
+            }
+            Err(_) if self.channels.len() >= max => return Err(NoChannel::Full),
+            Err(at) => {
+                self.channels.reserve_exact(1);
+                self.channels.insert(at, Channel { number, peer, ends });
+            }
+        }
+        Ok(())
+    }
+}
+
+const fn slot(family: Family) -> usize {
+    match family {
+        Family::V4 => 0,
+        Family::V6 => 1,
+    }
+}
