@@ -118,6 +118,7 @@ pub async fn start(config: Config, lifecycle: &Lifecycle) -> Result<Running, Sta
     hold_lock(&config, lifecycle)?;
     let servers = config.servers()?;
     let dialer = Dialer::new(config.centre_ca.as_deref(), lifecycle.tasks.clone())?;
+    let relay_tls = dialer.tls();
 
     let rtsp_at = |source| listen_error("RTSP", config.rtsp.listen, source);
     let rtsp = listen::tcp(config.rtsp.listen).await.map_err(rtsp_at)?;
@@ -159,7 +160,7 @@ pub async fn start(config: Config, lifecycle: &Lifecycle) -> Result<Running, Sta
     };
     let gate = PuGate::new(gate_settings, uplink.clone(), clock, lifecycle);
     let candidates = reach.candidates(&machine, Vec::new());
-    let engine = start_webrtc(&config, &cameras, candidates, lifecycle)?;
+    let engine = start_webrtc(&config, &cameras, candidates, relay_tls, lifecycle)?;
     serve_rtsp(&config, &cameras, &gate, rtsp, quic, lifecycle);
 
     let handler = Viewers::new(
@@ -233,11 +234,13 @@ fn start_webrtc(
     config: &Config,
     cameras: &Cameras,
     candidates: LocalCandidates,
+    relay_tls: Arc<rustls::ClientConfig>,
     lifecycle: &Lifecycle,
 ) -> Result<webrtc::Engine, StartError> {
     let webrtc = WebrtcConfig {
         bind: listen::by_family(config.webrtc.listen),
         max_sessions: config.max_sessions,
+        relay_tls: Some(relay_tls),
         ..WebrtcConfig::default()
     };
     let quality = Quality::new(Arc::clone(cameras), config.max_transcodes, lifecycle);
@@ -324,7 +327,7 @@ impl Reach {
     fn candidates(&self, machine: &[IpAddr], stun_servers: Vec<SocketAddr>) -> LocalCandidates {
         // Port 0 stands for the engine's own.
         let host = machine.iter().map(|ip| SocketAddr::new(*ip, 0)).collect();
-        LocalCandidates { host, mapped: Vec::new(), stun_servers }
+        LocalCandidates { host, stun_servers, ..LocalCandidates::default() }
     }
 }
 

@@ -178,8 +178,13 @@ impl Shared {
     ) -> Result<MediaAnswer, Problem> {
         let admission = self.admit(session, &offer).await?;
         let (candidate_tx, candidates) = mpsc::channel(MAX_CANDIDATES);
-        let (session_id, sdp) = (session.clone(), offer.sdp);
-        let request = webrtc::OfferRequest { session: session_id, sdp, admission, candidate_tx };
+        let request = webrtc::OfferRequest {
+            session: session.clone(),
+            sdp: offer.sdp,
+            admission,
+            ice_servers: offer.ice_servers,
+            candidate_tx,
+        };
         let answer = self.engine.offer(request).await?;
         self.trickle(session.clone(), candidates);
         let signed =

@@ -100,8 +100,13 @@ async fn offers_that_cannot_be_answered_are_refused_in_words() {
     for (sdp, kind) in bad {
         let session = "bad".parse().expect("an id");
         let (admission, _right) = admission(&session, Capabilities::default());
-        let request =
-            OfferRequest { session, sdp: sdp.clone(), admission, candidate_tx: mpsc::channel(1).0 };
+        let request = OfferRequest {
+            session,
+            sdp: sdp.clone(),
+            admission,
+            ice_servers: Vec::new(),
+            candidate_tx: mpsc::channel(1).0,
+        };
         let refused = unit.engine.offer(request).await.expect_err("refused");
         assert_eq!(refused.kind, kind, "{refused}: {sdp:.80}");
         assert!(refused.detail.len() > 10);

@@ -171,6 +171,7 @@ async fn relay(scu: Scu, mut socket: WebSocket) {
                 let signed = offer_bytes(&session, &offer.token, &offered);
                 assert!(offer.client_key.verify(&signed, &offer.signature), "the offer is signed");
                 let answer = scu.engine.offer(OfferRequest {
+                    ice_servers: Vec::new(),
                     session: session.clone(),
                     sdp: offer.sdp,
                     admission: scu.door.admission(),

@@ -91,6 +91,12 @@ impl Dialer {
         Ok(Self { quic, tls: Arc::new(tls::client_config(ca, &[])?), tasks })
     }
 
+    /// Whom this dialer trusts over TLS; relays are trusted by the same.
+    #[must_use]
+    pub fn tls(&self) -> Arc<rustls::ClientConfig> {
+        Arc::clone(&self.tls)
+    }
+
     /// Opens a link to `server`, by QUIC if that comes through.
     ///
     /// # Errors

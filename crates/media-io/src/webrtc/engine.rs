@@ -1,6 +1,7 @@
 //! The one task that owns sockets and sessions.
 
 mod addresses;
+mod relays;
 
 use std::{
     collections::HashMap,
@@ -22,10 +23,12 @@ use str0m::{
 use tokio::sync::{Notify, mpsc};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+use self::{addresses::Asked, relays::Relays};
 use super::{
-    Answer, Command, LocalCandidates, OfferRequest, QualitySource, StartError, WebrtcConfig,
+    Answer, Command, LocalCandidates, OfferRequest, QualitySource, Relayed, StartError,
+    WebrtcConfig,
     feed::Feeds,
-    session::{Now, Origin, Session},
+    session::{Around, Now, Origin, Session, Sign},
     sockets::{Counts, Datagram, Socket},
 };
 use crate::camera::Cameras;
@@ -76,6 +79,7 @@ struct Seat {
     addresses: Vec<SocketAddr>,
     /// Cancels the watcher of the admission.
     watch: CancellationToken,
+    relays: Relays,
 }
 
 pub(super) struct Task {
@@ -83,14 +87,19 @@ pub(super) struct Task {
     sockets: Vec<Socket>,
     cert: DtlsCert,
     local: LocalCandidates,
-    candidates: Vec<Candidate>,
-    /// Which transaction was sent on which socket, until answered.
-    stun_asked: Vec<([u8; 12], usize)>,
-    next_stun: Instant,
+    /// With what viewers are told besides.
+    candidates: Vec<(Candidate, &'static str)>,
+    around: Arc<Around>,
+    stun: Asked,
     feeds: Feeds,
     seats: HashMap<MediaSessionId, Seat>,
     /// Learned only from STUN that a session has authenticated.
     addresses: HashMap<SocketAddr, MediaSessionId>,
+    /// Whose relays these are.
+    relay_seats: HashMap<u64, MediaSessionId>,
+    next_relay: u64,
+    relayed: mpsc::Receiver<Relayed>,
+    relayed_tx: mpsc::Sender<Relayed>,
     inbox: mpsc::Receiver<Command>,
     commands: mpsc::WeakSender<Command>,
     wake: Arc<Notify>,
@@ -103,6 +112,7 @@ pub(super) struct Task {
 enum Wake {
     Command(Option<Command>),
     Sockets,
+    Relayed(Relayed),
     Hubs,
     Time,
     Shutdown,
@@ -126,17 +136,22 @@ impl Task {
         }
         let wake = Arc::new(Notify::new());
         let feeds = Feeds::new(cameras, quality, Arc::clone(&wake), tasks.clone());
+        let (relayed_tx, relayed) = mpsc::channel(relays::QUEUE);
         let mut task = Self {
             config,
             sockets,
             cert,
             local: LocalCandidates::default(),
             candidates: Vec::new(),
-            stun_asked: Vec::new(),
-            next_stun: Instant::now(),
+            around: Arc::default(),
+            stun: Asked::new(Instant::now()),
             feeds,
             seats: HashMap::new(),
             addresses: HashMap::new(),
+            relay_seats: HashMap::new(),
+            next_relay: 0,
+            relayed,
+            relayed_tx,
             inbox,
             commands,
             wake,
@@ -167,17 +182,26 @@ impl Task {
                     }
                 }
                 Wake::Sockets => self.receive(now),
+                Wake::Relayed(datagram) => {
+                    self.relayed(&datagram, now);
+                    for _ in 0..relays::TURNS {
+                        let Ok(datagram) = self.relayed.try_recv() else { break };
+                        self.relayed(&datagram, now);
+                    }
+                }
                 Wake::Hubs | Wake::Time => {}
             }
             self.ask_stun(now);
+            self.ask_relays(now);
             self.turn(Now::read());
         }
         self.shut_down();
     }
 
     async fn wait(&mut self) -> Wake {
-        let next = self.seats.values().map(|seat| seat.session.next_wake()).min();
-        let next = next.map_or(self.next_stun, |at| at.min(self.next_stun));
+        let seats = self.seats.values();
+        let wakes = seats.flat_map(|s| [Some(s.session.next_wake()), s.relays.due()]);
+        let next = wakes.flatten().fold(self.stun.next, Instant::min);
         let sockets = &self.sockets;
         let ready = poll_fn(|cx| {
             // All are asked, so that each registers the wake-up.
@@ -193,6 +217,7 @@ impl Task {
             () = self.token.cancelled() => Wake::Shutdown,
             command = self.inbox.recv() => Wake::Command(command),
             () = ready => Wake::Sockets,
+            Some(datagram) = self.relayed.recv() => Wake::Relayed(datagram),
             () = self.wake.notified() => Wake::Hubs,
             () = tokio::time::sleep_until(next.into()) => Wake::Time,
         }
@@ -209,7 +234,7 @@ impl Task {
                 over.push(id.clone());
                 continue;
             }
-            transmit(&mut seat.session, &mut self.sockets, &mut self.counts);
+            transmit(seat, &mut self.sockets, &mut self.counts);
             if seat.session.is_closed() {
                 over.push(id.clone());
             }
@@ -225,6 +250,7 @@ impl Task {
     fn remove(&mut self, id: &MediaSessionId) {
         let Some(seat) = self.seats.remove(id) else { return };
         seat.watch.cancel();
+        self.relay_seats.retain(|_, session| session != id);
         for address in &seat.addresses {
             if self.addresses.get(address) == Some(id) {
                 self.addresses.remove(address);
@@ -283,9 +309,13 @@ impl Task {
         if is_stun {
             self.learn(source, &id);
         }
-        let Some(seat) = self.seats.get_mut(&id) else { return };
-        if !guarded(seat, &mut self.stats, |s| s.receive(receive, now, &mut self.feeds)) {
-            self.remove(&id);
+        self.give(&id, receive, Sign::of(bytes), now);
+    }
+
+    fn give(&mut self, id: &MediaSessionId, receive: Receive<'_>, sign: Sign, now: Now) {
+        let Some(seat) = self.seats.get_mut(id) else { return };
+        if !guarded(seat, &mut self.stats, |s| s.receive(receive, sign, now, &mut self.feeds)) {
+            self.remove(id);
         }
     }
 
@@ -304,7 +334,7 @@ impl Task {
 
     /// The library knows our addresses by the candidates we gave it.
     fn known_local(&self, destination: SocketAddr) -> SocketAddr {
-        let bases = || self.candidates.iter().map(Candidate::local);
+        let bases = || self.candidates.iter().map(|(candidate, _)| candidate.local());
         if bases().any(|base| base == destination) {
             return destination;
         }
@@ -334,6 +364,8 @@ impl Task {
                 }
             }
             Command::Candidates(local) => self.set_local(local, now),
+            Command::RelayUp(id, number, result) => self.relay_up(&id, number, result, now),
+            Command::RelayDown(id, number) => self.relay_down(&id, number, now),
             Command::Stats(reply) => {
                 let _ = reply.send(self.stats());
             }
@@ -365,7 +397,8 @@ impl Task {
     }
 
     fn offer(&mut self, request: OfferRequest, now: Now) -> Result<Answer, Problem> {
-        let OfferRequest { session: id, sdp, admission, candidate_tx } = request;
+        let OfferRequest { session: id, sdp, admission, ice_servers, candidate_tx } = request;
+        let relay_at = now.instant + self.config.relay_after;
         let fault = || Problem::new(ProblemKind::Internal, "the offer could not be handled");
         if let Some(seat) = self.seats.get_mut(&id) {
             let mut answer = Err(fault());
@@ -375,7 +408,10 @@ impl Task {
             if !whole {
                 self.remove(&id);
             } else if answer.is_ok() {
+                seat.relays.renew(&ice_servers, relay_at);
                 self.watch_admission(&id);
+                // What the router maps may be what has changed.
+                self.stun.next = now.instant;
             }
             return answer;
         }
@@ -384,6 +420,7 @@ impl Task {
             return Err(Problem::new(ProblemKind::Busy, text));
         }
         self.stats.started += 1;
+        let candidates: Vec<_> = self.candidates.iter().map(|(c, _)| c.clone()).collect();
         let origin = Origin {
             id: id.clone(),
             generation: self.stats.started << 16,
@@ -391,7 +428,8 @@ impl Task {
             candidate_tx,
             config: &self.config,
             cert: &self.cert,
-            candidates: &self.candidates,
+            candidates: &candidates,
+            around: Arc::clone(&self.around),
         };
         let feeds = &mut self.feeds;
         let made = catch_unwind(AssertUnwindSafe(|| Session::new(origin, &sdp, now, feeds)));
@@ -399,7 +437,8 @@ impl Task {
             self.stats.panics += 1;
             Err(fault())
         })?;
-        let seat = Seat { session, addresses: Vec::new(), watch: CancellationToken::new() };
+        let relays = Relays::new(&ice_servers, relay_at, &self.token);
+        let seat = Seat { session, addresses: Vec::new(), watch: CancellationToken::new(), relays };
         self.seats.insert(id.clone(), seat);
         self.watch_admission(&id);
         Ok(answer)
@@ -435,7 +474,7 @@ impl Task {
                 session.end(Some(problem.clone()), now, &mut self.feeds);
                 session.end_now(now, &mut self.feeds);
             });
-            transmit(&mut seat.session, &mut self.sockets, &mut self.counts);
+            transmit(seat, &mut self.sockets, &mut self.counts);
             seat.watch.cancel();
         }
         for socket in &mut self.sockets {
@@ -454,8 +493,11 @@ fn guarded(seat: &mut Seat, stats: &mut Stats, work: impl FnOnce(&mut Session)) 
     whole
 }
 
-fn transmit(session: &mut Session, sockets: &mut [Socket], counts: &mut Counts) {
-    for transmit in session.out.drain(..) {
+fn transmit(seat: &mut Seat, sockets: &mut [Socket], counts: &mut Counts) {
+    for transmit in seat.session.out.drain(..) {
+        if seat.relays.push(&transmit, counts) {
+            continue;
+        }
         let source: IpAddr = transmit.source.ip();
         let family = |socket: &&mut Socket| socket.local.is_ipv4() == source.is_ipv4();
         let exact = sockets.iter().position(|socket| socket.local == transmit.source);
@@ -468,4 +510,5 @@ fn transmit(session: &mut Session, sockets: &mut [Socket], counts: &mut Counts) 
         let from = socket.local.ip().is_unspecified().then_some(source);
         socket.push(from, transmit.destination, &transmit.contents, counts);
     }
+    seat.relays.flush(counts);
 }

@@ -7,7 +7,11 @@
 //! that panics or breaks is dropped alone. Media is written as packets that all viewers share
 //! (`feed`), so a viewer costs its own RTP header and encryption, no copy of the stream.
 //!
-//! Not here: who may watch ([`crate::gate`]), the signature over the DTLS fingerprints, TURN.
+//! Where no direct way is found in time, a session gets relayed candidates of its own besides
+//! (`engine/relays`), over UDP, TCP or TLS.
+//!
+//! Not here: who may watch ([`crate::gate`]), the signature over the DTLS fingerprints, TURN itself
+//! ([`sightline_p2p_net::relay`]).
 
 mod budget;
 mod clock;
@@ -28,8 +32,10 @@ mod trial;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use sightline_model::{ChannelId, MediaSessionId};
-use sightline_protocol::{Problem, ProblemKind};
+use bytes::Bytes;
+use sightline_model::{ChannelId, MediaSessionId, NatReport};
+use sightline_p2p_net::{Nat64, Relay, RelayError};
+use sightline_protocol::{Problem, ProblemKind, cm::IceServer};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -56,6 +62,10 @@ pub struct WebrtcConfig {
     pub connect_timeout: Duration,
     /// How long a session that has lost its path waits for the viewer to come back.
     pub disconnect_grace: Duration,
+    /// How long direct ways are tried before this unit takes a place at a relay.
+    pub relay_after: Duration,
+    /// Whom to trust as a relay over TLS; without it none is tried.
+    pub relay_tls: Option<Arc<rustls::ClientConfig>>,
 }
 
 impl Default for WebrtcConfig {
@@ -66,6 +76,8 @@ impl Default for WebrtcConfig {
             initial_estimate_bps: 5_000_000,
             connect_timeout: Duration::from_secs(30),
             disconnect_grace: Duration::from_secs(30),
+            relay_after: Duration::from_secs(1),
+            relay_tls: None,
         }
     }
 }
@@ -79,6 +91,10 @@ pub struct LocalCandidates {
     pub mapped: Vec<SocketAddr>,
     /// STUN servers that tell the address seen from outside.
     pub stun_servers: Vec<SocketAddr>,
+    /// What has been measured of the NATs in front of the unit; viewers are told.
+    pub nat: NatReport,
+    /// The network's NAT64, where it has IPv6 alone.
+    pub nat64: Option<Nat64>,
 }
 
 /// Makes encodings that the camera itself does not give.
@@ -118,6 +134,8 @@ pub struct OfferRequest {
     pub sdp: String,
     /// Leave to watch; in a renegotiation it takes the place of the earlier one.
     pub admission: Admission,
+    /// STUN and TURN servers for this session, as the SCU has filled them in.
+    pub ice_servers: Vec<IceServer>,
     /// Takes `candidate:` lines that become known later; full means that a line is lost.
     pub candidate_tx: mpsc::Sender<String>,
 }
@@ -140,7 +158,19 @@ pub(crate) enum Command {
     /// Like `End`, from the watcher of an admission, for that admission alone.
     Revoked(MediaSessionId, u64, Problem),
     Candidates(LocalCandidates),
+    /// A session's place at a relay, or why there is none.
+    RelayUp(MediaSessionId, u64, Result<Relay, RelayError>),
+    /// It is over.
+    RelayDown(MediaSessionId, u64),
     Stats(oneshot::Sender<Stats>),
+}
+
+/// A datagram that a relay passed on.
+pub(crate) struct Relayed {
+    /// Number of the relay.
+    relay: u64,
+    from: SocketAddr,
+    bytes: Bytes,
 }
 
 /// Handle to the engine; cheap to clone.

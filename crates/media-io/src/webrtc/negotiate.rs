@@ -1,6 +1,6 @@
 //! What we offer to speak, and what of it the viewer chose.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use sightline_model::{AudioCodec, VideoCodec};
 use sightline_protocol::{Problem, ProblemKind};
@@ -16,9 +16,18 @@ use str0m::{
 /// Packets kept for retransmission per picture track: about 2 s of 2 Mbit/s.
 pub(super) const RETRANSMIT_PACKETS: usize = 512;
 
+/// How often a working pair is checked: when a NAT has forgotten a mapping and made another, the
+/// viewer learns our new address from the next check.
+const CHECK_EVERY: Duration = Duration::from_secs(1);
+/// Checks without an answer after which a pair is given up: as long as the library's own choice.
+const CHECKS: usize = 20;
+
 /// A new peer connection.
 pub(super) fn peer(cert: &DtlsCert, initial_estimate_bps: u64, now: Instant) -> Rtc {
-    RtcConfig::new()
+    let mut config = RtcConfig::new();
+    config.set_max_stun_rto(CHECK_EVERY);
+    config.set_max_stun_retransmits(CHECKS);
+    config
         .set_rtp_mode(true)
         .set_dtls_cert(cert.clone())
         .set_dtls_version(DtlsVersion::Auto)
@@ -31,8 +40,8 @@ pub(super) fn peer(cert: &DtlsCert, initial_estimate_bps: u64, now: Instant) -> 
         .enable_g722(true, false)
         .set_extension(5, Extension::PlayoutDelay)
         .enable_bwe(Some(Bitrate::bps(initial_estimate_bps)))
-        .set_stats_interval(Some(std::time::Duration::from_millis(100)))
-        .set_rtcp_report_interval_audio(std::time::Duration::from_secs(1))
+        .set_stats_interval(Some(Duration::from_millis(100)))
+        .set_rtcp_report_interval_audio(Duration::from_secs(1))
         .set_send_buffer_video(RETRANSMIT_PACKETS)
         .set_send_buffer_audio(50)
         .set_sctp_max_buffered_amount(64 * 1024)

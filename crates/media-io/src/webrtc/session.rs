@@ -3,27 +3,35 @@
 //! Contract: every public call leaves the connection fully drained; what is to be sent lies in
 //! `out`, and `next_wake` says when to call [`Session::step`] again.
 
+mod follow;
 mod offer;
+mod path;
+mod ways;
 
 use std::{
     collections::HashMap,
     net::SocketAddr,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
-use sightline_model::{ChannelId, MediaSessionId, UnixMicros};
+use sightline_model::{ChannelId, MediaSessionId, Rung, UnixMicros};
 use sightline_protocol::{
     Problem,
-    pc::{self, CuToPu, MediaTransport, PathReport, PuToCu},
+    pc::{self, CuToPu, PuToCu},
 };
 use str0m::{
-    Candidate, CandidateKind, Event, IceConnectionState, Input, Output, Rtc,
+    Candidate, Event, IceConnectionState, Input, Output, Rtc,
     bwe::{Bitrate, BweKind},
     media::Mid,
     net::{Receive, Transmit},
 };
 use tokio::sync::mpsc;
 
+pub(super) use self::{
+    follow::{Pair, Sign},
+    path::{Around, MAPPED, annotate},
+};
 use super::{
     WebrtcConfig,
     control::Control,
@@ -44,8 +52,6 @@ const FAREWELL: Duration = Duration::from_millis(250);
 const DRAIN_LIMIT: usize = 20_000;
 /// Faults in a row after which a connection is given up.
 const FAULT_LIMIT: u32 = 32;
-/// Candidates of the viewer that are taken.
-const REMOTE_CANDIDATES: usize = 64;
 
 /// One moment on both clocks.
 #[derive(Debug, Clone, Copy)]
@@ -99,8 +105,15 @@ pub(super) struct Session {
     phase: Phase,
     disconnect_grace: Duration,
     initial_estimate_bps: u64,
-    remote_kinds: HashMap<SocketAddr, CandidateKind>,
-    sending_to: Option<SocketAddr>,
+    /// Candidates of both ends, as they were given to the library.
+    locals: Vec<Candidate>,
+    remotes: Vec<Candidate>,
+    /// Own relayed addresses, and how their relays are reached.
+    pub(super) relays: HashMap<SocketAddr, Rung>,
+    around: Arc<Around>,
+    sending: Option<Pair>,
+    follow: follow::Follow,
+    has_path: bool,
     pub(super) video: Option<VideoOut>,
     pub(super) audio: Option<AudioOut>,
     pub(super) audio_mid: Option<Mid>,
@@ -124,43 +137,24 @@ pub(super) struct Origin<'a> {
     pub(super) config: &'a WebrtcConfig,
     pub(super) cert: &'a str0m::config::DtlsCert,
     pub(super) candidates: &'a [Candidate],
+    pub(super) around: Arc<Around>,
 }
 
 impl Session {
-    fn note_candidate(&mut self, line: &str) -> Option<Candidate> {
-        let candidate = Candidate::from_sdp_string(line).ok()?;
-        if self.remote_kinds.len() < REMOTE_CANDIDATES {
-            self.remote_kinds.insert(candidate.addr(), candidate.kind());
-        }
-        Some(candidate)
-    }
-
-    /// A candidate that the viewer found later.
-    pub(super) fn remote_candidate(&mut self, line: &str, now: Now, feeds: &mut Feeds) {
-        let line = line.trim().trim_start_matches("a=");
-        if self.remote_kinds.len() < REMOTE_CANDIDATES
-            && let Some(candidate) = self.note_candidate(line)
-        {
-            self.rtc.add_remote_candidate(candidate);
-            self.step(now, feeds);
-        }
-    }
-
-    /// A further address of ours.
-    pub(super) fn local_candidate(&mut self, candidate: &Candidate, now: Now, feeds: &mut Feeds) {
-        if let Some(candidate) = self.rtc.add_local_candidate(candidate.clone()) {
-            let _ = self.candidate_tx.try_send(candidate.to_sdp_string());
-        }
-        self.step(now, feeds);
-    }
-
     /// Whether the datagram is for this session.
     pub(super) fn accepts(&self, input: &Input<'_>) -> bool {
         self.rtc.accepts(input)
     }
 
     /// A datagram for this session. What cannot be read changes nothing.
-    pub(super) fn receive(&mut self, receive: Receive<'_>, now: Now, feeds: &mut Feeds) {
+    pub(super) fn receive(
+        &mut self,
+        receive: Receive<'_>,
+        sign: Sign,
+        now: Now,
+        feeds: &mut Feeds,
+    ) {
+        self.heard((receive.destination, receive.source), sign, now);
         if let Err(error) = self.rtc.handle_input(Input::Receive(now.instant, receive)) {
             tracing::debug!(session = %self.id, %error, "datagram refused");
         }
@@ -390,6 +384,7 @@ impl Session {
     }
 
     fn ice_state(&mut self, state: IceConnectionState, now: Now) {
+        self.has_path = state.is_connected();
         match (state, self.phase) {
             (IceConnectionState::Disconnected, Phase::Connected) => {
                 self.phase = Phase::Disconnected { until: now.instant + self.disconnect_grace };
@@ -409,19 +404,6 @@ impl Session {
         }
     }
 
-    /// Learns from what is sent which path the media takes.
-    fn note_path(&mut self, transmit: &Transmit) {
-        // RFC 9443: below 20 is STUN, which goes everywhere.
-        let media = transmit.contents.first().is_some_and(|first| *first >= 20);
-        if !media || self.sending_to == Some(transmit.destination) {
-            return;
-        }
-        self.sending_to = Some(transmit.destination);
-        let kind = self.remote_kinds.get(&transmit.destination).copied();
-        let report = path_report(transmit.destination, kind);
-        self.admission.path.send_replace(Some(report));
-    }
-
     /// Resolves when the viewer's right ends; to be watched by the engine.
     pub(super) fn ended(&self) -> tokio::sync::watch::Receiver<Option<Problem>> {
         self.admission.ended.clone()
@@ -430,26 +412,4 @@ impl Session {
     pub(super) const fn channel(&self) -> ChannelId {
         self.admission.grant.channel
     }
-}
-
-fn path_report(to: SocketAddr, kind: Option<CandidateKind>) -> PathReport {
-    let local = match to.ip() {
-        std::net::IpAddr::V4(ip) => ip.is_private() || ip.is_loopback() || ip.is_link_local(),
-        std::net::IpAddr::V6(ip) => {
-            ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local()
-        }
-    };
-    let (relayed, reason) = match kind {
-        Some(CandidateKind::Relayed) => {
-            (true, "through a relay: no direct way between the two networks was found in time")
-        }
-        Some(CandidateKind::Host) if local => (false, "direct, within the same network"),
-        Some(CandidateKind::Host) => (false, "direct, to the viewer's own address"),
-        Some(CandidateKind::ServerReflexive | CandidateKind::PeerReflexive) => {
-            (false, "direct, through the routers of both networks")
-        }
-        None if local => (false, "direct, within the same network"),
-        None => (false, "direct, through the viewer's router"),
-    };
-    PathReport::new(MediaTransport::Webrtc, relayed, reason)
 }

@@ -30,7 +30,7 @@ use tokio_util::task::TaskTracker;
 use super::{
     NoTranscoder, WebrtcConfig,
     feed::{FeedKey, Feeds},
-    session::{Now, Origin, Session},
+    session::{Now, Origin, Session, Sign},
 };
 use crate::{
     camera::Camera,
@@ -236,6 +236,7 @@ impl World {
             config: &WebrtcConfig::default(),
             cert: &cert,
             candidates: &[own],
+            around: Arc::default(),
         };
         let (session, answer) =
             Session::new(origin, &offer.to_sdp_string(), start, &mut feeds).expect("answered");
@@ -290,7 +291,7 @@ impl World {
         while let Some(bytes) = self.up.arrived(now) {
             let (to, from) = self.addresses;
             let receive = Receive::new(Protocol::Udp, from, to, &bytes).expect("a datagram");
-            self.session.receive(receive, self.now, &mut self.feeds);
+            self.session.receive(receive, Sign::of(&bytes), self.now, &mut self.feeds);
         }
         if fresh || self.session.next_wake() <= now {
             self.session.step(self.now, &mut self.feeds);

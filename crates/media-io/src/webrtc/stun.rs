@@ -1,12 +1,14 @@
 //! The address that a STUN server sees (RFC 8489): one request, one answer, nothing else.
 //!
-//! A client of four message fields; ICE's own STUN is in the WebRTC library.
+//! A client of four message fields, and what a check of ICE shows of its sender's choice. ICE's own
+//! STUN is in the WebRTC library.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 const BINDING_REQUEST: u16 = 0x0001;
 const BINDING_SUCCESS: u16 = 0x0101;
 const XOR_MAPPED_ADDRESS: u16 = 0x0020;
+const USE_CANDIDATE: u16 = 0x0025;
 const COOKIE: u32 = 0x2112_a442;
 
 /// A Binding request with this transaction id.
@@ -36,6 +38,23 @@ pub(super) fn response(bytes: &[u8]) -> Option<([u8; 12], SocketAddr)> {
         rest = rest.get(4 + length.next_multiple_of(4)..)?;
     }
     None
+}
+
+/// Whether a Binding request nominates its pair (RFC 8445 section 7.1.2). Says nothing of who sent it.
+pub(super) fn nominates(bytes: &[u8]) -> bool {
+    let Some(header) = bytes.get(..20) else { return false };
+    if u16::from_be_bytes([header[0], header[1]]) != BINDING_REQUEST {
+        return false;
+    }
+    let mut rest = bytes.get(20..).unwrap_or_default();
+    while let Some(head) = rest.get(..4) {
+        if u16::from_be_bytes([head[0], head[1]]) == USE_CANDIDATE {
+            return true;
+        }
+        let length = usize::from(u16::from_be_bytes([head[2], head[3]]));
+        rest = rest.get(4 + length.next_multiple_of(4)..).unwrap_or_default();
+    }
+    false
 }
 
 fn unmask(value: &[u8], transaction: [u8; 12]) -> Option<SocketAddr> {
@@ -75,5 +94,22 @@ mod tests {
         for length in 0..bytes.len() {
             assert!(response(&bytes[..length]).is_none(), "cut at {length}");
         }
+    }
+
+    #[test]
+    fn finds_a_nomination_among_attributes() {
+        let mut bytes = request([7; 12]).to_vec();
+        assert!(!nominates(&bytes));
+        // PRIORITY, USERNAME of five bytes with padding, USE-CANDIDATE.
+        bytes
+            .extend([0, 0x24, 0, 4, 1, 2, 3, 4, 0, 6, 0, 5, b'a', b':', b'b', b'c', b'd', 0, 0, 0]);
+        assert!(!nominates(&bytes));
+        bytes.extend([0, 0x25, 0, 0]);
+        assert!(nominates(&bytes));
+        for length in 0..bytes.len() {
+            assert!(!nominates(&bytes[..length]), "cut at {length}");
+        }
+        bytes[1] = 0x11;
+        assert!(!nominates(&bytes), "an indication");
     }
 }

@@ -361,6 +361,7 @@ impl Peer {
         admission: Admission,
     ) -> Result<(), Problem> {
         let request = OfferRequest {
+            ice_servers: Vec::new(),
             session: self.session.clone(),
             sdp: offer.to_sdp_string(),
             admission,

@@ -1,11 +1,20 @@
 //! Where the sockets can be reached: own interfaces, mapped addresses, and what STUN servers see.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use str0m::{Candidate, CandidateKind, net::Protocol};
 
 use super::{
-    super::{LocalCandidates, session::Now, sockets::Socket, stun},
+    super::{
+        LocalCandidates,
+        session::{Around, MAPPED, Now},
+        sockets::Socket,
+        stun,
+    },
     Task, guarded,
 };
 
@@ -14,10 +23,55 @@ const STUN_INTERVAL: Duration = Duration::from_secs(15);
 /// Asked again soon while nothing is known.
 const STUN_RETRY: Duration = Duration::from_secs(1);
 
+/// After so long without any answer, UDP is taken for blocked.
+const BLOCKED_AFTER: Duration = Duration::from_secs(2);
+
+/// A question to a STUN server.
+struct Question {
+    transaction: [u8; 12],
+    socket: usize,
+    server: SocketAddr,
+}
+
+/// What STUN servers were asked, and what they said.
+pub(super) struct Asked {
+    pub(super) next: Instant,
+    open: Vec<Question>,
+    /// What each server sees of each socket.
+    told: Vec<(usize, SocketAddr, SocketAddr)>,
+    /// Since when servers have been asked in vain; `None` before the first question.
+    vain_since: Option<Instant>,
+    /// Whether any of them has ever answered.
+    heard: bool,
+}
+
+impl Asked {
+    pub(super) const fn new(now: Instant) -> Self {
+        Self { next: now, open: Vec::new(), told: Vec::new(), vain_since: None, heard: false }
+    }
+
+    /// Whether nothing has come back by UDP for so long that nothing will.
+    pub(super) fn udp_is_blocked(&self, now: Instant) -> bool {
+        !self.heard && self.vain_since.is_some_and(|since| now >= since + BLOCKED_AFTER)
+    }
+}
+
 impl Task {
     pub(super) fn set_local(&mut self, local: LocalCandidates, now: Now) {
-        self.next_stun = now.instant;
-        self.stun_asked.clear();
+        self.stun.next = now.instant;
+        self.stun.open.clear();
+        if self.local.stun_servers != local.stun_servers || self.local.host != local.host {
+            (self.stun.vain_since, self.stun.heard) = (None, false);
+        }
+        self.around = Arc::new(Around {
+            mapped: local.mapped.clone(),
+            nat: local.nat.clone(),
+            nat64: local.nat64,
+        });
+        for seat in self.seats.values_mut() {
+            seat.session.set_around(&self.around);
+        }
+        self.drop_unmapped(&local.mapped, now);
         self.local = local;
         let mut addresses = self.local.host.clone();
         for address in &mut addresses {
@@ -35,74 +89,128 @@ impl Task {
         // A socket can serve only addresses of its own family.
         addresses.retain(|a| self.sockets.iter().any(|s| s.local.is_ipv4() == a.is_ipv4()));
         for address in addresses {
-            self.add_candidate(Candidate::host(address, Protocol::Udp), now);
+            self.add_candidate(Candidate::host(address, Protocol::Udp), "", now);
         }
         for mapped in self.local.mapped.clone() {
-            self.add_reflexive(mapped, now);
+            self.add_reflexive(mapped, MAPPED, now);
         }
     }
 
-    fn add_reflexive(&mut self, mapped: SocketAddr, now: Now) {
-        let base = self
-            .candidates
-            .iter()
+    fn add_reflexive(&mut self, mapped: SocketAddr, extension: &'static str, now: Now) {
+        let own = self.candidates.iter().map(|(candidate, _)| candidate);
+        let base = own
+            .clone()
             .find(|c| c.kind() == CandidateKind::Host && c.addr().is_ipv4() == mapped.is_ipv4())
             .map(Candidate::addr);
-        if let Some(base) = base {
-            self.add_candidate(Candidate::server_reflexive(mapped, base, Protocol::Udp), now);
+        // A gateway's port that a STUN server sees too is known already.
+        let known = own.clone().any(|c| c.addr() == mapped);
+        if let Some(base) = base.filter(|_| !known) {
+            let made = Candidate::server_reflexive(mapped, base, Protocol::Udp);
+            self.add_candidate(made, extension, now);
         }
     }
 
-    fn add_candidate<E: std::fmt::Display>(&mut self, made: Result<Candidate, E>, now: Now) {
+    /// Takes back what gateways have ceased to map.
+    fn drop_unmapped(&mut self, mapped: &[SocketAddr], now: Now) {
+        let gone = self.candidates.extract_if(.., |(candidate, extension)| {
+            *extension == MAPPED && !mapped.contains(&candidate.addr())
+        });
+        let gone: Vec<Candidate> = gone.map(|(candidate, _)| candidate).collect();
+        for candidate in gone {
+            self.drop_candidate(&candidate, now);
+        }
+    }
+
+    fn drop_candidate(&mut self, candidate: &Candidate, now: Now) {
+        for seat in self.seats.values_mut() {
+            guarded(seat, &mut self.stats, |session| {
+                session.drop_local(candidate, now, &mut self.feeds);
+            });
+        }
+    }
+
+    fn add_candidate<E: std::fmt::Display>(
+        &mut self,
+        made: Result<Candidate, E>,
+        extension: &'static str,
+        now: Now,
+    ) {
         let candidate = match made {
             Ok(candidate) => candidate,
             Err(error) => return tracing::warn!(%error, "own address not usable"),
         };
-        if self.candidates.contains(&candidate) {
+        if self.candidates.iter().any(|(known, _)| *known == candidate) {
             return;
         }
         for seat in self.seats.values_mut() {
             guarded(seat, &mut self.stats, |session| {
-                session.local_candidate(&candidate, now, &mut self.feeds);
+                session.local_candidate(&candidate, extension, now, &mut self.feeds);
             });
         }
-        self.candidates.push(candidate);
+        self.candidates.push((candidate, extension));
     }
 
     pub(super) fn ask_stun(&mut self, now: Now) {
-        if now.instant < self.next_stun {
+        if now.instant < self.stun.next {
             return;
         }
-        let wait = if self.stun_asked.is_empty() { STUN_INTERVAL } else { STUN_RETRY };
-        self.stun_asked.clear();
-        self.next_stun = now.instant + wait;
+        self.stun.open.clear();
+        self.stun.next = now.instant + STUN_INTERVAL;
         for server in self.local.stun_servers.clone() {
             let family = |socket: &Socket| socket.local.is_ipv4() == server.is_ipv4();
-            let Some(index) = self.sockets.iter().position(family) else { continue };
+            let Some(socket) = self.sockets.iter().position(family) else { continue };
             let mut transaction = [0; 12];
             if getrandom::fill(&mut transaction).is_err() {
                 return;
             }
-            self.stun_asked.push((transaction, index));
+            self.stun.open.push(Question { transaction, socket, server });
             let request = stun::request(transaction);
-            self.sockets[index].push(None, server, &request, &mut self.counts);
-            self.next_stun = now.instant + STUN_RETRY;
+            self.sockets[socket].push(None, server, &request, &mut self.counts);
+            self.stun.next = now.instant + STUN_RETRY;
+            self.stun.vain_since.get_or_insert(now.instant);
         }
     }
 
     /// Whether the datagram answers a question of ours.
     pub(super) fn stun_answer(&mut self, socket: usize, bytes: &[u8], now: Now) -> bool {
-        if self.stun_asked.is_empty() {
+        if self.stun.open.is_empty() {
             return false;
         }
         let Some((transaction, mapped)) = stun::response(bytes) else { return false };
-        let asked = self.stun_asked.iter().position(|asked| *asked == (transaction, socket));
+        let mut open = self.stun.open.iter();
+        let asked = open.position(|q| q.transaction == transaction && q.socket == socket);
         let Some(asked) = asked else { return false };
-        self.stun_asked.swap_remove(asked);
-        if self.stun_asked.is_empty() {
-            self.next_stun = now.instant + STUN_INTERVAL;
+        let Question { server, .. } = self.stun.open.swap_remove(asked);
+        if self.stun.open.is_empty() {
+            self.stun.next = now.instant + STUN_INTERVAL;
         }
-        self.add_reflexive(mapped, now);
+        self.stun.heard = true;
+        self.told(socket, server, mapped, now);
         true
+    }
+
+    /// A server sees this socket at `mapped`; another address than before takes its place.
+    fn told(&mut self, socket: usize, server: SocketAddr, mapped: SocketAddr, now: Now) {
+        let told = &mut self.stun.told;
+        let before = match told.iter_mut().find(|(s, by, _)| (*s, *by) == (socket, server)) {
+            Some((_, _, seen)) => Some(std::mem::replace(seen, mapped)),
+            None => {
+                told.push((socket, server, mapped));
+                None
+            }
+        };
+        let stale = before.filter(|old| !told.iter().any(|(_, _, seen)| seen == old));
+        if let Some(stale) = stale {
+            let gone = self.candidates.extract_if(.., |(candidate, extension)| {
+                extension.is_empty()
+                    && candidate.kind() == CandidateKind::ServerReflexive
+                    && candidate.addr() == stale
+            });
+            let gone: Vec<Candidate> = gone.map(|(candidate, _)| candidate).collect();
+            for candidate in gone {
+                self.drop_candidate(&candidate, now);
+            }
+        }
+        self.add_reflexive(mapped, "", now);
     }
 }

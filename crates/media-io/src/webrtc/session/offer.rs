@@ -19,7 +19,8 @@ use super::{
         offer_text,
         serve::Serve,
     },
-    Now, Origin, PathState, Phase, Session,
+    Now, Origin, PathState, Phase, Session, annotate,
+    follow::Follow,
 };
 use crate::gate::Admission;
 
@@ -39,6 +40,7 @@ impl Session {
         for candidate in origin.candidates {
             rtc.add_local_candidate(candidate.clone());
         }
+        let locals = origin.candidates.to_vec();
         let capabilities = origin.admission.grant.capabilities.clone();
         let mut session = Self {
             id: origin.id,
@@ -50,8 +52,13 @@ impl Session {
             phase: Phase::Connecting { until: now.instant + origin.config.connect_timeout },
             disconnect_grace: origin.config.disconnect_grace,
             initial_estimate_bps: origin.config.initial_estimate_bps,
-            remote_kinds: HashMap::new(),
-            sending_to: None,
+            locals,
+            remotes: Vec::new(),
+            relays: HashMap::new(),
+            around: origin.around,
+            sending: None,
+            follow: Follow::default(),
+            has_path: false,
             video: None,
             audio: None,
             audio_mid: None,
@@ -101,15 +108,18 @@ impl Session {
         let clean = offer_text::clean(sdp);
         let offer = SdpOffer::from_sdp_string(&clean)
             .map_err(|error| invalid(format!("the SDP offer cannot be read: {error}")))?;
-        for line in clean.lines().filter_map(|line| line.strip_prefix("a=")) {
-            self.note_candidate(line);
-        }
+        // A restart begins with what the new offer brings.
+        self.remotes.clear();
         let answer = self
             .rtc
             .sdp_api()
             .accept_offer(offer)
             .map_err(|error| invalid(format!("the SDP offer cannot be answered: {error}")))?
             .to_sdp_string();
+        for line in clean.lines().filter_map(|line| line.strip_prefix("a=")) {
+            self.offered_candidate(line);
+        }
+        let answer = annotate(&answer, &self.around, &self.relays);
         self.offered_fingerprint.clone_from(&offered_fingerprint);
         // The library tells of new media only when keys are there; what can be shown has to be
         // known for the answer.

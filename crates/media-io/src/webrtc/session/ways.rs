@@ -1,0 +1,173 @@
+//! Candidates of both ends, and which pair of them carries the media.
+
+use std::{net::IpAddr, sync::Arc};
+
+use sightline_model::Rung;
+use str0m::{Candidate, CandidateKind, net::Transmit};
+
+use super::{
+    super::feed::Feeds,
+    Now, Session,
+    follow::{Pair, Sign},
+    path::{self, Around},
+};
+
+/// Candidates of the viewer that are taken.
+const REMOTE_CANDIDATES: usize = 64;
+
+impl Session {
+    /// A candidate that the viewer found later.
+    pub(in crate::webrtc) fn remote_candidate(&mut self, line: &str, now: Now, feeds: &mut Feeds) {
+        let line = line.trim().trim_start_matches("a=");
+        if let Ok(candidate) = Candidate::from_sdp_string(line)
+            && self.note(&candidate)
+        {
+            self.translate(line);
+            self.rtc.add_remote_candidate(candidate);
+            self.step(now, feeds);
+        }
+    }
+
+    /// A candidate of an offer, which the library has read itself.
+    pub(super) fn offered_candidate(&mut self, line: &str) {
+        if let Ok(candidate) = Candidate::from_sdp_string(line)
+            && self.note(&candidate)
+        {
+            self.translate(line);
+        }
+    }
+
+    fn note(&mut self, candidate: &Candidate) -> bool {
+        let room = self.remotes.len() < REMOTE_CANDIDATES;
+        if room {
+            self.remotes.push(candidate.clone());
+        }
+        room
+    }
+
+    /// On a network that has IPv6 alone, a viewer's address of IPv4 is reached through the NAT64.
+    fn translate(&mut self, line: &str) {
+        let Some(nat64) = self.around.nat64 else { return };
+        let mut words: Vec<String> = line.split(' ').map(ToOwned::to_owned).collect();
+        let Some(word) = words.get_mut(4) else { return };
+        let Ok(IpAddr::V4(ip)) = word.parse() else { return };
+        *word = nat64.synthesize(ip).to_string();
+        if let Ok(candidate) = Candidate::from_sdp_string(&words.join(" "))
+            && self.note(&candidate)
+        {
+            self.rtc.add_remote_candidate(candidate);
+        }
+    }
+
+    /// A further address of ours; `extension` is told to the viewer with it.
+    pub(in crate::webrtc) fn local_candidate(
+        &mut self,
+        candidate: &Candidate,
+        extension: &str,
+        now: Now,
+        feeds: &mut Feeds,
+    ) {
+        if !self.locals.contains(candidate) {
+            self.locals.push(candidate.clone());
+        }
+        if let Some(candidate) = self.rtc.add_local_candidate(candidate.clone()) {
+            // A candidate of more than a full queue is lost, as RFC 8838 allows.
+            let _ = self.candidate_tx.try_send(candidate.to_sdp_string() + extension);
+        }
+        self.step(now, feeds);
+    }
+
+    /// An address of ours that is no more.
+    pub(in crate::webrtc) fn drop_local(
+        &mut self,
+        candidate: &Candidate,
+        now: Now,
+        feeds: &mut Feeds,
+    ) {
+        self.locals.retain(|known| known != candidate);
+        self.relays.remove(&candidate.addr());
+        self.rtc.direct_api().invalidate_candidate(candidate);
+        self.step(now, feeds);
+    }
+
+    /// A place of ours at a relay.
+    pub(in crate::webrtc) fn relayed(
+        &mut self,
+        candidate: &Candidate,
+        rung: Rung,
+        now: Now,
+        feeds: &mut Feeds,
+    ) {
+        self.relays.insert(candidate.addr(), rung);
+        self.local_candidate(candidate, path::via(rung), now, feeds);
+    }
+
+    /// What has become known of the network.
+    pub(in crate::webrtc) fn set_around(&mut self, around: &Arc<Around>) {
+        self.around = Arc::clone(around);
+    }
+
+    /// Whether ICE has a pair that works.
+    pub(in crate::webrtc) const fn has_path(&self) -> bool {
+        self.has_path
+    }
+
+    /// Notes what came over which pair, and leaves the one in use when the viewer has.
+    pub(super) fn heard(&mut self, pair: Pair, sign: Sign, now: Now) {
+        if !self.follow.heard(pair, sign, self.sending, now.instant) {
+            return;
+        }
+        let Some(old) = self.sending else { return };
+        tracing::debug!(session = %self.id, "the viewer has gone over to another path");
+        if pair.1 == old.1 {
+            self.forget_local(old);
+        } else {
+            self.forget_remote(old);
+        }
+    }
+
+    /// Takes all pairs with the viewer's address of this one from the library, and gives them back
+    /// as untried.
+    fn forget_remote(&mut self, (_, remote): Pair) {
+        // One that the library has found by itself; RFC 8445 section 7.3.1.3.
+        let reflexive = format!("candidate:1 1 udp 1 {} {} typ prflx", remote.ip(), remote.port());
+        let reflexive = Candidate::from_sdp_string(&reflexive).ok();
+        let known = self.remotes.iter().filter(|c| c.addr() == remote).cloned();
+        let known: Vec<Candidate> = known.chain(reflexive).collect();
+        for candidate in &known {
+            self.rtc.direct_api().invalidate_candidate(candidate);
+        }
+        if let Some(candidate) = known.into_iter().next() {
+            self.rtc.add_remote_candidate(candidate);
+        }
+    }
+
+    /// The same with our own address of this pair.
+    fn forget_local(&mut self, (local, _): Pair) {
+        let known: Vec<Candidate> =
+            self.locals.iter().filter(|c| c.addr() == local).cloned().collect();
+        for candidate in known {
+            if self.rtc.direct_api().invalidate_candidate(&candidate) {
+                self.rtc.add_local_candidate(candidate);
+            }
+        }
+    }
+
+    /// Learns from what is sent which path the media takes.
+    pub(super) fn note_path(&mut self, transmit: &Transmit) {
+        // RFC 9443: below 20 is STUN, which goes everywhere.
+        let media = transmit.contents.first().is_some_and(|first| *first >= 20);
+        let pair = (transmit.source, transmit.destination);
+        if !media || self.sending == Some(pair) {
+            return;
+        }
+        self.sending = Some(pair);
+        let kind = self.kind_of(pair);
+        let report = path::report(pair, kind, &self.relays, &self.around);
+        self.admission.path.send_replace(Some(report));
+    }
+
+    fn kind_of(&self, (_, remote): Pair) -> Option<CandidateKind> {
+        self.remotes.iter().find(|c| c.addr() == remote).map(Candidate::kind)
+    }
+}
