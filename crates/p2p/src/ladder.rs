@@ -1,0 +1,465 @@
+//! The ladder of one session: which pairs are checked, which one carries media, which is the spare.
+
+mod choose;
+mod hear;
+mod pair;
+mod probe;
+mod renew;
+mod report;
+mod socket;
+mod tend;
+mod timing;
+mod types;
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+
+use rand::{RngExt, SeedableRng, rngs::StdRng};
+use sightline_model::NatReport;
+
+use self::{
+    pair::{Pair, State},
+    probe::Probing,
+    socket::Socket,
+    timing::{ANSWER_WITHIN, MAX_PAIRS, MAX_REMOTES, MAX_SOCKETS, PACE},
+};
+pub use self::{
+    timing::MAX_PROBE_SOCKETS,
+    types::{
+        Config, Consumed, Event, Local, NetworkId, Path, PathState, Report, SocketId, Transmit,
+    },
+};
+use crate::{
+    candidate::{Candidate, CandidateKind, generation, is_usable, priority},
+    check::{Check, ReplayWindow, Role, Transaction},
+    description::{Credentials, Description},
+};
+
+/// An address of the other end.
+#[derive(Clone, Copy, Debug)]
+struct Remote {
+    address: SocketAddr,
+    kind: CandidateKind,
+    priority: u32,
+}
+
+/// A check that waits for its answer.
+#[derive(Clone, Copy, Debug)]
+struct Outstanding {
+    path: Path,
+    sent: Instant,
+}
+
+/// The ladder of one session at one end. See the crate's documentation for how to drive it.
+#[derive(Debug)]
+pub struct Ladder {
+    role: Role,
+    local: Credentials,
+    remote: Option<Credentials>,
+    rng: StdRng,
+    tie_breaker: u64,
+    nat_local: NatReport,
+    nat_remote: NatReport,
+    lifetimes: BTreeMap<NetworkId, Duration>,
+    sockets: Vec<Socket>,
+    remotes: Vec<Remote>,
+    pairs: BTreeMap<Path, Pair>,
+    /// Pairs that the other end has checked, to be checked next.
+    triggered: VecDeque<Path>,
+    outstanding: BTreeMap<Transaction, Outstanding>,
+    /// Their order in time.
+    sent: VecDeque<(Instant, Transaction)>,
+    counter: u32,
+    window: ReplayWindow,
+    active: Option<Path>,
+    spare: Option<Path>,
+    /// The newest check that nominated, by its counter, and where it came from.
+    nominated: Option<(u32, Path)>,
+    /// Counts paced checks, so that relays get every third.
+    turn: u32,
+    next_paced: Instant,
+    /// When there was something to check for the first time.
+    started: Option<Instant>,
+    /// Since when no relayed path works.
+    without_relay: Option<Instant>,
+    asked_for_relay: Option<Instant>,
+    probing: Probing,
+    transmits: VecDeque<Transmit>,
+    events: VecDeque<Event>,
+}
+
+impl Ladder {
+    /// A ladder without any address yet.
+    #[must_use]
+    pub fn new(now: Instant, config: Config) -> Self {
+        let mut rng = StdRng::from_seed(config.seed);
+        let tie_breaker = rng.random();
+        Self {
+            role: config.role,
+            local: config.credentials,
+            remote: None,
+            rng,
+            tie_breaker,
+            nat_local: config.nat,
+            nat_remote: NatReport::default(),
+            lifetimes: config.lifetimes,
+            sockets: Vec::new(),
+            remotes: Vec::new(),
+            pairs: BTreeMap::new(),
+            triggered: VecDeque::new(),
+            outstanding: BTreeMap::new(),
+            sent: VecDeque::new(),
+            counter: 0,
+            window: ReplayWindow::new(),
+            active: None,
+            spare: None,
+            nominated: None,
+            turn: 0,
+            next_paced: now,
+            started: None,
+            without_relay: None,
+            asked_for_relay: None,
+            probing: Probing::new(config.probing),
+            transmits: VecDeque::new(),
+            events: VecDeque::new(),
+        }
+    }
+
+    /// What the other end is to be told: credentials, NATs, the candidates found so far. Later ones
+    /// are what [`add_local`](Self::add_local) returns.
+    #[must_use]
+    pub fn description(&self, fingerprint: [u8; 32]) -> Description {
+        let candidates = self.sockets.iter().flat_map(Socket::candidates).collect();
+        let (credentials, nat) = (self.local.clone(), self.nat_local.clone());
+        Description { credentials, fingerprint, nat, candidates }
+    }
+
+    /// Takes an address of this end, at any time. Returns the line for the other end; `None` when
+    /// there is nothing to tell: it was known, it is of no use, or it belongs to no socket.
+    pub fn add_local(&mut self, now: Instant, local: &Local) -> Option<Candidate> {
+        if !is_usable(local.address) {
+            return None;
+        }
+        let added = match local.kind {
+            CandidateKind::Host | CandidateKind::Relayed(_) => self.add_host(local),
+            CandidateKind::Mapped | CandidateKind::ServerReflexive => self.add_outside(now, local),
+            CandidateKind::PeerReflexive => false,
+        };
+        self.tend(now);
+        if !added {
+            return None;
+        }
+        let address = canonical(local.address);
+        let socket = self.sockets.iter().find(|s| s.id == local.socket)?;
+        Some(socket.candidate(local.kind, address))
+    }
+
+    fn add_host(&mut self, local: &Local) -> bool {
+        if !self.sockets.iter().any(|s| s.id == local.socket) {
+            if self.sockets.iter().filter(|s| !s.probe).count() >= MAX_SOCKETS {
+                return false;
+            }
+            let mut socket = Socket::new(local.socket, local.network);
+            socket.since = local.since;
+            socket.replaces = local.replaces;
+            if let CandidateKind::Relayed(leg) = local.kind {
+                socket.leg = Some(leg);
+            }
+            let old = local.replaces.and_then(|id| self.sockets.iter().find(|s| s.id == id));
+            socket.generation = old.map_or(0, |old| old.generation.wrapping_add(1));
+            self.sockets.push(socket);
+        }
+        let Some(socket) = self.sockets.iter_mut().find(|s| s.id == local.socket) else {
+            return false;
+        };
+        let address = canonical(local.address);
+        if socket.hosts.contains(&address) {
+            return false;
+        }
+        socket.hosts.push(address);
+        self.without_relay = self.without_relay.filter(|_| !local.kind.is_relayed());
+        for remote in self.remotes.clone() {
+            self.pair_up(local.socket, remote);
+        }
+        true
+    }
+
+    fn add_outside(&mut self, now: Instant, local: &Local) -> bool {
+        let address = canonical(local.address);
+        let Some(socket) = self.sockets.iter_mut().find(|s| s.id == local.socket) else {
+            return false;
+        };
+        if local.kind == CandidateKind::Mapped {
+            let new = !socket.mapped.contains(&address);
+            if new {
+                socket.mapped.push(address);
+            }
+            return new;
+        }
+        let known = socket.reflexive.iter().position(|a| a.is_ipv6() == address.is_ipv6());
+        let changed = known.is_some_and(|at| socket.reflexive[at] != address);
+        let was_known = known.is_some_and(|at| socket.reflexive[at] == address);
+        if let Some(at) = known {
+            socket.reflexive.remove(at);
+        }
+        socket.reflexive.push(address);
+        self.judge_mapping(now, local.socket, changed);
+        // A host without a NAT has told this address already.
+        let socket = self.sockets.iter().find(|s| s.id == local.socket);
+        !was_known && socket.is_some_and(|s| !s.hosts.contains(&address))
+    }
+
+    /// Takes a socket or allocation away that is gone, with all its paths.
+    pub fn remove_local(&mut self, now: Instant, socket: SocketId) {
+        self.drop_socket(socket);
+        if self.active.is_some_and(|path| path.socket == socket) {
+            self.active = None;
+            self.reawaken(now);
+            self.choose(now);
+            if self.active.is_none() {
+                self.events.push_back(Event::Lost);
+            }
+        }
+        self.tend(now);
+    }
+
+    fn drop_socket(&mut self, socket: SocketId) {
+        self.sockets.retain(|s| s.id != socket);
+        let paths: Vec<Path> = self.pairs.keys().filter(|p| p.socket == socket).copied().collect();
+        for path in paths {
+            self.drop_pair(path);
+        }
+    }
+
+    fn drop_pair(&mut self, path: Path) {
+        if self.pairs.remove(&path).is_some_and(|pair| pair.announced) {
+            self.events.push_back(Event::PathDown(path));
+        }
+        if self.spare == Some(path) {
+            self.spare = None;
+        }
+    }
+
+    /// Takes what the other end told first. The first one counts.
+    pub fn set_remote(&mut self, now: Instant, description: &Description) {
+        if self.remote.is_some() {
+            return;
+        }
+        self.remote = Some(description.credentials.clone());
+        self.nat_remote = description.nat.clone();
+        self.started = Some(now);
+        // Whoever has checked already is answered in kind.
+        self.triggered
+            .extend(self.pairs.iter().filter(|(_, p)| p.heard.is_some()).map(|(p, _)| *p));
+        for candidate in &description.candidates {
+            self.take_remote(candidate);
+        }
+        self.tend(now);
+    }
+
+    /// Takes a candidate that the other end told later.
+    pub fn add_remote(&mut self, now: Instant, candidate: &Candidate) {
+        self.take_remote(candidate);
+        self.tend(now);
+    }
+
+    fn take_remote(&mut self, candidate: &Candidate) {
+        let address = canonical(candidate.address);
+        if !is_usable(address) {
+            return;
+        }
+        let remote = Remote { address, kind: candidate.kind, priority: candidate.priority };
+        match self.remotes.iter_mut().find(|r| r.address == address) {
+            Some(known) if known.priority >= remote.priority => return,
+            Some(known) => *known = remote,
+            None => {
+                if self.remotes.len() >= MAX_REMOTES && !self.forget_a_remote() {
+                    return;
+                }
+                self.remotes.push(remote);
+            }
+        }
+        for pair in self.pairs.iter_mut().filter(|(p, _)| p.remote == address).map(|(_, p)| p) {
+            pair.remote = remote.kind;
+            pair.remote_generation = generation(remote.priority);
+        }
+        let sockets: Vec<SocketId> =
+            self.sockets.iter().filter(|s| !s.probe).map(|s| s.id).collect();
+        for socket in sockets {
+            self.pair_up(socket, remote);
+        }
+    }
+
+    /// Makes room: the oldest address that never answered, or does not any more.
+    fn forget_a_remote(&mut self) -> bool {
+        let idle = |remote: &Remote| {
+            let mut pairs = self.pairs.iter().filter(|(path, _)| path.remote == remote.address);
+            pairs.all(|(_, pair)| matches!(pair.state, State::Unproven { tries: 3.., .. }))
+        };
+        let Some(at) = self.remotes.iter().position(idle) else { return false };
+        let address = self.remotes.remove(at).address;
+        let paths: Vec<Path> = self.pairs.keys().filter(|p| p.remote == address).copied().collect();
+        for path in paths {
+            self.drop_pair(path);
+        }
+        true
+    }
+
+    fn pair_up(&mut self, id: SocketId, remote: Remote) {
+        let Some(socket) = self.sockets.iter().find(|s| s.id == id) else { return };
+        let path = Path { socket: id, remote: remote.address };
+        if !socket.reaches(remote.address) || self.pairs.contains_key(&path) {
+            return;
+        }
+        let kind = socket.leg.map_or(CandidateKind::Host, CandidateKind::Relayed);
+        let own = socket.host().map_or(0, |host| priority(kind, socket.generation, host.ip()));
+        let priority = pair_priority(self.role, own, remote.priority);
+        if self.pairs.len() >= MAX_PAIRS && !self.forget_a_pair() {
+            return;
+        }
+        let pair = Pair::new(self.next_paced, remote.kind, priority, generation(remote.priority));
+        self.pairs.insert(path, pair);
+    }
+
+    /// Makes room: the least promising pair that has not answered.
+    fn forget_a_pair(&mut self) -> bool {
+        let unproven = self.pairs.iter().filter_map(|(path, pair)| match pair.state {
+            State::Unproven { tries, .. } => Some((tries, u64::MAX - pair.priority, *path)),
+            State::Proven(_) => None,
+        });
+        let Some((_, _, path)) = unproven.max() else { return false };
+        self.drop_pair(path);
+        true
+    }
+
+    /// Takes what has been measured of this end's NATs in the meantime.
+    pub fn set_nat(&mut self, nat: NatReport) {
+        self.nat_local = nat;
+    }
+
+    /// Media has come in on this path. Cheap; best called once for a batch.
+    pub fn on_media_received(&mut self, now: Instant, path: Path) {
+        if let Some(proof) = self.pairs.get_mut(&path).and_then(Pair::proof_mut) {
+            proof.media_at = Some(now);
+        }
+    }
+
+    /// Does what is due. To be called at [`poll_timeout`](Self::poll_timeout), or any time.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.tend(now);
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) is to be called next.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.next_due()
+    }
+
+    /// What is to be sent.
+    pub fn poll_transmit(&mut self) -> Option<Transmit> {
+        self.transmits.pop_front()
+    }
+
+    /// What the caller has to know or to do.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// Where media goes now.
+    #[must_use]
+    pub const fn active_path(&self) -> Option<Path> {
+        self.active
+    }
+
+    /// The path that takes over when the active one dies.
+    #[must_use]
+    pub const fn spare_path(&self) -> Option<Path> {
+        self.spare
+    }
+
+    /// Every path on which the other end has proven itself: packets from there are this session's.
+    pub fn paths(&self) -> impl Iterator<Item = PathState> + '_ {
+        self.pairs.iter().filter(|(_, pair)| pair.announced).map(|(path, pair)| PathState {
+            path: *path,
+            rung: self.rung(*path, pair),
+            proven: pair.proof().is_some(),
+            rtt: pair.proof().map(|proof| proof.rtt),
+        })
+    }
+
+    /// What has been learned of how long mappings live.
+    #[must_use]
+    pub const fn lifetimes(&self) -> &BTreeMap<NetworkId, Duration> {
+        &self.lifetimes
+    }
+
+    /// Sends a check on a path, whatever is known of it.
+    fn send_check(&mut self, now: Instant, path: Path) {
+        let nominate = self.role == Role::Controlling && self.active == Some(path);
+        if let Some(pair) = self.pairs.get_mut(&path) {
+            pair.last_sent = Some(now);
+        }
+        self.send_bare_check(now, path, nominate);
+    }
+
+    fn send_bare_check(&mut self, now: Instant, path: Path, nominate: bool) {
+        let Some(remote) = &self.remote else { return };
+        let Some(socket) = self.sockets.iter().find(|s| s.id == path.socket) else { return };
+        // Counters come to an end after years.
+        self.counter = self.counter.saturating_add(1);
+        let mut transaction = [0; 12];
+        transaction[..4].copy_from_slice(&self.counter.to_be_bytes());
+        self.rng.fill(&mut transaction[4..]);
+        let ip = socket.host().map_or(path.remote.ip(), |host| host.ip());
+        let check = Check {
+            transaction,
+            role: self.role,
+            tie_breaker: self.tie_breaker,
+            priority: priority(CandidateKind::PeerReflexive, socket.generation, ip),
+            nominate,
+            local: &self.local,
+            remote,
+        };
+        let Some(bytes) = check.encode() else { return };
+        self.transmits.push_back(Transmit { socket: path.socket, to: path.remote, bytes });
+        self.outstanding.insert(transaction, Outstanding { path, sent: now });
+        self.sent.push_back((now, transaction));
+    }
+
+    fn forget_unanswered(&mut self, now: Instant) {
+        while let Some((sent, transaction)) = self.sent.front()
+            && now.saturating_duration_since(*sent) >= ANSWER_WITHIN
+        {
+            self.outstanding.remove(transaction);
+            self.sent.pop_front();
+        }
+    }
+
+    /// After a death or a change of network everything is worth another try, now.
+    fn reawaken(&mut self, now: Instant) {
+        for pair in self.pairs.values_mut() {
+            if matches!(pair.state, State::Unproven { tries: 1.., .. })
+                && pair.last_sent.is_none_or(|sent| now.saturating_duration_since(sent) > PACE * 20)
+            {
+                pair.restart(now);
+            }
+        }
+    }
+}
+
+/// RFC 8445 section 6.1.2.3.
+fn pair_priority(role: Role, local: u32, remote: u32) -> u64 {
+    let (local, remote) = (u64::from(local), u64::from(remote));
+    let (controlling, controlled) = match role {
+        Role::Controlling => (local, remote),
+        Role::Controlled => (remote, local),
+    };
+    (local.min(remote) << 32) + 2 * local.max(remote) + u64::from(controlling > controlled)
+}
+
+fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}

@@ -1,0 +1,226 @@
+//! Ports of a symmetric NAT, found by trying: many sockets on its inside, each sending to the one
+//! address of the other end, against many ports tried from there. With 256 sockets and 1,000 tries
+//! one of the ports is hit 98 times in 100.
+
+use std::{
+    collections::BTreeSet,
+    net::{IpAddr, SocketAddr},
+    time::Instant,
+};
+
+use rand::RngExt;
+use sightline_model::{NatDependence, NatReport};
+
+use super::{
+    Event, Ladder, NetworkId, Path, SocketId,
+    socket::Socket,
+    timing::{MAX_PROBE_SOCKETS, MAX_PROBES, PROBE_AFTER, PROBE_FOR, PROBE_PACE, PROBE_REPEAT},
+};
+use crate::candidate::CandidateKind;
+
+/// What stands in the way of probing, or what became of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// It has not been needed, or not long enough.
+    NotYet,
+    Running,
+    /// So many ports were tried.
+    Failed(usize),
+    Succeeded,
+}
+
+#[derive(Debug)]
+pub(super) struct Probing {
+    allowed: bool,
+    work: Work,
+    /// Ports that were tried from one socket, at one address.
+    tried: BTreeSet<(SocketId, SocketAddr)>,
+    pub outcome: Outcome,
+}
+
+#[derive(Debug)]
+enum Work {
+    None,
+    /// This end is behind the symmetric NAT: its sockets all send to the other's address.
+    Open {
+        until: Instant,
+        target: SocketAddr,
+        sockets: Vec<(SocketId, Option<Instant>)>,
+        next: Instant,
+    },
+    /// The other is: its ports are tried.
+    Seek {
+        until: Instant,
+        from: SocketId,
+        ip: IpAddr,
+        next: Instant,
+    },
+}
+
+impl Probing {
+    pub const fn new(allowed: bool) -> Self {
+        Self { allowed, work: Work::None, tried: BTreeSet::new(), outcome: Outcome::NotYet }
+    }
+
+    /// Whether this address was found by trying.
+    pub fn has_tried(&self, path: Path) -> bool {
+        self.tried.contains(&(path.socket, path.remote))
+    }
+}
+
+fn is_symmetric(nat: &NatReport) -> Option<bool> {
+    nat.mapping.map(|mapping| mapping != NatDependence::EndpointIndependent)
+}
+
+impl Ladder {
+    /// Takes the sockets that [`Event::NeedProbeSockets`] asked for. They are the ladder's until
+    /// [`Event::SocketDone`] gives them back one by one.
+    pub fn add_probe_sockets(&mut self, now: Instant, network: NetworkId, added: &[SocketId]) {
+        let mut refused = Vec::new();
+        match &mut self.probing.work {
+            Work::Open { sockets, .. } => {
+                let room = MAX_PROBE_SOCKETS.saturating_sub(sockets.len()).min(added.len());
+                sockets.extend(added[..room].iter().map(|id| (*id, None)));
+                refused.extend_from_slice(&added[room..]);
+                for id in &added[..room] {
+                    let mut socket = Socket::new(*id, network);
+                    socket.probe = true;
+                    socket.since = Some(now);
+                    self.sockets.push(socket);
+                }
+            }
+            Work::None | Work::Seek { .. } => refused.extend_from_slice(added),
+        }
+        self.events.extend(refused.into_iter().map(Event::SocketDone));
+        self.tend(now);
+    }
+
+    /// The other end has been heard on a socket that probes: it stays.
+    pub(super) fn promote_probe_socket(&mut self, _now: Instant, id: SocketId) {
+        if let Work::Open { sockets, .. } = &mut self.probing.work {
+            sockets.retain(|(probe, _)| *probe != id);
+        }
+    }
+
+    /// Whether probing could help, and has not been tried.
+    fn probe_start(&self) -> Option<Instant> {
+        let possible = self.probing.allowed
+            && matches!(self.probing.work, Work::None)
+            && self.probing.outcome == Outcome::NotYet
+            && !self.has_direct()
+            && matches!(
+                (is_symmetric(&self.nat_local), is_symmetric(&self.nat_remote)),
+                (Some(true), Some(false)) | (Some(false), Some(true))
+            );
+        possible.then_some(self.started? + PROBE_AFTER)
+    }
+
+    fn has_direct(&self) -> bool {
+        self.pairs
+            .iter()
+            .any(|(path, pair)| pair.proof().is_some() && !self.rung(*path, pair).is_relayed())
+    }
+
+    fn public_of_remote(&self) -> Option<SocketAddr> {
+        let mut reflexive = self
+            .remotes
+            .iter()
+            .filter(|r| r.kind == CandidateKind::ServerReflexive && r.address.is_ipv4());
+        reflexive.next_back().map(|r| r.address)
+    }
+
+    /// The socket that the other end knows by its reflexive address.
+    fn public_socket(&self) -> Option<SocketId> {
+        let public = |s: &&Socket| s.leg.is_none() && s.reflexive.iter().any(SocketAddr::is_ipv4);
+        self.sockets.iter().filter(public).next_back().map(|s| s.id)
+    }
+
+    fn start_probing(&mut self, now: Instant) {
+        let until = now + PROBE_FOR;
+        let Some(target) = self.public_of_remote() else { return };
+        if is_symmetric(&self.nat_local) == Some(true) {
+            self.probing.work = Work::Open { until, target, sockets: Vec::new(), next: now };
+            self.events.push_back(Event::NeedProbeSockets { count: MAX_PROBE_SOCKETS });
+        } else {
+            let Some(from) = self.public_socket() else { return };
+            self.probing.work = Work::Seek { until, from, ip: target.ip(), next: now };
+        }
+        self.probing.outcome = Outcome::Running;
+    }
+
+    pub(super) fn probe(&mut self, now: Instant) {
+        if self.probe_start().is_some_and(|start| now >= start) {
+            self.start_probing(now);
+        }
+        let over = match &self.probing.work {
+            Work::None => return,
+            Work::Open { until, .. } | Work::Seek { until, .. } => now >= *until,
+        };
+        if self.has_direct() || over {
+            self.end_probing();
+            return;
+        }
+        if let Some(path) = self.next_probe(now) {
+            self.probing.tried.insert((path.socket, path.remote));
+            self.send_bare_check(now, path, false);
+        }
+    }
+
+    fn next_probe(&mut self, now: Instant) -> Option<Path> {
+        match &mut self.probing.work {
+            Work::None => None,
+            Work::Open { target, sockets, next, .. } => {
+                if now < *next {
+                    return None;
+                }
+                let (socket, sent) = sockets.iter_mut().min_by_key(|(_, sent)| *sent)?;
+                if sent.is_some_and(|sent| now < sent + PROBE_REPEAT) {
+                    return None;
+                }
+                *sent = Some(now);
+                *next = now + PROBE_PACE;
+                Some(Path { socket: *socket, remote: *target })
+            }
+            Work::Seek { from, ip, next, .. } => {
+                if now < *next || self.probing.tried.len() >= MAX_PROBES {
+                    return None;
+                }
+                *next = now + PROBE_PACE;
+                let port = loop {
+                    let port = self.rng.random_range(1024..=u16::MAX);
+                    if !self.probing.tried.contains(&(*from, SocketAddr::new(*ip, port))) {
+                        break port;
+                    }
+                };
+                Some(Path { socket: *from, remote: SocketAddr::new(*ip, port) })
+            }
+        }
+    }
+
+    pub(super) fn probe_due(&self) -> Option<Instant> {
+        match &self.probing.work {
+            Work::None => self.probe_start(),
+            Work::Open { until, sockets, next, .. } => {
+                let first = sockets.iter().map(|(_, sent)| sent.map(|s| s + PROBE_REPEAT)).min();
+                let due = first.map(|due| due.map_or(*next, |due| due.max(*next)));
+                Some(due.map_or(*until, |due| due.min(*until)))
+            }
+            Work::Seek { until, next, .. } => {
+                let spent = self.probing.tried.len() >= MAX_PROBES;
+                Some(if spent { *until } else { (*next).min(*until) })
+            }
+        }
+    }
+
+    fn end_probing(&mut self) {
+        let tried = self.probing.tried.len();
+        let found = self.has_direct();
+        self.probing.outcome = if found { Outcome::Succeeded } else { Outcome::Failed(tried) };
+        if let Work::Open { sockets, .. } = std::mem::replace(&mut self.probing.work, Work::None) {
+            for (id, _) in sockets {
+                self.drop_socket(id);
+                self.events.push_back(Event::SocketDone(id));
+            }
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! Mappings that end although they are used: how long they live is learned from a death, and a
+//! fresh socket takes over before the next one.
+
+use std::time::{Duration, Instant};
+
+use super::{
+    Event, Ladder, Path, SocketId,
+    pair::Pair,
+    timing::{ASK_AGAIN, LINGER, MIN_LIFETIME},
+};
+
+impl Ladder {
+    /// A path has died: perhaps its mapping has. The next answer from a STUN server, or from the
+    /// other end, tells.
+    pub(super) fn suspect_mapping(&mut self, path: Path) {
+        let alive_at = self.pairs.get(&path).and_then(Pair::proof).map(|proof| proof.alive_at);
+        let Some(socket) = self.sockets.iter_mut().find(|s| s.id == path.socket) else { return };
+        if socket.leg.is_some() || !socket.depends_on_mapping() {
+            return;
+        }
+        if let (Some(since), Some(alive_at)) = (socket.since, alive_at) {
+            socket.suspicion = Some(alive_at.saturating_duration_since(since));
+        }
+        self.events.push_back(Event::NeedReflexive(path.socket));
+    }
+
+    /// What a socket looks like from outside has been seen again, changed or not.
+    pub(super) fn judge_mapping(&mut self, now: Instant, id: SocketId, changed: bool) {
+        let Some(socket) = self.sockets.iter_mut().find(|s| s.id == id) else { return };
+        let suspicion = socket.suspicion.take();
+        if !changed {
+            return;
+        }
+        socket.since = Some(now);
+        socket.asked = None;
+        let network = socket.network;
+        if let Some(age) = suspicion.filter(|age| *age >= MIN_LIFETIME) {
+            let known = self.lifetimes.get(&network).copied().unwrap_or(Duration::MAX);
+            let lifetime = known.min(age);
+            if lifetime != known {
+                self.lifetimes.insert(network, lifetime);
+                self.events.push_back(Event::LifetimeLearned { network, lifetime });
+                self.nat_local.mapping_lifetime_ms = u64::try_from(lifetime.as_millis()).ok();
+            }
+        }
+    }
+
+    /// When a socket that is in use needs a successor.
+    fn successor_due(&self, id: SocketId) -> Option<Instant> {
+        let socket = self.sockets.iter().find(|s| s.id == id)?;
+        let lifetime = *self.lifetimes.get(&socket.network)?;
+        if socket.probe || !socket.depends_on_mapping() {
+            return None;
+        }
+        // Of a mapping of unknown age nothing is to be hoped.
+        let due = socket.since.map(|since| since + lifetime.mul_f32(0.7));
+        match (due, socket.asked) {
+            (Some(due), Some(asked)) => Some(due.max(asked + ASK_AGAIN)),
+            (Some(due), None) => Some(due),
+            (None, Some(asked)) => Some(asked + ASK_AGAIN),
+            (None, None) => self.started,
+        }
+    }
+
+    fn in_use(&self) -> impl Iterator<Item = SocketId> + '_ {
+        let paths = [self.active, self.spare];
+        let mut sockets: Vec<SocketId> = paths.into_iter().flatten().map(|p| p.socket).collect();
+        sockets.dedup();
+        sockets.into_iter()
+    }
+
+    /// Asks for successors, lets go of predecessors.
+    pub(super) fn renew(&mut self, now: Instant) {
+        let due: Vec<SocketId> = self
+            .in_use()
+            .filter(|id| self.successor_due(*id).is_some_and(|due| now >= due))
+            .collect();
+        for id in due {
+            if let Some(socket) = self.sockets.iter_mut().find(|s| s.id == id) {
+                socket.asked = Some(now);
+                let network = socket.network;
+                self.events.push_back(Event::NeedSocket { replaces: id, network });
+            }
+        }
+        let done = self.sockets.iter().filter(|s| s.succeeded.is_some_and(|at| now >= at + LINGER));
+        let done: Vec<SocketId> = done.map(|s| s.id).collect();
+        for id in done {
+            self.drop_socket(id);
+            self.events.push_back(Event::SocketDone(id));
+        }
+    }
+
+    pub(super) fn renewal_due(&self) -> Option<Instant> {
+        let successors = self.in_use().filter_map(|id| self.successor_due(id));
+        let done = self.sockets.iter().filter_map(|s| Some(s.succeeded? + LINGER));
+        successors.chain(done).min()
+    }
+
+    /// Media has moved to a path: the sockets that its socket replaces are not needed any more,
+    /// and the successor that has not come into its own is no successor if the old one is back.
+    pub(super) fn note_succession(&mut self, now: Instant, path: Path) {
+        let mut id = path.socket;
+        let mut steps = self.sockets.len();
+        if let Some(socket) = self.sockets.iter_mut().find(|s| s.id == id) {
+            socket.succeeded = None;
+        }
+        while let Some(old) = self.sockets.iter().find(|s| s.id == id).and_then(|s| s.replaces)
+            && steps > 0
+        {
+            steps -= 1;
+            id = old;
+            if let Some(socket) = self.sockets.iter_mut().find(|s| s.id == id) {
+                socket.succeeded.get_or_insert(now);
+            }
+        }
+    }
+}

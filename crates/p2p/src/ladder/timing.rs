@@ -1,0 +1,59 @@
+//! Times and bounds, in one place.
+
+use std::time::Duration;
+
+const fn ms(ms: u64) -> Duration {
+    Duration::from_millis(ms)
+}
+
+/// Ta: between two checks of pairs that are not proven yet (RFC 8445 section 14.2).
+pub(super) const PACE: Duration = ms(5);
+/// First retransmission of a check (RFC 8489 section 6.2.1); doubled each time.
+pub(super) const FIRST_RTO: Duration = ms(500);
+/// Between two checks of a pair that has not answered for long.
+pub(super) const SLOW_RETRY: Duration = ms(10_000);
+/// After so many checks a pair that would be no gain is left alone.
+pub(super) const TRIES: u32 = 6;
+/// A check that is not answered by then never will be.
+pub(super) const ANSWER_WITHIN: Duration = ms(3_000);
+/// Bounds of the time within which a proven path has to answer.
+pub(super) const MIN_RTO: Duration = ms(60);
+pub(super) const MAX_RTO: Duration = ms(500);
+/// Between checks of the active path while media comes in, and while it does not.
+pub(super) const ACTIVE_BUSY: Duration = ms(500);
+pub(super) const ACTIVE_SILENT: Duration = ms(250);
+/// Media that flowed and is silent for so long is asked after.
+pub(super) const SILENCE: Duration = ms(120);
+/// Between checks of the spare, and of further proven paths.
+pub(super) const SPARE: Duration = ms(1_000);
+pub(super) const IDLE: Duration = ms(5_000);
+/// So many checks in a row without an answer: the path is dead; and while media still comes in.
+pub(super) const MISSES: u32 = 4;
+pub(super) const MISSES_WITH_MEDIA: u32 = 10;
+/// A path that died is not chosen for being better before so long, doubled with each death.
+pub(super) const PENALTY: Duration = ms(1_000);
+/// No pair has worked for so long: a relay is needed.
+pub(super) const RELAY_AFTER: Duration = ms(1_000);
+/// Between two requests to the caller for the same thing.
+pub(super) const ASK_AGAIN: Duration = ms(5_000);
+/// A socket that was replaced is kept for so long.
+pub(super) const LINGER: Duration = ms(5_000);
+/// Probing of ports starts so long after the remote description, and ends so long after that.
+pub(super) const PROBE_AFTER: Duration = ms(1_500);
+pub(super) const PROBE_FOR: Duration = ms(10_000);
+/// Between two probes: 200 a second.
+pub(super) const PROBE_PACE: Duration = ms(5);
+/// Each socket that probes keeps its mapping and the other's filter open so often.
+pub(super) const PROBE_REPEAT: Duration = ms(3_000);
+/// Most datagrams to unknown ports in a session.
+pub(super) const MAX_PROBES: usize = 1_000;
+/// Shorter lifetimes of mappings are not believed: nothing could keep up with them.
+pub(super) const MIN_LIFETIME: Duration = ms(10_000);
+
+/// Most sockets that probe.
+pub const MAX_PROBE_SOCKETS: usize = 256;
+pub(super) const MAX_SOCKETS: usize = 32;
+pub(super) const MAX_REMOTES: usize = 64;
+pub(super) const MAX_PAIRS: usize = 256;
+/// Most pairs with addresses that only checks have told.
+pub(super) const MAX_PEER_REFLEXIVE: usize = 32;
