@@ -8,11 +8,7 @@ use std::{
 
 use e2e::{Process, bin, wait_for};
 
-use crate::{
-    kind::Kind,
-    network::Network,
-    wan::{CENTRE, End, Wan},
-};
+use crate::{network::Network, wan::CENTRE};
 
 /// How long registration may take, with all its detours.
 const REGISTERS: Duration = Duration::from_secs(40);
@@ -32,23 +28,14 @@ pub struct Camera {
 }
 
 impl Camera {
-    /// Builds the network, starts the agent in it, and waits until it has registered.
+    /// Starts the agent in a network, and waits until it has registered.
     ///
     /// # Panics
     /// When it does not register.
     #[must_use]
-    pub fn start(wan: &Wan, kind: Kind, folder: &Path) -> Self {
-        Self::start_in(Network::new(wan, kind, End::Camera), folder)
-    }
-
-    /// Starts the agent in a network.
-    ///
-    /// # Panics
-    /// When it does not register.
-    #[must_use]
-    pub fn start_in(network: Network, folder: &Path) -> Self {
+    pub fn start(network: Network, folder: &Path) -> Self {
         let name = network.kind.name().to_owned();
-        let [.., own] = [folder.join(format!("pu-{name}"))];
+        let own = folder.join(format!("pu-{name}"));
         let config = folder.join(format!("pu-{name}.toml"));
         let [_, (scu, _), ..] = CENTRE;
         let text = format!(

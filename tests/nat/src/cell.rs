@@ -22,6 +22,8 @@ const SETTLES: Duration = Duration::from_secs(14);
 /// How long a rung must hold to count.
 const HOLDS: Duration = Duration::from_millis(700);
 
+const NO_BROWSER: &str = "there is no browser";
+
 /// What a viewer has seen.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Seen {
@@ -40,6 +42,12 @@ pub struct Seen {
 }
 
 impl Seen {
+    /// Whether there was nothing to see it with.
+    #[must_use]
+    pub fn is_skipped(&self) -> bool {
+        self.trouble.as_deref() == Some(NO_BROWSER)
+    }
+
     /// Whether the cell is as the table says, or better.
     #[must_use]
     pub fn is_as_expected(&self, cell: Cell) -> bool {
@@ -49,16 +57,25 @@ impl Seen {
 
 /// One line of a viewer, whatever it is.
 #[derive(Debug, Default)]
-pub(crate) struct Line {
+pub struct Line {
+    /// Whether pictures come, or came at least once.
     pub has_picture: bool,
+    /// From the request to the first picture.
     pub first_frame_ms: Option<u64>,
+    /// Longest time without a picture since the line before.
+    pub gap_ms: Option<u64>,
+    /// By which way they come.
     pub rung: Option<Rung>,
+    /// Why no better one.
     pub why: Vec<String>,
+    /// The end of it, in words.
     pub refused: Option<String>,
 }
 
 impl Line {
-    pub(crate) fn read(via: Via, line: &str) -> Option<Self> {
+    /// Reads one; `None` when it is about something else.
+    #[must_use]
+    pub fn read(via: Via, line: &str) -> Option<Self> {
         let value: Value = serde_json::from_str(line).ok()?;
         Some(match via {
             Via::Quic => Self::of_cu(&value),
@@ -71,6 +88,7 @@ impl Line {
         let path = &stats["path"];
         Self {
             has_picture: stats["fps"].as_f64().is_some_and(|fps| fps > 0.0),
+            gap_ms: stats["longest_gap_ms"].as_u64(),
             first_frame_ms: stats["first_picture_ms"].as_u64(),
             rung: serde_json::from_value(path["rung"].clone()).ok(),
             why: words(&path["why_not_better"]),
@@ -82,6 +100,7 @@ impl Line {
         let failed = value["state"] == "failed";
         Self {
             has_picture: value["frames"].as_u64().is_some_and(|frames| frames > 0),
+            gap_ms: value["longest_gap_ms"].as_u64(),
             first_frame_ms: value["stages"]["total"].as_f64().map(|ms| ms.round() as u64),
             rung: serde_json::from_value(value["route"]["rung"].clone()).ok(),
             why: words(&value["route"]["why"]),
@@ -99,7 +118,7 @@ fn words(list: &Value) -> Vec<String> {
 #[must_use]
 pub fn watch(cell: Cell, person: &Person, from: &Space, camera_id: &str, log: &Path) -> Seen {
     let Some(viewer) = person.watch(cell.via, from, camera_id, log) else {
-        return Seen { trouble: Some("there is no browser".into()), ..Seen::default() };
+        return Seen { trouble: Some(NO_BROWSER.into()), ..Seen::default() };
     };
     let mut seen = follow(cell, viewer);
     if seen.first_frame_ms.is_none() && seen.trouble.is_none() {

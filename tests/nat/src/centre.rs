@@ -44,6 +44,7 @@ impl Centre {
         nats.args(["-a", "127.0.0.1", "-p", "4222"]).stderr(std::process::Stdio::null());
         let nats = Process::start(&mut nats);
         wait_for_tcp(host, Ipv4Addr::LOCALHOST, 4222, "the NATS server");
+        host.nft(&counters());
         certificates(folder);
         configurations(folder);
         let cmu = unit(host, folder, "cmu");
@@ -72,6 +73,12 @@ impl Centre {
         wait_for_tcp(host, CENTRE[2 + 2 * number].1, 443, "the MTU");
     }
 
+    /// Bytes that each MTU has sent so far, whatever they were.
+    #[must_use]
+    pub fn relayed_bytes(&self, host: &Space) -> [u64; 2] {
+        ["mtu1", "mtu2"].map(|name| host.counted("inet relays", name))
+    }
+
     /// The portal.
     #[must_use]
     pub fn portal(&self) -> String {
@@ -95,6 +102,26 @@ impl Centre {
     pub fn log(&self, unit: &str) -> String {
         fs::read_to_string(self.folder.join(format!("{unit}.log"))).unwrap_or_default()
     }
+}
+
+fn counters() -> String {
+    let of = |number: usize| {
+        let [own, other] = [CENTRE[2 * number].1, CENTRE[2 * number + 1].1];
+        format!("ip saddr {{ {own}, {other} }} counter name mtu{number}")
+    };
+    format!(
+        "table inet relays {{
+    counter mtu1 {{ }}
+    counter mtu2 {{ }}
+    chain out {{
+        type filter hook output priority filter
+        {}
+        {}
+    }}
+}}",
+        of(1),
+        of(2)
+    )
 }
 
 fn wait_for_tcp(host: &Space, address: Ipv4Addr, port: u16, what: &str) {

@@ -26,7 +26,7 @@ mod world;
 
 pub use self::{
     camera::Camera,
-    cell::Seen,
+    cell::{Line, Seen},
     centre::Centre,
     kind::{Kind, Theory},
     network::Network,

@@ -174,6 +174,21 @@ impl Network {
         self.ipv6
     }
 
+    /// Bytes that the host's link has carried in both directions.
+    ///
+    /// # Panics
+    /// When the link has no counters.
+    #[must_use]
+    pub fn link_bytes(&self) -> u64 {
+        let read = |name: &str| -> u64 {
+            let path = format!("/sys/class/net/eth0/statistics/{name}");
+            let output = self.command(Path::new("cat")).arg(path).output();
+            let text = output.map(|o| String::from_utf8_lossy(&o.stdout).trim().to_owned());
+            text.ok().and_then(|t| t.parse().ok()).expect("a link has counters")
+        };
+        read("rx_bytes") + read("tx_bytes")
+    }
+
     /// How many mappings have died of age.
     #[must_use]
     pub fn deaths(&self) -> u32 {

@@ -111,6 +111,24 @@ impl Space {
         assert!(output.status.success(), "{}: nft refused:\n{errors}\n{rules}", self.name);
     }
 
+    /// Bytes that a named counter of its netfilter has seen.
+    ///
+    /// # Panics
+    /// When there is no such counter.
+    #[must_use]
+    pub fn counted(&self, table: &str, counter: &str) -> u64 {
+        let nft = e2e::tool("nft").expect("nftables is installed");
+        let mut command = self.command(&nft);
+        command.args(["-j", "list", "counter"]).args(table.split(' ')).arg(counter);
+        let output = command.output().expect("nft starts");
+        let read: Option<serde_json::Value> = serde_json::from_slice(&output.stdout).ok();
+        let found = read.and_then(|value| {
+            let list = value["nftables"].as_array()?;
+            list.iter().find_map(|entry| entry["counter"]["bytes"].as_u64())
+        });
+        found.unwrap_or_else(|| panic!("{}: no counter {counter}", self.name))
+    }
+
     /// Gives it an own file in `/etc`, such as `hosts`.
     pub fn etc_file(&self, name: &str, text: &str) {
         fs::write(self.etc().join(name), text).expect("/etc/netns can be written");

@@ -47,7 +47,13 @@ impl World {
     /// Starts a camera and takes possession of it; gives its id, too.
     #[must_use]
     pub fn camera(&self, kind: Kind) -> (Camera, String) {
-        let camera = Camera::start(&self.wan, kind, self.folder.path());
+        self.camera_in(Network::new(&self.wan, kind, End::Camera))
+    }
+
+    /// Starts a camera in a network and takes possession of it.
+    #[must_use]
+    pub fn camera_in(&self, network: Network) -> (Camera, String) {
+        let camera = Camera::start(network, self.folder.path());
         let id = self.person.bind(&self.desk.host, &camera);
         (camera, id)
     }
