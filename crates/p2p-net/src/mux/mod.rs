@@ -1,0 +1,511 @@
+//! One QUIC endpoint over many sockets and relays: [`Mux`], the abstract socket below quinn.
+//!
+//! To quinn a session of the ladder is one fixed address out of the discard prefix 100::/64
+//! (RFC 6666), with the session's number in it. Below, each packet goes over the path that the
+//! ladder has chosen now, and packets from every path on which the other end has proven itself come
+//! up as from that address: no path is ever quinn's business. Packets of others that come to the
+//! main socket go up as they are, so that plain direct dials to its port work too.
+//!
+//! QUIC and STUN are told apart by the first byte (RFC 9443): both ends leave QUIC's fixed bit set.
+
+mod inbound;
+mod routes;
+mod udp;
+
+use std::{
+    collections::HashMap,
+    io::{self, IoSliceMut},
+    net::{IpAddr, Ipv6Addr, SocketAddr},
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    task::{Context, Poll, ready},
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use quinn::{
+    AsyncUdpSocket, UdpPoller,
+    udp::{RecvMeta, Transmit},
+};
+use sightline_p2p::SocketId;
+use tokio::sync::oneshot;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+pub(crate) use self::routes::{Active, In, SessionRoute};
+use self::{inbound::Inbound, routes::Routes, udp::UdpSock};
+use crate::{relay::Relay, stun};
+
+/// The main socket.
+pub(crate) const MAIN: SocketId = SocketId(0);
+/// STUN transactions under way, of every session together; older ones are forgotten.
+const MAX_TRANSACTIONS: usize = 16_384;
+/// An answer that comes later is of no use.
+const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+
+/// The address by which quinn knows a session.
+#[must_use]
+pub fn session_address(session: u64) -> SocketAddr {
+    let prefix = 0x0100_u128 << 112;
+    SocketAddr::new(Ipv6Addr::from(prefix | u128::from(session)).into(), 9)
+}
+
+/// The number of the session that quinn knows by this address.
+#[must_use]
+pub fn session_of(address: SocketAddr) -> Option<u64> {
+    let IpAddr::V6(ip) = address.ip() else { return None };
+    let bits = u128::from(ip);
+    #[expect(clippy::cast_possible_truncation, reason = "the low half is the number")]
+    (bits >> 64 == 0x0100_u128 << 48).then_some(bits as u64)
+}
+
+/// What packets leave through.
+#[derive(Clone, Debug)]
+pub(crate) enum Wire {
+    Udp(Arc<UdpSock>),
+    Relay(Relay),
+}
+
+impl Wire {
+    fn send(
+        &self,
+        to: SocketAddr,
+        from: Option<IpAddr>,
+        transmit: &Transmit<'_>,
+    ) -> io::Result<()> {
+        match self {
+            Self::Udp(socket) => socket.send(to, from, transmit),
+            Self::Relay(relay) => relay.send(to, transmit.contents, transmit.segment_size),
+        }
+    }
+
+    async fn writable(&self) {
+        match self {
+            Self::Udp(socket) => socket.writable().await,
+            Self::Relay(relay) => relay.writable().await,
+        }
+    }
+}
+
+/// Who waits for the answer to a STUN transaction.
+enum Waiter {
+    Session(u64),
+    Query(oneshot::Sender<SocketAddr>),
+}
+
+/// The abstract socket.
+pub struct Mux {
+    main: Arc<UdpSock>,
+    routes: Routes,
+    inbound: Inbound,
+    transactions: Mutex<HashMap<[u8; 12], (Instant, Waiter)>>,
+    /// What did not fit last; quinn waits for it.
+    blocked: Mutex<Option<Wire>>,
+    next_socket: AtomicU64,
+    next_session: AtomicU64,
+}
+
+impl Mux {
+    /// Over `main`, on which it hears plain dials too. Must be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// When the socket cannot be used.
+    pub fn new(main: std::net::UdpSocket) -> io::Result<Arc<Self>> {
+        Ok(Arc::new(Self {
+            main: Arc::new(UdpSock::new(main)?),
+            routes: Routes::default(),
+            inbound: Inbound::default(),
+            transactions: Mutex::default(),
+            blocked: Mutex::default(),
+            next_socket: AtomicU64::new(1),
+            next_session: AtomicU64::new(1),
+        }))
+    }
+
+    /// quinn's endpoint above it; `server` when it accepts connections.
+    ///
+    /// # Errors
+    /// When the socket cannot be used.
+    pub fn endpoint(
+        self: &Arc<Self>,
+        server: Option<quinn::ServerConfig>,
+    ) -> io::Result<quinn::Endpoint> {
+        let mut config = quinn::EndpointConfig::default();
+        // RFC 9443 section 3: without the fixed bit QUIC cannot be told from STUN.
+        config.grease_quic_bit(false);
+        let runtime = Arc::new(quinn::TokioRuntime);
+        let socket: Arc<dyn AsyncUdpSocket> = Arc::<Self>::clone(self);
+        quinn::Endpoint::new_with_abstract_socket(config, server, socket, runtime)
+    }
+
+    /// Port and address that the main socket is bound to.
+    ///
+    /// # Errors
+    /// When the system does not say.
+    pub fn main_addr(&self) -> io::Result<SocketAddr> {
+        self.main.local_addr()
+    }
+
+    /// Whether the main socket reaches IPv6.
+    pub(crate) fn main_is_v6(&self) -> bool {
+        self.main.is_v6()
+    }
+
+    /// Where packets of a session go now, if anywhere.
+    #[must_use]
+    pub fn remote_of(&self, session: u64) -> Option<SocketAddr> {
+        self.routes.session(session)?.active.lock().as_ref().map(|active| active.remote)
+    }
+
+    pub(crate) fn new_session(&self) -> u64 {
+        self.next_session.fetch_add(1, Relaxed)
+    }
+
+    pub(crate) const fn routes(&self) -> &Routes {
+        &self.routes
+    }
+
+    pub(crate) fn new_socket_id(&self) -> SocketId {
+        SocketId(self.next_socket.fetch_add(1, Relaxed))
+    }
+
+    pub(crate) fn wire(&self, id: SocketId) -> Option<Wire> {
+        if id == MAIN { Some(Wire::Udp(Arc::clone(&self.main))) } else { self.routes.wire(id) }
+    }
+
+    /// Opens a further socket; its task belongs to `tasks` and ends with `token`.
+    pub(crate) fn open(
+        self: &Arc<Self>,
+        bind: SocketAddr,
+        token: &CancellationToken,
+        tasks: &TaskTracker,
+    ) -> io::Result<(SocketId, SocketAddr)> {
+        let socket = Arc::new(UdpSock::new(std::net::UdpSocket::bind(bind)?)?);
+        let (id, local) = (self.new_socket_id(), socket.local_addr()?);
+        self.routes.add_wire(id, Wire::Udp(Arc::clone(&socket)));
+        let (mux, token) = (Arc::downgrade(self), token.clone());
+        tasks.spawn(async move {
+            loop {
+                tokio::select! {
+                    () = token.cancelled() => return,
+                    readable = socket.readable() => if readable.is_err() { return },
+                }
+                let Some(mux) = mux.upgrade() else { return };
+                // Closed meanwhile.
+                if mux.routes.wire(id).is_none() {
+                    return;
+                }
+                socket.receive(|from, local, stride, train| {
+                    mux.take_train(id, from, local, stride, train);
+                });
+            }
+        });
+        Ok((id, local))
+    }
+
+    /// Adds a relay, whose sink is [`Self::relay_sink`] of the same number.
+    pub(crate) fn add_relay(&self, id: SocketId, relay: Relay) {
+        self.routes.add_wire(id, Wire::Relay(relay));
+    }
+
+    /// Takes what comes from a relay.
+    pub(crate) fn relay_sink(self: &Arc<Self>, id: SocketId) -> crate::relay::Sink {
+        let mux = Arc::downgrade(self);
+        Arc::new(move |from, data| {
+            if let Some(mux) = mux.upgrade() {
+                let length = data.len();
+                mux.take_train(id, from, None, length, &data);
+            }
+        })
+    }
+
+    /// Forgets a socket or relay.
+    pub(crate) fn close(&self, id: SocketId) {
+        if let Some(Wire::Udp(socket)) = self.routes.remove_wire(id) {
+            socket.close();
+        }
+    }
+
+    /// Sends one datagram of a session, or a question to a STUN server. Whether it left.
+    pub(crate) fn send(
+        &self,
+        id: SocketId,
+        to: SocketAddr,
+        from: Option<IpAddr>,
+        contents: &[u8],
+    ) -> bool {
+        let Some(wire) = self.wire(id) else { return false };
+        let transmit =
+            Transmit { destination: to, ecn: None, contents, segment_size: None, src_ip: None };
+        wire.send(to, from, &transmit).is_ok()
+    }
+
+    /// Remembers that a session waits for the answer to this check.
+    pub(crate) fn expect_answer(&self, session: u64, check: &[u8]) {
+        if let Some(Ok(id)) = check.get(8..20).map(<[u8; 12]>::try_from) {
+            self.wait_for(id, Waiter::Session(session));
+        }
+    }
+
+    fn wait_for(&self, transaction: [u8; 12], waiter: Waiter) {
+        let now = Instant::now();
+        let mut transactions = self.transactions.lock();
+        if transactions.len() >= MAX_TRANSACTIONS / 2 {
+            transactions.retain(|_, (at, _)| now.saturating_duration_since(*at) < ANSWER_WITHIN);
+        }
+        if transactions.len() < MAX_TRANSACTIONS {
+            transactions.insert(transaction, (now, waiter));
+        }
+    }
+
+    /// A STUN transaction of our own; resolves to what the server sees. Dropping the receiver
+    /// forgets it.
+    pub(crate) fn query(&self, transaction: [u8; 12]) -> oneshot::Receiver<SocketAddr> {
+        let (sender, receiver) = oneshot::channel();
+        self.wait_for(transaction, Waiter::Query(sender));
+        receiver
+    }
+
+    /// Datagrams of one length from one sender, as another socket than the main one received them.
+    fn take_train(
+        &self,
+        id: SocketId,
+        from: SocketAddr,
+        local: Option<IpAddr>,
+        stride: usize,
+        train: &[u8],
+    ) {
+        let from = canonical(from);
+        let Some(first) =
+            train.chunks(stride.max(1)).position(|d| !self.is_ours(id, from, local, d))
+        else {
+            return;
+        };
+        // Nobody but a session's other end has anything to say to these sockets.
+        let Some(route) = self.routes.path(id, from) else { return };
+        route.media_came();
+        let stride = stride.max(1);
+        let clean = train.chunks(stride).skip(first).all(|d| !stun::is_stun(d));
+        if clean {
+            self.inbound.push(
+                route.address,
+                stride,
+                Bytes::copy_from_slice(&train[first * stride..]),
+            );
+            return;
+        }
+        for datagram in train.chunks(stride).skip(first) {
+            if !stun::is_stun(datagram) {
+                let data = Bytes::copy_from_slice(datagram);
+                self.inbound.push(route.address, data.len(), data);
+            } else {
+                self.is_ours(id, from, local, datagram);
+            }
+        }
+    }
+
+    /// Takes a datagram that is STUN; says whether it was.
+    fn is_ours(
+        &self,
+        id: SocketId,
+        from: SocketAddr,
+        local: Option<IpAddr>,
+        datagram: &[u8],
+    ) -> bool {
+        if !stun::is_stun(datagram) {
+            return false;
+        }
+        let session = if let Some(ufrag) = sightline_p2p::addressee(datagram) {
+            self.routes.by_ufrag(ufrag)
+        } else if let Some(Ok(transaction)) = datagram.get(8..20).map(<[u8; 12]>::try_from) {
+            match self.transactions.lock().remove(&transaction) {
+                Some((_, Waiter::Session(session))) => self.routes.session(session),
+                Some((_, Waiter::Query(sender))) => {
+                    if let Some(mapped) = stun::Answer::parse(datagram).and_then(|a| a.mapped) {
+                        // Nobody waits any more.
+                        let _ = sender.send(canonical(mapped));
+                    }
+                    None
+                }
+                None => None,
+            }
+        } else {
+            None
+        };
+        if let Some(session) = session {
+            let bytes = Bytes::copy_from_slice(datagram);
+            session.tell(In::Datagram { socket: id, from, local, bytes });
+        }
+        true
+    }
+
+    /// Takes STUN out of what the main socket received, and gives sessions their addresses.
+    fn sift(&self, buffer: &mut [u8], meta: &mut RecvMeta) {
+        let from = canonical(meta.addr);
+        let (mut kept, mut begin) = (0, 0);
+        while begin < meta.len {
+            let end = (begin + meta.stride.max(1)).min(meta.len);
+            if !self.is_ours(MAIN, from, meta.dst_ip, &buffer[begin..end]) {
+                if kept != begin {
+                    buffer.copy_within(begin..end, kept);
+                }
+                kept += end - begin;
+            }
+            begin = end;
+        }
+        meta.len = kept;
+        if kept == 0 {
+            return;
+        }
+        if let Some(route) = self.routes.path(MAIN, from) {
+            route.media_came();
+            meta.addr = route.address;
+            meta.dst_ip = None;
+        } else {
+            meta.addr = mapped(from);
+        }
+    }
+
+    fn poll_main(
+        &self,
+        cx: &mut Context<'_>,
+        buffers: &mut [IoSliceMut<'_>],
+        meta: &mut [RecvMeta],
+    ) -> Poll<usize> {
+        loop {
+            let count = ready!(self.main.poll_recv(cx, buffers, meta));
+            let mut some = false;
+            for (buffer, meta) in buffers.iter_mut().zip(meta.iter_mut()).take(count) {
+                self.sift(buffer, meta);
+                some |= meta.len > 0;
+            }
+            if some {
+                return Poll::Ready(count);
+            }
+        }
+    }
+}
+
+impl AsyncUdpSocket for Mux {
+    fn create_io_poller(self: Arc<Self>) -> Pin<Box<dyn UdpPoller>> {
+        Box::pin(Poller { mux: self, waiting: None })
+    }
+
+    fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
+        let Some(session) = session_of(transmit.destination) else {
+            return self.main.send(canonical(transmit.destination), transmit.src_ip, transmit);
+        };
+        let active = self.routes.session(session).and_then(|s| s.active.lock().clone());
+        // Without a path a packet is lost, as on any path.
+        let Some(active) = active else { return Ok(()) };
+        match active.wire.send(active.remote, active.local, transmit) {
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                *self.blocked.lock() = Some(active.wire);
+                Err(e)
+            }
+            // A dead relay loses packets until the ladder has chosen another path.
+            Err(_) | Ok(()) => Ok(()),
+        }
+    }
+
+    fn poll_recv(
+        &self,
+        cx: &mut Context<'_>,
+        buffers: &mut [IoSliceMut<'_>],
+        meta: &mut [RecvMeta],
+    ) -> Poll<io::Result<usize>> {
+        // Turn by turn, so that neither starves the other.
+        if self.inbound.is_first()
+            && let Some(count) = self.inbound.take(buffers, meta)
+        {
+            return Poll::Ready(Ok(count));
+        }
+        if let Poll::Ready(count) = self.poll_main(cx, buffers, meta) {
+            return Poll::Ready(Ok(count));
+        }
+        self.inbound.register(cx);
+        match self.inbound.take(buffers, meta) {
+            Some(count) => Poll::Ready(Ok(count)),
+            None => Poll::Pending,
+        }
+    }
+
+    /// As a socket of both families, whatever it is: sessions have addresses of IPv6.
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        Ok(mapped(self.main.local_addr()?))
+    }
+
+    fn max_transmit_segments(&self) -> usize {
+        self.main.max_segments()
+    }
+
+    fn max_receive_segments(&self) -> usize {
+        self.main.receive_segments()
+    }
+
+    fn may_fragment(&self) -> bool {
+        self.main.may_fragment()
+    }
+}
+
+impl std::fmt::Debug for Mux {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Mux").finish_non_exhaustive()
+    }
+}
+
+type Waiting = Pin<Box<dyn Future<Output = ()> + Send + Sync>>;
+
+struct Poller {
+    mux: Arc<Mux>,
+    waiting: Option<Waiting>,
+}
+
+impl UdpPoller for Poller {
+    fn poll_writable(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Self { mux, waiting } = &mut *self;
+        let future = waiting.get_or_insert_with(|| {
+            let wire = mux.blocked.lock().clone();
+            let wire = wire.unwrap_or_else(|| Wire::Udp(Arc::clone(&mux.main)));
+            Box::pin(async move { wire.writable().await })
+        });
+        ready!(future.as_mut().poll(cx));
+        self.waiting = None;
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl std::fmt::Debug for Poller {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Poller").finish_non_exhaustive()
+    }
+}
+
+pub(crate) fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}
+
+/// As a socket of both families sees it.
+fn mapped(address: SocketAddr) -> SocketAddr {
+    match address.ip() {
+        IpAddr::V4(ip) => SocketAddr::new(ip.to_ipv6_mapped().into(), address.port()),
+        IpAddr::V6(_) => address,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sessions_have_addresses_of_the_discard_prefix() {
+        assert_eq!(session_address(7), "[100::7]:9".parse().expect("address"));
+        assert_eq!(session_of(session_address(u64::MAX)), Some(u64::MAX));
+        for other in ["[101::7]:9", "[100:0:0:1::7]:9", "1.2.3.4:9", "[::ffff:1.2.3.4]:9"] {
+            assert_eq!(session_of(other.parse().expect("address")), None, "{other}");
+        }
+    }
+}

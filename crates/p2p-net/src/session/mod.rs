@@ -1,0 +1,205 @@
+//! A session of the ladder with real sockets: [`Session`].
+//!
+//! One task owns the ladder. It gathers this end's addresses (interfaces, STUN from the very
+//! sockets, the gateway's mappings, relays), tells later ones to the caller for the other end,
+//! opens the sockets that the ladder asks for, and looks for changes of the network.
+
+mod driver;
+mod probes;
+mod relays;
+
+use std::{net::SocketAddr, sync::Arc, time::Instant};
+
+use rand::{SeedableRng, rngs::StdRng};
+use sightline_model::NatReport;
+use sightline_p2p::{Candidate, Config, Credentials, Description, Ladder, Report, Role};
+use tokio::sync::{mpsc, watch};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use self::driver::Driver;
+use crate::{
+    lifetimes::Lifetimes,
+    mux::{Mux, session_address},
+    relay::RelayOptions,
+    server::Servers,
+};
+
+/// Lines for the other end that may wait for the caller; more are lost, as RFC 8838 allows.
+const LINES: usize = 128;
+/// What the caller says and the task has not heard; the caller waits then.
+const COMMANDS: usize = 64;
+
+/// What a session starts with.
+#[derive(Clone)]
+pub struct SessionConfig {
+    /// The CU controls, the PU is controlled.
+    pub role: Role,
+    /// SHA-256 of this end's Ed25519 public key.
+    pub fingerprint: [u8; 32],
+    /// What is known of this end's NATs.
+    pub nat: NatReport,
+    /// What is known of how long mappings live.
+    pub lifetimes: Lifetimes,
+    /// STUN servers and relays.
+    pub servers: Servers,
+    /// How to reach relays.
+    pub relay: RelayOptions,
+    /// Relays, on different servers, that are kept ready before they are needed.
+    pub warm_relays: usize,
+    /// Whether loopback addresses count: both ends on one machine.
+    pub loopback: bool,
+    /// Addresses at which gateways map the main socket.
+    pub mapped: Vec<SocketAddr>,
+}
+
+/// The session cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum SessionError {
+    /// No random numbers.
+    #[error("the system gives no random numbers: {0}")]
+    Random(getrandom::Error),
+    /// No address.
+    #[error("the socket does not work: {0}")]
+    Socket(#[from] std::io::Error),
+}
+
+pub(super) enum Command {
+    Remote(Box<Description>),
+    Candidate(Candidate),
+    Nat(NatReport),
+}
+
+/// A session; dropping it ends it.
+pub struct Session {
+    number: u64,
+    description: Description,
+    commands: mpsc::Sender<Command>,
+    report: watch::Receiver<Report>,
+    lines: Option<mpsc::Receiver<Candidate>>,
+    /// When this end's checks and the other's first agreed.
+    first_path: watch::Receiver<Option<Instant>>,
+    _alive: tokio_util::sync::DropGuard,
+}
+
+impl Session {
+    /// Starts a session below `mux`; its tasks belong to `tasks` and end with `token` or with the
+    /// session.
+    ///
+    /// # Errors
+    /// [`SessionError`].
+    pub fn start(
+        mux: &Arc<Mux>,
+        config: SessionConfig,
+        token: &CancellationToken,
+        tasks: &TaskTracker,
+    ) -> Result<Self, SessionError> {
+        let mut seed = [0; 32];
+        getrandom::fill(&mut seed).map_err(SessionError::Random)?;
+        let mut rng = StdRng::from_seed(seed);
+        let credentials = Credentials::generate(&mut rng);
+        getrandom::fill(&mut seed).map_err(SessionError::Random)?;
+        let ladder = Ladder::new(
+            Instant::now(),
+            Config {
+                role: config.role,
+                credentials: credentials.clone(),
+                seed,
+                nat: config.nat.clone(),
+                lifetimes: config.lifetimes.all(),
+                probing: true,
+            },
+        );
+        let number = mux.new_session();
+        let (commands, commanded) = mpsc::channel(COMMANDS);
+        let (lines_tx, lines) = mpsc::channel(LINES);
+        let (report_tx, report) = watch::channel(Report::default());
+        let (first_tx, first_path) = watch::channel(None);
+        let token = token.child_token();
+        let fingerprint = config.fingerprint;
+        let (route, inbox) = mux.routes().add_session(number, credentials.ufrag);
+        let ends = driver::Ends {
+            inbox,
+            commands: commanded,
+            lines: lines_tx,
+            report: report_tx,
+            first_path: first_tx,
+        };
+        let mut driver =
+            Driver::new(Arc::clone(mux), route, ladder, config, ends, token.clone(), tasks.clone());
+        driver.gather_hosts()?;
+        let description = driver.description(fingerprint);
+        tasks.spawn(driver.run());
+        let alive = token.drop_guard();
+        Ok(Self {
+            number,
+            description,
+            commands,
+            report,
+            lines: Some(lines),
+            first_path,
+            _alive: alive,
+        })
+    }
+
+    /// The session's number in its [`Mux`].
+    #[must_use]
+    pub const fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// The address by which quinn knows the other end.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        session_address(self.number)
+    }
+
+    /// What the other end is to be told first.
+    #[must_use]
+    pub const fn description(&self) -> &Description {
+        &self.description
+    }
+
+    /// Candidates to be told later, until the session ends. Once.
+    pub fn take_lines(&mut self) -> Option<mpsc::Receiver<Candidate>> {
+        self.lines.take()
+    }
+
+    /// What the other end has told first.
+    pub async fn set_remote(&self, description: Description) {
+        // The session has ended.
+        let _ = self.commands.send(Command::Remote(Box::new(description))).await;
+    }
+
+    /// What the other end has told later.
+    pub async fn add_remote(&self, candidate: Candidate) {
+        let _ = self.commands.send(Command::Candidate(candidate)).await;
+    }
+
+    /// The same; lost when the session does not keep up.
+    pub fn try_add_remote(&self, candidate: Candidate) {
+        let _ = self.commands.try_send(Command::Candidate(candidate));
+    }
+
+    /// What has been measured of this end's NATs meanwhile.
+    pub async fn set_nat(&self, nat: NatReport) {
+        let _ = self.commands.send(Command::Nat(nat)).await;
+    }
+
+    /// Where the session stands, and its changes.
+    #[must_use]
+    pub fn report(&self) -> watch::Receiver<Report> {
+        self.report.clone()
+    }
+
+    /// Becomes the time at which a path first worked.
+    #[must_use]
+    pub fn first_path(&self) -> watch::Receiver<Option<Instant>> {
+        self.first_path.clone()
+    }
+}
+
+impl std::fmt::Debug for Session {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Session").field("number", &self.number).finish_non_exhaustive()
+    }
+}
