@@ -213,7 +213,10 @@ impl Shared {
             return Err(Problem::new(ProblemKind::InvalidToken, why));
         }
         let bearer = TokenBearer::Key { client: offer.client_key };
-        let admission = self.gate.admit(&offer.token, bearer).await?;
+        let admission = match self.gate.again(&offer.token, &bearer) {
+            Some(admission) => admission,
+            None => self.gate.admit(&offer.token, bearer).await?,
+        };
         if admission.grant.session != *session {
             let why = "the play token opens another session";
             return Err(Problem::new(ProblemKind::InvalidToken, why));

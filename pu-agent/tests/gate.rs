@@ -93,6 +93,30 @@ async fn expiry_is_judged_by_the_centres_clock() {
 }
 
 #[tokio::test]
+async fn a_running_session_is_admitted_again_after_its_tokens_time_and_no_other() {
+    let centre = Centre::new();
+    let mut scu = FakeScu::on_any_port(&centre).await;
+    let unit = unit(&centre, &mut scu, 8).await;
+    let bound = changed(&centre.claims(&unit.pu), |c| c.cnf = Some(key(1)));
+    let token = centre.sign(&bound);
+    centre.grant(&token, &bound);
+    let again = |who: u8| unit.gate.again(&token, &holder(who));
+    assert!(again(1).is_none(), "nothing runs yet");
+    let first = unit.admit(&token, holder(1)).await.expect("granted");
+    unit.clock.set_offset(3_600_000_000);
+    assert_eq!(unit.refused(&token, holder(1)).await, ProblemKind::TokenExpired);
+    let second = again(1).expect("it runs");
+    assert_eq!(second.grant, grant(&bound));
+    assert!(again(2).is_none(), "another client's session");
+    drop(first);
+    assert_eq!(unit.gate.live(), 1);
+    unit.gate.end_session(&bound.sid, None);
+    assert!(again(1).is_none(), "it was ended");
+    drop(second);
+    assert!(again(1).is_none(), "it is over");
+}
+
+#[tokio::test]
 async fn a_second_client_is_refused_and_the_first_may_come_again() {
     let centre = Centre::new();
     let mut scu = FakeScu::on_any_port(&centre).await;

@@ -205,6 +205,16 @@ impl Books {
         (*at <= now && now.since(*at) < max_age && now < grant.expires_at).then(|| grant.clone())
     }
 
+    /// What this bearer was granted with this token, while its session runs.
+    #[must_use]
+    pub fn running(&self, token: &TokenHash, bearer: &TokenBearer) -> Option<TokenGrant> {
+        let known = self.tokens.get(token).filter(|known| known.bearer == *bearer)?;
+        let (grant, _) = known.granted.as_ref()?;
+        let (live, _) = self.sessions.get(&grant.session)?;
+        let runs = live.ended.borrow().is_none() && live.user == grant.user;
+        runs.then(|| grant.clone())
+    }
+
     /// The token was found good; `grant` when the centre said so.
     pub fn confirm(&mut self, token: &TokenHash, grant: Option<&TokenGrant>, now: UnixMicros) {
         if let Some(known) = self.tokens.get_mut(token) {

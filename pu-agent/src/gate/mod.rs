@@ -169,6 +169,19 @@ impl PuGate {
         Err(Problem::new(ProblemKind::Busy, why))
     }
 
+    /// Admits once more who watches already, so that a session may look for another path (RFC 8445
+    /// section 9). Leave to watch stands as long as the session runs, and ends with it: neither is
+    /// the centre asked again, nor does it matter that the token's time is over meanwhile.
+    /// `None` when no such session runs; then [`Gate::admit`] decides.
+    #[must_use]
+    pub fn again(&self, token: &SessionToken, bearer: &TokenBearer) -> Option<Admission> {
+        let (grant, revocations) = {
+            let books = self.shared.books.lock();
+            (books.running(&token.hash(), bearer)?, books.revocations())
+        };
+        self.open(grant, revocations).ok().flatten()
+    }
+
     /// What the token grants, with the state of revocations under which that was said.
     async fn granted(
         &self,
