@@ -26,6 +26,7 @@
 
 mod auth;
 mod config;
+mod dtls;
 mod framing;
 mod front;
 mod named_peers;
