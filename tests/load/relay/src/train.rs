@@ -12,6 +12,9 @@ use quinn_udp::{BATCH_SIZE, RecvMeta, Transmit, UdpSocketState};
 /// The longest train that Linux receives.
 const LONGEST: usize = 65_536;
 
+/// What may wait in a socket while the machine does something else.
+pub const BUFFER: usize = 4 << 20;
+
 /// A socket that never blocks.
 pub struct Train {
     socket: UdpSocket,
@@ -25,6 +28,8 @@ impl Train {
     /// The kernel refuses an option.
     pub fn new(socket: UdpSocket) -> io::Result<Self> {
         let state = UdpSocketState::new((&socket).into())?;
+        // The kernel gives less where `net.core.rmem_max` is lower.
+        state.set_recv_buffer_size((&socket).into(), BUFFER)?;
         Ok(Self { socket, state })
     }
 

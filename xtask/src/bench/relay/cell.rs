@@ -147,7 +147,7 @@ impl Cell {
     }
 
     fn once(&self, bed: &Bed, server: &Server, plan: &Plan) -> anyhow::Result<Value> {
-        let running = server.start(bed, 1)?;
+        let running = server.start(bed, 1, self.direction != Direction::Relayed)?;
         let _idle = (self.beside > 0).then(|| idle(bed, &running, self.beside)).transpose()?;
         let mut load = bed.load();
         load.args(["flows", "--server", &running.address.to_string(), "--secret", SECRET]);

@@ -49,7 +49,7 @@ pub fn measure(bed: &Bed, server: &Server, count: u32) -> Option<Memory> {
 }
 
 fn try_measure(bed: &Bed, server: &Server, count: u32) -> anyhow::Result<Memory> {
-    let running = server.start(bed, 4)?;
+    let running = server.start(bed, 4, true)?;
     thread::sleep(SETTLE);
     let (before, slab) = (running.process.resident()?, slab()?);
     let begin = Instant::now();

@@ -20,9 +20,9 @@ use crate::run::{cargo, command, execute, target_dir};
 /// nothing else wants them for long.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:\n  \
-    cargo xtask bench relay --quick                 # a minute: does it all run, and roughly how\n  \
+    cargo xtask bench relay --quick               # two minutes: does it all run, roughly how\n  \
     cargo xtask bench relay --peer ../coturn/build/bin/turnserver\n  \
-    cargo xtask bench relay --only sightline,limit --directions relayed --idle '' --rounds 9\n\n\
+    cargo xtask bench relay --only sightline,limit --directions relayed --idle '' --beside 0\n\n\
     What is compared: our MTU, Debian's coturn (`turnserver` in the PATH), each --peer, the `turn`\n\
     crate's server, and a bare forwarder that looks at no packet. A newer coturn, outside this tree:\n  \
     git clone https://github.com/coturn/coturn && cd coturn\n  \
@@ -34,7 +34,7 @@ pub struct RelayArgs {
     /// A further coturn, with its own batching switched on (repeatable)
     #[arg(long = "peer", value_name = "PATH")]
     peers: Vec<PathBuf>,
-    /// A minute instead of twenty: one short round, few idle allocations
+    /// Two minutes instead of twenty: one short round of trains, few idle allocations
     #[arg(long)]
     quick: bool,
     /// How often everything is measured, in turn; the table has the medians
@@ -49,8 +49,8 @@ pub struct RelayArgs {
     /// Packets in a burst
     #[arg(long, default_value_t = 8)]
     burst: u32,
-    /// From one burst of a flow to its next, in milliseconds
-    #[arg(long, default_value_t = 20)]
+    /// From one burst of a flow to its next, in milliseconds: 40 is a picture of a camera
+    #[arg(long, default_value_t = 40)]
     interval_ms: u32,
     /// Only these servers: sightline, coturn, turn-crate, limit, and peers by their number: peer1
     #[arg(long, value_delimiter = ',', value_name = "NAMES")]
@@ -70,7 +70,7 @@ pub struct RelayArgs {
     /// Folder with our binaries; without it they are built with `--release`
     #[arg(long, value_name = "DIR")]
     binaries: Option<PathBuf>,
-    /// Where the table goes, between its markers; '' to print it only
+    /// Where the table goes, between its markers; - to print it only
     #[arg(long, value_name = "FILE", default_value = "docs/benchmarks.md")]
     output: PathBuf,
 }
@@ -125,6 +125,7 @@ fn plan(args: &RelayArgs) -> anyhow::Result<Plan> {
         names => names.iter().map(|name| Direction::named(name)).collect::<Result<_, _>>()?,
     };
     let arrivals: &[Arrival] = match args.arrival.as_deref() {
+        None if args.quick => &[Arrival::Trains],
         None => &[Arrival::Trains, Arrival::OneByOne],
         Some("trains") => &[Arrival::Trains],
         Some("one-by-one") => &[Arrival::OneByOne],

@@ -16,7 +16,7 @@ use super::{
 pub fn write(args: &RelayArgs, plan: &Plan, results: &Results) -> anyhow::Result<()> {
     let text = text(plan, results)?;
     println!("{text}");
-    if args.output.as_os_str().is_empty() {
+    if args.output.as_os_str() == "-" {
         return Ok(());
     }
     put(&args.output, "relay", &text)

@@ -127,8 +127,10 @@ impl Server {
         matches!(self.kind, Kind::Limit)
     }
 
-    /// Starts it, with relays on the first `addresses` of ours.
-    pub fn start(&self, bed: &Bed, addresses: usize) -> anyhow::Result<Running> {
+    /// Starts it, with relays on the first `addresses` of ours. `shared` lets a coturn that can do so
+    /// have one relayed address for all, which is how it batches; it then refuses two allocations
+    /// that are each other's peers.
+    pub fn start(&self, bed: &Bed, addresses: usize, shared: bool) -> anyhow::Result<Running> {
         let port = free_port()?;
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let mut program = with_files(&self.path);
@@ -141,7 +143,7 @@ impl Server {
             }
             Kind::Coturn { batching } => {
                 program.args(coturn_words(bed, port, relays));
-                if batching {
+                if batching && shared {
                     program.args(["--multiplex-peer", "--udp-gso"]);
                     program.arg(format!("--multiplex-peer-port={}", free_port()?));
                 }

@@ -14,7 +14,8 @@ use std::{
 use anyhow::Context;
 use async_trait::async_trait;
 use clap::Parser;
-use load_relay::credentials::password;
+use load_relay::{credentials::password, train::BUFFER};
+use socket2::SockRef;
 use tokio::net::UdpSocket;
 use turn::{
     auth::{AuthHandler, generate_auth_key},
@@ -104,6 +105,7 @@ async fn main() -> ExitCode {
 
 async fn run(cli: Cli) -> anyhow::Result<()> {
     let socket = UdpSocket::bind(cli.listen).await.context("cannot listen")?;
+    SockRef::from(&socket).set_recv_buffer_size(BUFFER)?;
     let relays = Relays { addresses: cli.relays, next: AtomicUsize::new(0) };
     let conn = ConnConfig { conn: Arc::new(socket), relay_addr_generator: Box::new(relays) };
     let server = Server::new(ServerConfig {
