@@ -33,9 +33,10 @@ pub use self::{
     },
 };
 use crate::{
-    candidate::{Candidate, CandidateKind, generation, is_usable, priority},
+    candidate::{Candidate, CandidateKind, generation, is_private, is_usable, priority},
     check::{Check, ReplayWindow, Role, Transaction},
     description::{Credentials, Description},
+    nat64::Nat64Prefix,
 };
 
 /// An address of the other end.
@@ -44,6 +45,8 @@ struct Remote {
     address: SocketAddr,
     kind: CandidateKind,
     priority: u32,
+    /// Put together by this end, for its NAT64.
+    synthesized: bool,
 }
 
 /// A check that waits for its answer.
@@ -64,6 +67,7 @@ pub struct Ladder {
     nat_local: NatReport,
     nat_remote: NatReport,
     lifetimes: BTreeMap<NetworkId, Duration>,
+    nat64: Option<Nat64Prefix>,
     sockets: Vec<Socket>,
     remotes: Vec<Remote>,
     pairs: BTreeMap<Path, Pair>,
@@ -106,6 +110,7 @@ impl Ladder {
             nat_local: config.nat,
             nat_remote: NatReport::default(),
             lifetimes: config.lifetimes,
+            nat64: None,
             sockets: Vec::new(),
             remotes: Vec::new(),
             pairs: BTreeMap::new(),
@@ -271,7 +276,19 @@ impl Ladder {
         if !is_usable(address) {
             return;
         }
-        let remote = Remote { address, kind: candidate.kind, priority: candidate.priority };
+        let (kind, priority) = (candidate.kind, candidate.priority);
+        self.take_address(Remote { address, kind, priority, synthesized: false });
+        if let Some(prefix) = self.nat64
+            && address.is_ipv4()
+            && !is_private(address.ip())
+        {
+            let address = prefix.map(address);
+            self.take_address(Remote { address, kind, priority, synthesized: true });
+        }
+    }
+
+    fn take_address(&mut self, remote: Remote) {
+        let address = remote.address;
         match self.remotes.iter_mut().find(|r| r.address == address) {
             Some(known) if known.priority >= remote.priority => return,
             Some(known) => *known = remote,
@@ -311,7 +328,9 @@ impl Ladder {
     fn pair_up(&mut self, id: SocketId, remote: Remote) {
         let Some(socket) = self.sockets.iter().find(|s| s.id == id) else { return };
         let path = Path { socket: id, remote: remote.address };
-        if !socket.reaches(remote.address) || self.pairs.contains_key(&path) {
+        let reaches =
+            socket.reaches(remote.address) && !(remote.synthesized && socket.leg.is_some());
+        if !reaches || self.pairs.contains_key(&path) {
             return;
         }
         let kind = socket.leg.map_or(CandidateKind::Host, CandidateKind::Relayed);
@@ -333,6 +352,23 @@ impl Ladder {
         let Some((_, _, path)) = unproven.max() else { return false };
         self.drop_pair(path);
         true
+    }
+
+    /// This end's network translates IPv6 to IPv4: the other end's IPv4 addresses are tried through
+    /// that. Servers' addresses are the caller's to map.
+    pub fn set_nat64(&mut self, now: Instant, prefix: Nat64Prefix) {
+        if self.nat64.replace(prefix) == Some(prefix) {
+            return;
+        }
+        let v4 = |r: &&Remote| r.address.is_ipv4() && !is_private(r.address.ip());
+        let v4: Vec<Remote> = self.remotes.iter().filter(v4).copied().collect();
+        for remote in v4 {
+            let address = prefix.map(remote.address);
+            if self.remotes.len() < MAX_REMOTES {
+                self.take_address(Remote { address, synthesized: true, ..remote });
+            }
+        }
+        self.tend(now);
     }
 
     /// Takes what has been measured of this end's NATs in the meantime.

@@ -131,6 +131,7 @@ impl Ladder {
             address: path.remote,
             kind: CandidateKind::PeerReflexive,
             priority: remote_priority,
+            synthesized: false,
         });
         let own = self.sockets.iter().find(|s| s.id == path.socket).map_or(0, |socket| {
             let kind = socket.leg.map_or(CandidateKind::Host, CandidateKind::Relayed);

@@ -88,10 +88,6 @@ impl Proof {
         (self.rtt + self.deviation * 4 + Duration::from_millis(20)).clamp(MIN_RTO, MAX_RTO)
     }
 
-    pub fn has_media(&self, now: Instant) -> bool {
-        self.media_at.is_some_and(|at| now.saturating_duration_since(at) < SILENCE)
-    }
-
     /// When the next check is due, if one that is answered is followed by another after `interval`.
     pub fn next_check(&self, interval: Duration) -> Instant {
         match self.unanswered {
@@ -113,10 +109,15 @@ impl Proof {
         self.unanswered > 0 && now >= self.sent_at + self.rto() || self.unanswered > 1
     }
 
-    /// When the path is to be taken for dead, unless something is heard.
-    pub fn dead_at(&self, now: Instant) -> Option<Instant> {
-        let misses = if self.has_media(now) { MISSES_WITH_MEDIA } else { MISSES };
-        (self.unanswered >= misses).then(|| self.sent_at + self.rto())
+    /// When the path is to be taken for dead, unless something is heard. While media still comes
+    /// in, it takes more.
+    pub fn dead_at(&self) -> Option<Instant> {
+        let overdue = self.sent_at + self.rto();
+        match self.unanswered {
+            ..MISSES => None,
+            MISSES_WITH_MEDIA.. => Some(overdue),
+            _ => Some(self.media_at.map_or(overdue, |at| overdue.max(at + SILENCE))),
+        }
     }
 }
 

@@ -108,6 +108,8 @@ impl Ladder {
             && matches!(self.probing.work, Work::None)
             && self.probing.outcome == Outcome::NotYet
             && !self.has_direct()
+            && self.public_of_remote().is_some()
+            && (self.public_socket().is_some() || is_symmetric(&self.nat_local) == Some(true))
             && matches!(
                 (is_symmetric(&self.nat_local), is_symmetric(&self.nat_remote)),
                 (Some(true), Some(false)) | (Some(false), Some(true))

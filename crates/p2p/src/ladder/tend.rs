@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::{
     Event, Ladder, Path, State,
-    pair::Pair,
+    pair::{Pair, Proof},
     timing::{
         ACTIVE_BUSY, ACTIVE_SILENT, ASK_AGAIN, FIRST_RTO, IDLE, PACE, RELAY_AFTER, SLOW_RETRY,
         SPARE, TRIES,
@@ -29,9 +29,8 @@ impl Ladder {
         self.remote.as_ref()?;
         let proven = self.pairs.iter().filter_map(|(path, pair)| {
             let proof = pair.proof()?;
-            // That media still flows defers a death; by then it may not flow any more.
-            let dead = proof.dead_at(proof.sent_at + Duration::from_secs(1));
-            Some(dead.unwrap_or_else(|| proof.next_check(self.interval(*path, pair))))
+            let check = proof.next_check(self.interval(*path, pair));
+            Some(proof.dead_at().map_or(check, |dead| dead.min(check)))
         });
         let unproven = self.pairs.iter().filter_map(|(path, pair)| match pair.state {
             State::Unproven { next, .. } if self.is_worth_checking(*path, pair) => Some(next),
@@ -58,9 +57,10 @@ impl Ladder {
     }
 
     fn bury(&mut self, now: Instant) {
-        let dead = self.pairs.iter().filter(|(_, pair)| {
-            pair.proof().and_then(|p| p.dead_at(now)).is_some_and(|at| now >= at)
-        });
+        let dead = self
+            .pairs
+            .iter()
+            .filter(|(_, pair)| pair.proof().and_then(Proof::dead_at).is_some_and(|at| now >= at));
         let dead: Vec<Path> = dead.map(|(path, _)| *path).collect();
         for path in dead {
             self.suspect_mapping(path);

@@ -1,0 +1,6 @@
+//! Two ladders in a simulated network, on virtual time.
+
+mod end;
+mod nat;
+mod table;
+mod world;
