@@ -76,6 +76,16 @@ impl Nat64Prefix {
             IpAddr::V6(v6) => SocketAddr::new(v6.into(), address.port()),
         }
     }
+
+    /// The address as the rest of the Internet knows it.
+    #[must_use]
+    pub fn unmap(self, address: SocketAddr) -> SocketAddr {
+        let extracted = match address.ip() {
+            IpAddr::V4(_) => None,
+            IpAddr::V6(v6) => self.extract(v6),
+        };
+        extracted.map_or(address, |v4| SocketAddr::new(v4.into(), address.port()))
+    }
 }
 
 #[cfg(test)]
@@ -113,5 +123,7 @@ mod tests {
         assert_eq!(Nat64Prefix::new(Ipv6Addr::LOCALHOST, 95), None);
         let mapped = Nat64Prefix::WELL_KNOWN.map("192.0.2.1:7".parse().expect("one"));
         assert_eq!(mapped, "[64:ff9b::c000:201]:7".parse().expect("one"));
+        let back = Nat64Prefix::WELL_KNOWN.unmap(mapped);
+        assert_eq!(back, "192.0.2.1:7".parse().expect("one"));
     }
 }

@@ -82,7 +82,8 @@ impl Ladder {
         if !self.sockets.iter().any(|s| s.id == path.socket) {
             return Consumed::Refused;
         }
-        if let Some(bytes) = encode_answer(check.transaction, path.remote, &self.local) {
+        let seen = self.nat64.map_or(path.remote, |prefix| prefix.unmap(path.remote));
+        if let Some(bytes) = encode_answer(check.transaction, seen, &self.local) {
             self.transmits.push_back(Transmit { socket: path.socket, to: path.remote, bytes });
         }
         if !self.pairs.contains_key(&path) && !self.add_peer_reflexive(now, path, check.priority) {

@@ -128,7 +128,12 @@ impl Ladder {
             .remotes
             .iter()
             .filter(|r| r.kind == CandidateKind::ServerReflexive && r.address.is_ipv4());
-        reflexive.next_back().map(|r| r.address)
+        let address = reflexive.next_back()?.address;
+        let own = self.sockets.iter().filter(|s| s.leg.is_none()).flat_map(|s| &s.hosts);
+        match self.nat64 {
+            Some(prefix) if !own.clone().any(SocketAddr::is_ipv4) => Some(prefix.map(address)),
+            Some(_) | None => Some(address),
+        }
     }
 
     /// The socket that the other end knows by its reflexive address.
