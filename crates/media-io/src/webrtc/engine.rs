@@ -1,6 +1,7 @@
 //! The one task that owns sockets and sessions.
 
 mod addresses;
+mod fresh;
 mod relays;
 
 use std::{
@@ -23,7 +24,11 @@ use str0m::{
 use tokio::sync::{Notify, mpsc};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use self::{addresses::Asked, relays::Relays};
+use self::{
+    addresses::Asked,
+    fresh::{Fresh, is_from},
+    relays::Relays,
+};
 use super::{
     Answer, Command, LocalCandidates, OfferRequest, QualitySource, Relayed, StartError,
     WebrtcConfig,
@@ -80,11 +85,15 @@ struct Seat {
     /// Cancels the watcher of the admission.
     watch: CancellationToken,
     relays: Relays,
+    /// Which fresh sockets it has moved to.
+    fresh: Option<u64>,
 }
 
 pub(super) struct Task {
     config: WebrtcConfig,
+    /// The fixed ones first, then those of `fresh`.
     sockets: Vec<Socket>,
+    fresh: Vec<Fresh>,
     cert: DtlsCert,
     local: LocalCandidates,
     /// With what viewers are told besides.
@@ -140,6 +149,7 @@ impl Task {
         let mut task = Self {
             config,
             sockets,
+            fresh: Vec::new(),
             cert,
             local: LocalCandidates::default(),
             candidates: Vec::new(),
@@ -267,10 +277,11 @@ impl Task {
 
     fn receive(&mut self, now: Now) {
         let mut sockets = std::mem::take(&mut self.sockets);
-        for (index, socket) in sockets.iter_mut().enumerate() {
+        for socket in &mut sockets {
+            let local = socket.local;
             socket.retry(&mut self.counts);
             for _ in 0..RECEIVE_TURNS {
-                if !socket.receive(|datagram| self.datagram(index, &datagram, now)) {
+                if !socket.receive(|datagram| self.datagram(local, &datagram, now)) {
                     break;
                 }
             }
@@ -278,7 +289,7 @@ impl Task {
         self.sockets = sockets;
     }
 
-    fn datagram(&mut self, socket: usize, datagram: &Datagram<'_>, now: Now) {
+    fn datagram(&mut self, socket: SocketAddr, datagram: &Datagram<'_>, now: Now) {
         let &Datagram { source, destination, bytes } = datagram;
         let is_stun = bytes.first().is_some_and(|first| *first < 4);
         if is_stun && self.stun_answer(socket, bytes, now) {
@@ -334,11 +345,13 @@ impl Task {
 
     /// The library knows our addresses by the candidates we gave it.
     fn known_local(&self, destination: SocketAddr) -> SocketAddr {
-        let bases = || self.candidates.iter().map(|(candidate, _)| candidate.local());
+        let bases = || self.bases();
         if bases().any(|base| base == destination) {
             return destination;
         }
-        bases().find(|base| base.is_ipv4() == destination.is_ipv4()).unwrap_or(destination)
+        let of_socket = bases().find(|base| is_from(destination, *base));
+        let of_family = || bases().find(|base| base.is_ipv4() == destination.is_ipv4());
+        of_socket.or_else(of_family).unwrap_or(destination)
     }
 
     fn command(&mut self, command: Command, now: Now) {
@@ -400,15 +413,21 @@ impl Task {
         let OfferRequest { session: id, sdp, admission, ice_servers, candidate_tx } = request;
         let relay_at = now.instant + self.config.relay_after;
         let fault = || Problem::new(ProblemKind::Internal, "the offer could not be handled");
-        if let Some(seat) = self.seats.get_mut(&id) {
+        if self.seats.contains_key(&id) {
+            let fresh = self.fresh_for_restart(now);
+            let Some(seat) = self.seats.get_mut(&id) else { return Err(fault()) };
             let mut answer = Err(fault());
             let whole = guarded(seat, &mut self.stats, |session| {
+                if let Some((_, candidates)) = &fresh {
+                    session.move_to(candidates);
+                }
                 answer = session.renew(&sdp, admission, candidate_tx, now, &mut self.feeds);
             });
             if !whole {
                 self.remove(&id);
             } else if answer.is_ok() {
                 seat.relays.renew(&ice_servers, relay_at);
+                seat.fresh = fresh.map(|(number, _)| number).or(seat.fresh);
                 self.watch_admission(&id);
                 // What the router maps may be what has changed.
                 self.stun.next = now.instant;
@@ -438,7 +457,8 @@ impl Task {
             Err(fault())
         })?;
         let relays = Relays::new(&ice_servers, relay_at, &self.token);
-        let seat = Seat { session, addresses: Vec::new(), watch: CancellationToken::new(), relays };
+        let watch = CancellationToken::new();
+        let seat = Seat { session, addresses: Vec::new(), watch, relays, fresh: None };
         self.seats.insert(id.clone(), seat);
         self.watch_admission(&id);
         Ok(answer)
@@ -500,7 +520,7 @@ fn transmit(seat: &mut Seat, sockets: &mut [Socket], counts: &mut Counts) {
         }
         let source: IpAddr = transmit.source.ip();
         let family = |socket: &&mut Socket| socket.local.is_ipv4() == source.is_ipv4();
-        let exact = sockets.iter().position(|socket| socket.local == transmit.source);
+        let exact = sockets.iter().position(|socket| is_from(socket.local, transmit.source));
         let socket = match exact {
             Some(index) => sockets.get_mut(index),
             None => sockets.iter_mut().find(family),

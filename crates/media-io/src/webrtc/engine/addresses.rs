@@ -29,7 +29,7 @@ const BLOCKED_AFTER: Duration = Duration::from_secs(2);
 /// A question to a STUN server.
 struct Question {
     transaction: [u8; 12],
-    socket: usize,
+    socket: SocketAddr,
     server: SocketAddr,
 }
 
@@ -38,7 +38,7 @@ pub(super) struct Asked {
     pub(super) next: Instant,
     open: Vec<Question>,
     /// What each server sees of each socket.
-    told: Vec<(usize, SocketAddr, SocketAddr)>,
+    told: Vec<(SocketAddr, SocketAddr, SocketAddr)>,
     /// Since when servers have been asked in vain; `None` before the first question.
     vain_since: Option<Instant>,
     /// Whether any of them has ever answered.
@@ -48,6 +48,17 @@ pub(super) struct Asked {
 impl Asked {
     pub(super) const fn new(now: Instant) -> Self {
         Self { next: now, open: Vec::new(), told: Vec::new(), vain_since: None, heard: false }
+    }
+
+    /// Where servers see the sockets.
+    pub(super) fn seen(&self) -> impl Iterator<Item = &SocketAddr> {
+        self.told.iter().map(|(_, _, seen)| seen)
+    }
+
+    /// These sockets are closed.
+    pub(super) fn forget(&mut self, sockets: &[SocketAddr]) {
+        self.told.retain(|(socket, _, _)| !sockets.contains(socket));
+        self.open.retain(|question| !sockets.contains(&question.socket));
     }
 
     /// Whether nothing has come back by UDP for so long that nothing will.
@@ -142,7 +153,8 @@ impl Task {
         if self.candidates.iter().any(|(known, _)| *known == candidate) {
             return;
         }
-        for seat in self.seats.values_mut() {
+        // Sessions that have moved to fresh sockets have their own.
+        for seat in self.seats.values_mut().filter(|seat| seat.fresh.is_none()) {
             guarded(seat, &mut self.stats, |session| {
                 session.local_candidate(&candidate, extension, now, &mut self.feeds);
             });
@@ -157,22 +169,23 @@ impl Task {
         self.stun.open.clear();
         self.stun.next = now.instant + STUN_INTERVAL;
         for server in self.local.stun_servers.clone() {
-            let family = |socket: &Socket| socket.local.is_ipv4() == server.is_ipv4();
-            let Some(socket) = self.sockets.iter().position(family) else { continue };
-            let mut transaction = [0; 12];
-            if getrandom::fill(&mut transaction).is_err() {
-                return;
+            let family = |socket: &&mut Socket| socket.local.is_ipv4() == server.is_ipv4();
+            for socket in self.sockets.iter_mut().filter(family) {
+                let mut transaction = [0; 12];
+                if getrandom::fill(&mut transaction).is_err() {
+                    return;
+                }
+                self.stun.open.push(Question { transaction, socket: socket.local, server });
+                let request = stun::request(transaction);
+                socket.push(None, server, &request, &mut self.counts);
+                self.stun.next = now.instant + STUN_RETRY;
+                self.stun.vain_since.get_or_insert(now.instant);
             }
-            self.stun.open.push(Question { transaction, socket, server });
-            let request = stun::request(transaction);
-            self.sockets[socket].push(None, server, &request, &mut self.counts);
-            self.stun.next = now.instant + STUN_RETRY;
-            self.stun.vain_since.get_or_insert(now.instant);
         }
     }
 
     /// Whether the datagram answers a question of ours.
-    pub(super) fn stun_answer(&mut self, socket: usize, bytes: &[u8], now: Now) -> bool {
+    pub(super) fn stun_answer(&mut self, socket: SocketAddr, bytes: &[u8], now: Now) -> bool {
         if self.stun.open.is_empty() {
             return false;
         }
@@ -190,7 +203,7 @@ impl Task {
     }
 
     /// A server sees this socket at `mapped`; another address than before takes its place.
-    fn told(&mut self, socket: usize, server: SocketAddr, mapped: SocketAddr, now: Now) {
+    fn told(&mut self, socket: SocketAddr, server: SocketAddr, mapped: SocketAddr, now: Now) {
         let told = &mut self.stun.told;
         let before = match told.iter_mut().find(|(s, by, _)| (*s, *by) == (socket, server)) {
             Some((_, _, seen)) => Some(std::mem::replace(seen, mapped)),
@@ -199,6 +212,10 @@ impl Task {
                 None
             }
         };
+        if self.fresh_told(socket, mapped, now) {
+            return;
+        }
+        let told = &self.stun.told;
         let stale = before.filter(|old| !told.iter().any(|(_, _, seen)| seen == old));
         if let Some(stale) = stale {
             let gone = self.candidates.extract_if(.., |(candidate, extension)| {

@@ -1,6 +1,9 @@
 //! Candidates of both ends, and which pair of them carries the media.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
 
 use sightline_model::Rung;
 use str0m::{Candidate, CandidateKind, net::Transmit};
@@ -88,6 +91,24 @@ impl Session {
         self.relays.remove(&candidate.addr());
         self.rtc.direct_api().invalidate_candidate(candidate);
         self.step(now, feeds);
+    }
+
+    /// Other sockets for the restart of ICE that follows at once; what is being sent goes on over
+    /// the old ones until a new pair works.
+    pub(in crate::webrtc) fn move_to(&mut self, candidates: &[Candidate]) {
+        let old = self.locals.extract_if(.., |own| own.kind() != CandidateKind::Relayed);
+        for own in old.collect::<Vec<_>>() {
+            self.rtc.direct_api().invalidate_candidate(&own);
+        }
+        for own in candidates {
+            self.rtc.add_local_candidate(own.clone());
+            self.locals.push(own.clone());
+        }
+    }
+
+    /// From where media is sent.
+    pub(in crate::webrtc) fn sends_from(&self) -> Option<SocketAddr> {
+        self.sending.map(|(from, _)| from)
     }
 
     /// A place of ours at a relay.
