@@ -205,13 +205,16 @@ impl Ladder {
             return new;
         }
         let known = socket.reflexive.iter().position(|a| a.is_ipv6() == address.is_ipv6());
-        let changed = known.is_some_and(|at| socket.reflexive[at] != address);
-        let was_known = known.is_some_and(|at| socket.reflexive[at] == address);
-        if let Some(at) = known {
-            socket.reflexive.remove(at);
-        }
+        let before = known.map(|at| socket.reflexive.remove(at));
+        let was_known = before == Some(address);
         socket.reflexive.push(address);
-        self.judge_mapping(now, local.socket, changed);
+        match before {
+            Some(before) if before != address => {
+                self.see_changed_mapping(now, local.socket, before, address, None);
+            }
+            Some(_) => socket.suspicion = None,
+            None => {}
+        }
         // A host without a NAT has told this address already.
         let socket = self.sockets.iter().find(|s| s.id == local.socket);
         !was_known && socket.is_some_and(|s| !s.hosts.contains(&address))

@@ -184,6 +184,8 @@ impl Ladder {
             }
         }
         let Some(pair) = self.pairs.get_mut(&path) else { return };
+        let alive_until =
+            pair.proof().map(|p| p.media_at.map_or(p.alive_at, |m| m.max(p.alive_at)));
         match &mut pair.state {
             State::Proven(proof) => proof.answered(now, rtt, seen),
             State::Unproven { .. } => pair.state = State::Proven(Proof::new(now, rtt, seen)),
@@ -197,8 +199,8 @@ impl Ladder {
         if let Some(socket) = self.sockets.iter_mut().find(|s| s.id == path.socket) {
             socket.translated |= socket.leg.is_none() && !socket.hosts.contains(&seen);
         }
-        if moved {
-            self.judge_mapping(now, path.socket, true);
+        if let Some(before) = before.filter(|before| *before != seen) {
+            self.see_changed_mapping(now, path.socket, before, seen, alive_until);
         }
         self.choose(now);
         // The other end sees this one elsewhere: it has to be told to send there.

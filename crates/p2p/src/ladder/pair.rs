@@ -99,8 +99,9 @@ impl Proof {
                     Some(_) | None => regular,
                 }
             }
-            1 => self.sent_at + self.rto(),
-            _ => self.sent_at + (self.rto() / 2).max(MIN_RTO / 2),
+            2..MISSES => self.sent_at + (self.rto() / 2).max(MIN_RTO / 2),
+            // The last one has its time, as the first.
+            1 | MISSES.. => self.sent_at + self.rto(),
         }
     }
 

@@ -1,7 +1,10 @@
 //! Mappings that end although they are used: how long they live is learned from a death, and a
 //! fresh socket takes over before the next one.
 
-use std::time::{Duration, Instant};
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
 
 use super::{
     Event, Ladder, Path, SocketId,
@@ -24,23 +27,30 @@ impl Ladder {
         self.events.push_back(Event::NeedReflexive(path.socket));
     }
 
-    /// What a socket looks like from outside has been seen again, changed or not.
-    pub(super) fn judge_mapping(&mut self, now: Instant, id: SocketId, changed: bool) {
+    /// A socket looks otherwise from outside than before. If a path had died, or was alive until
+    /// just now, its mapping has ended at that age; another address is another network.
+    pub(super) fn see_changed_mapping(
+        &mut self,
+        now: Instant,
+        id: SocketId,
+        before: SocketAddr,
+        after: SocketAddr,
+        alive_until: Option<Instant>,
+    ) {
         let Some(socket) = self.sockets.iter_mut().find(|s| s.id == id) else { return };
-        let suspicion = socket.suspicion.take();
-        if !changed {
-            return;
-        }
+        let age =
+            alive_until.and_then(|until| Some(until.saturating_duration_since(socket.since?)));
+        let age = socket.suspicion.take().or(age);
         socket.since = Some(now);
         socket.asked = None;
         let network = socket.network;
-        if let Some(age) = suspicion.filter(|age| *age >= MIN_LIFETIME) {
+        let same_network = before.ip() == after.ip();
+        if let Some(age) = age.filter(|age| same_network && *age >= MIN_LIFETIME) {
             let known = self.lifetimes.get(&network).copied().unwrap_or(Duration::MAX);
-            let lifetime = known.min(age);
-            if lifetime != known {
-                self.lifetimes.insert(network, lifetime);
-                self.events.push_back(Event::LifetimeLearned { network, lifetime });
-                self.nat_local.mapping_lifetime_ms = u64::try_from(lifetime.as_millis()).ok();
+            if age < known {
+                self.lifetimes.insert(network, age);
+                self.events.push_back(Event::LifetimeLearned { network, lifetime: age });
+                self.nat_local.mapping_lifetime_ms = u64::try_from(age.as_millis()).ok();
             }
         }
     }
