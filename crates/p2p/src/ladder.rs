@@ -87,8 +87,8 @@ pub struct Ladder {
     next_paced: Instant,
     /// When there was something to check for the first time.
     started: Option<Instant>,
-    /// Since when no relayed path works.
-    without_relay: Option<Instant>,
+    /// No relayed path works: one is asked for then.
+    relay_wanted: Option<Instant>,
     asked_for_relay: Option<Instant>,
     probing: Probing,
     transmits: VecDeque<Transmit>,
@@ -125,7 +125,7 @@ impl Ladder {
             turn: 0,
             next_paced: now,
             started: None,
-            without_relay: None,
+            relay_wanted: None,
             asked_for_relay: None,
             probing: Probing::new(config.probing),
             transmits: VecDeque::new(),
@@ -185,7 +185,6 @@ impl Ladder {
             return false;
         }
         socket.hosts.push(address);
-        self.without_relay = self.without_relay.filter(|_| !local.kind.is_relayed());
         for remote in self.remotes.clone() {
             self.pair_up(local.socket, remote);
         }

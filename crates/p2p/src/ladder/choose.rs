@@ -113,7 +113,6 @@ impl Ladder {
             if let Some(rung) = rung {
                 self.events.push_back(Event::Active { path, rung });
             }
-            self.note_succession(now, path);
             if self.role == Role::Controlling {
                 // The other end follows as soon as it hears of it.
                 self.send_active_check(now, path);

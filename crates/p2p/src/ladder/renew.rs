@@ -9,7 +9,8 @@ use std::{
 use super::{
     Event, Ladder, Path, SocketId,
     pair::Pair,
-    timing::{ASK_AGAIN, LINGER, MIN_LIFETIME},
+    socket::Socket,
+    timing::{ASK_AGAIN, LINGER, MIN_LIFETIME, USELESS},
 };
 
 impl Ladder {
@@ -92,7 +93,8 @@ impl Ladder {
                 self.events.push_back(Event::NeedSocket { replaces: id, network });
             }
         }
-        let done = self.sockets.iter().filter(|s| s.succeeded.is_some_and(|at| now >= at + LINGER));
+        self.note_ends(now);
+        let done = self.sockets.iter().filter(|s| s.over.is_some_and(|at| now >= at));
         let done: Vec<SocketId> = done.map(|s| s.id).collect();
         for id in done {
             self.drop_socket(id);
@@ -100,28 +102,42 @@ impl Ladder {
         }
     }
 
-    pub(super) fn renewal_due(&self) -> Option<Instant> {
-        let successors = self.in_use().filter_map(|id| self.successor_due(id));
-        let done = self.sockets.iter().filter_map(|s| Some(s.succeeded? + LINGER));
-        successors.chain(done).min()
+    /// Which sockets have come to their end: those with a successor that works, and those on which
+    /// nothing works any more while others are there in their place.
+    fn note_ends(&mut self, now: Instant) {
+        let works = |id: SocketId| {
+            let mut pairs = self.pairs.iter().filter(|(path, _)| path.socket == id);
+            pairs.any(|(_, pair)| pair.proof().is_some())
+        };
+        let ends: Vec<Option<Instant>> = self
+            .sockets
+            .iter()
+            .map(|socket| {
+                let successor = |s: &&Socket| s.replaces == Some(socket.id) && works(s.id);
+                let in_use = self.active.is_some_and(|path| path.socket == socket.id);
+                let mut pairs = self.pairs.iter().filter(|(path, _)| path.socket == socket.id);
+                let died = pairs.any(|(_, pair)| pair.deaths > 0);
+                let another = |s: &Socket| {
+                    s.id > socket.id && s.leg.is_some() == socket.leg.is_some() && !s.probe
+                };
+                if in_use {
+                    None
+                } else if self.sockets.iter().any(|s| successor(&s)) {
+                    Some(now + LINGER)
+                } else if died && !works(socket.id) && self.sockets.iter().any(another) {
+                    Some(now + USELESS)
+                } else {
+                    None
+                }
+            })
+            .collect();
+        for (socket, end) in self.sockets.iter_mut().zip(ends) {
+            socket.over = end.map(|end| socket.over.map_or(end, |known| known.min(end)));
+        }
     }
 
-    /// Media has moved to a path: the sockets that its socket replaces are not needed any more,
-    /// and the successor that has not come into its own is no successor if the old one is back.
-    pub(super) fn note_succession(&mut self, now: Instant, path: Path) {
-        let mut id = path.socket;
-        let mut steps = self.sockets.len();
-        if let Some(socket) = self.sockets.iter_mut().find(|s| s.id == id) {
-            socket.succeeded = None;
-        }
-        while let Some(old) = self.sockets.iter().find(|s| s.id == id).and_then(|s| s.replaces)
-            && steps > 0
-        {
-            steps -= 1;
-            id = old;
-            if let Some(socket) = self.sockets.iter_mut().find(|s| s.id == id) {
-                socket.succeeded.get_or_insert(now);
-            }
-        }
+    pub(super) fn renewal_due(&self) -> Option<Instant> {
+        let successors = self.in_use().filter_map(|id| self.successor_due(id));
+        successors.chain(self.sockets.iter().filter_map(|s| s.over)).min()
     }
 }

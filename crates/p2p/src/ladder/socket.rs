@@ -24,8 +24,8 @@ pub(super) struct Socket {
     pub replaces: Option<SocketId>,
     /// When the caller was asked for its successor.
     pub asked: Option<Instant>,
-    /// When a successor took over.
-    pub succeeded: Option<Instant>,
+    /// When it goes, unless it comes into use again.
+    pub over: Option<Instant>,
     /// Opened for probing.
     pub probe: bool,
     /// Whether the other end has seen it under an address that is not its own.
@@ -47,7 +47,7 @@ impl Socket {
             generation: 0,
             replaces: None,
             asked: None,
-            succeeded: None,
+            over: None,
             probe: false,
             translated: false,
             suspicion: None,

@@ -64,8 +64,14 @@ impl Ladder {
         let dead: Vec<Path> = dead.map(|(path, _)| *path).collect();
         for path in dead {
             self.suspect_mapping(path);
+            let was_relayed =
+                self.pairs.get(&path).is_some_and(|p| self.rung(path, p).is_relayed());
             let Some(pair) = self.pairs.get_mut(&path) else { continue };
             pair.die(now, now + FIRST_RTO);
+            if was_relayed {
+                // If it was the only one, another is needed at once.
+                self.relay_wanted = Some(now);
+            }
             if self.active != Some(path) {
                 continue;
             }
@@ -164,10 +170,10 @@ impl Ladder {
             .iter()
             .any(|(path, pair)| pair.proof().is_some() && self.rung(*path, pair).is_relayed());
         if relayed || self.remote.is_none() {
-            self.without_relay = None;
+            self.relay_wanted = None;
             return;
         }
-        self.without_relay.get_or_insert(now);
+        self.relay_wanted.get_or_insert(now + RELAY_AFTER);
         if self.relay_due().is_some_and(|due| now >= due) {
             self.asked_for_relay = Some(now);
             self.events.push_back(Event::NeedRelay);
@@ -178,7 +184,7 @@ impl Ladder {
         if self.role == Role::Controlled && self.active.is_some() {
             return None;
         }
-        let first = self.without_relay? + RELAY_AFTER;
+        let first = self.relay_wanted?;
         Some(self.asked_for_relay.map_or(first, |asked| first.max(asked + ASK_AGAIN)))
     }
 }

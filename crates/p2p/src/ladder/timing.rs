@@ -38,6 +38,8 @@ pub(super) const RELAY_AFTER: Duration = ms(1_000);
 pub(super) const ASK_AGAIN: Duration = ms(5_000);
 /// A socket that was replaced is kept for so long.
 pub(super) const LINGER: Duration = ms(5_000);
+/// One on which nothing works any more goes after so long, if there are others.
+pub(super) const USELESS: Duration = ms(15_000);
 /// Probing of ports starts so long after the remote description, and ends so long after that.
 pub(super) const PROBE_AFTER: Duration = ms(1_500);
 pub(super) const PROBE_FOR: Duration = ms(10_000);
