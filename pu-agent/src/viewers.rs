@@ -1,8 +1,9 @@
 //! Calls that come through the centre (A8.4 with step 4 travelling CU, SCU, PU): checks who
 //! offers, has the media engine answer, and signs the answer with the unit's key.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{collections::HashMap, net::SocketAddr, sync::Arc};
 
+use parking_lot::Mutex;
 use sightline_media_io::{
     gate::{Admission, BoxFuture, Gate},
     webrtc,
@@ -26,6 +27,8 @@ use crate::{
 const MAX_OFFERS: usize = 64;
 /// Candidates of one session that may wait; more are lost, as RFC 8838 allows.
 const MAX_CANDIDATES: usize = 32;
+/// Candidates that come while their offer is being answered and are kept; the rest is lost.
+const MAX_EARLY: usize = 32;
 /// Signals to the engine that may wait; more candidates are lost, ends are told by the gate too.
 const MAX_SIGNALS: usize = 256;
 
@@ -77,7 +80,15 @@ struct Shared {
     engine: Arc<dyn Answerer>,
     offers: Arc<Semaphore>,
     signals: mpsc::Sender<Signal>,
+    early: Mutex<HashMap<MediaSessionId, Early>>,
     lifecycle: Lifecycle,
+}
+
+/// Candidates of a session whose offer is being answered: the engine knows nothing of it yet.
+#[derive(Default)]
+struct Early {
+    offers: usize,
+    candidates: Vec<String>,
 }
 
 impl Viewers {
@@ -102,7 +113,8 @@ impl Viewers {
         });
         let offers = Arc::new(Semaphore::new(MAX_OFFERS));
         let lifecycle = lifecycle.clone();
-        let shared = Shared { identity, gate, uplink, engine, offers, signals, lifecycle };
+        let early = Mutex::default();
+        let shared = Shared { identity, gate, uplink, engine, offers, signals, early, lifecycle };
         Self { shared: Arc::new(shared) }
     }
 
@@ -113,8 +125,11 @@ impl Viewers {
             let result = Err(Problem::new(ProblemKind::Busy, why));
             return shared.uplink.send(PuToScu::MediaAnswer { session, result });
         };
+        shared.early.lock().entry(session.clone()).or_default().offers += 1;
+        let viewers = self.clone();
         let answering = async move {
             let result = shared.answer(&session, *offer).await;
+            viewers.answered(&session);
             if let Err(problem) = &result {
                 tracing::info!(session = %session, kind = ?problem.kind, "an offer was refused");
             }
@@ -122,6 +137,31 @@ impl Viewers {
             drop(permit);
         };
         self.shared.lifecycle.spawn(answering.in_current_span());
+    }
+
+    /// What has come meanwhile goes to the engine now.
+    fn answered(&self, session: &MediaSessionId) {
+        let mut early = self.shared.early.lock();
+        let Some(held) = early.get_mut(session) else { return };
+        held.offers -= 1;
+        if held.offers > 0 {
+            return;
+        }
+        let candidates = early.remove(session).unwrap_or_default().candidates;
+        drop(early);
+        for candidate in candidates {
+            self.signal(Signal::Candidate(session.clone(), candidate));
+        }
+    }
+
+    fn candidate(&self, session: MediaSessionId, candidate: String) {
+        if let Some(held) = self.shared.early.lock().get_mut(&session) {
+            if held.candidates.len() < MAX_EARLY {
+                held.candidates.push(candidate);
+            }
+            return;
+        }
+        self.signal(Signal::Candidate(session, candidate));
     }
 
     fn signal(&self, signal: Signal) {
@@ -140,7 +180,7 @@ impl Handler for Viewers {
             }
             ScuToPu::MediaOffer { session, offer } => self.offered(session, offer),
             ScuToPu::Candidate { session, candidate } => {
-                self.signal(Signal::Candidate(session, candidate));
+                self.candidate(session, candidate);
             }
             ScuToPu::EndSession { session, problem } => {
                 gate.end_session(&session, problem.clone());
