@@ -34,6 +34,7 @@ mod peers;
 mod relay;
 mod server;
 mod tcp;
+pub mod udp;
 mod user_name;
 
 use std::{

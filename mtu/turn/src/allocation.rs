@@ -10,7 +10,7 @@ use stun_rs::TransactionId;
 
 use crate::{
     ClientId,
-    driver::{Family, RelayProtocol},
+    driver::{Family, RelayProtocol, Usage},
     limits::Meter,
     users::User,
 };
@@ -22,6 +22,8 @@ const CHANNEL: Duration = Duration::from_secs(600);
 
 #[derive(Debug)]
 pub(crate) struct Allocation {
+    /// Unique among all workers of this run.
+    pub(crate) number: u64,
     pub(crate) client: ClientId,
     pub(crate) user_name: Box<str>,
     pub(crate) user: Arc<User>,
@@ -36,6 +38,8 @@ pub(crate) struct Allocation {
     pub(crate) meter: Meter,
     pub(crate) bytes_to_peers: u64,
     pub(crate) bytes_to_client: u64,
+    /// In both directions.
+    pub(crate) packets: u64,
     /// Sorted by address.
     permissions: Vec<Permission>,
     /// Sorted by number.
@@ -74,6 +78,7 @@ impl Allocation {
         now: Instant,
     ) -> Self {
         Self {
+            number: 0,
             client,
             user_name: user_name.into(),
             user,
@@ -86,8 +91,22 @@ impl Allocation {
             meter: Meter::default(),
             bytes_to_peers: 0,
             bytes_to_client: 0,
+            packets: 0,
             permissions: vec![],
             channels: vec![],
+        }
+    }
+
+    /// What it has carried until now.
+    pub(crate) fn usage(&self, now: Instant) -> Usage {
+        Usage {
+            allocation: self.number,
+            user: self.user_name.clone(),
+            transport: self.client.transport,
+            lasted: now.saturating_duration_since(self.begun),
+            bytes_to_peers: self.bytes_to_peers,
+            bytes_to_client: self.bytes_to_client,
+            packets: self.packets,
         }
     }
 

@@ -132,6 +132,7 @@ impl Server {
         }
         let bytes = payload.len() as u64;
         allocation.bytes_to_peers += bytes;
+        allocation.packets += 1;
         allocation.user.bytes_to_peers.fetch_add(bytes, Ordering::Relaxed);
         self.counters.packets_to_peers += 1;
         self.counters.bytes_to_peers += bytes;
@@ -203,6 +204,7 @@ impl Server {
         }
         let bytes = payload.len() as u64;
         allocation.bytes_to_client += bytes;
+        allocation.packets += 1;
         allocation.user.bytes_to_client.fetch_add(bytes, Ordering::Relaxed);
         self.counters.packets_to_clients += 1;
         self.counters.bytes_to_clients += bytes;

@@ -126,9 +126,11 @@ pub struct IcmpError {
     pub data: u32,
 }
 
-/// What an allocation has carried, told once it has ended.
+/// What an allocation has carried.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Usage {
+    /// Which: a number that no other allocation of this run has.
+    pub allocation: u64,
     /// The part of the user name after the expiry.
     pub user: Box<str>,
     /// What lay between client and server.
@@ -139,6 +141,8 @@ pub struct Usage {
     pub bytes_to_peers: u64,
     /// Payload to the client.
     pub bytes_to_client: u64,
+    /// Packets in both directions.
+    pub packets: u64,
 }
 
 /// A request that the core has authenticated but does not know: for RFC 6062.

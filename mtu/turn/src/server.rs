@@ -54,6 +54,8 @@ pub struct Server {
     pub(crate) bindings: Limiter,
     pub(crate) counters: Counters,
     indications: u64,
+    /// Allocations ever made.
+    pub(crate) made: u64,
 }
 
 impl Server {
@@ -73,12 +75,19 @@ impl Server {
             bindings: Limiter::default(),
             counters: Counters::default(),
             indications: 0,
+            made: 0,
         }
     }
 
     /// From now on these settings hold. Allocations stand; what they may do is judged anew.
     pub fn set_settings(&mut self, settings: Arc<Settings>) {
         self.settings = settings;
+    }
+
+    /// The settings that hold.
+    #[must_use]
+    pub const fn settings(&self) -> &Arc<Settings> {
+        &self.settings
     }
 
     /// What it has done.
@@ -91,6 +100,11 @@ impl Server {
     #[must_use]
     pub fn allocations(&self) -> usize {
         self.allocations.len()
+    }
+
+    /// What each allocation has carried until now.
+    pub fn usage(&self, now: Now) -> impl Iterator<Item = Usage> {
+        self.allocations.iter().map(move |(_, allocation)| allocation.usage(now.instant))
     }
 
     /// Takes what came from a client: a datagram, or several of `stride` bytes each but for the
@@ -305,12 +319,6 @@ impl Server {
         self.ends.remove(&(allocation.ends, index));
         self.shared.exit();
         self.shared.users.leave(&allocation.user_name);
-        driver.ended(Usage {
-            transport: allocation.client.transport,
-            lasted: now.saturating_duration_since(allocation.begun),
-            bytes_to_peers: allocation.bytes_to_peers,
-            bytes_to_client: allocation.bytes_to_client,
-            user: allocation.user_name,
-        });
+        driver.ended(allocation.usage(now));
     }
 }

@@ -210,7 +210,9 @@ impl Server {
         token
     }
 
-    fn insert(&mut self, allocation: Allocation) -> usize {
+    fn insert(&mut self, mut allocation: Allocation) -> usize {
+        allocation.number = u64::from(self.worker.0) << 48 | self.made;
+        self.made += 1;
         let ends = allocation.ends;
         let protocol = allocation.protocol;
         let client = allocation.client;

@@ -1,0 +1,164 @@
+//! STUN and TURN over UDP: one thread for each core, each with its own sockets and allocations.
+//!
+//! Every worker listens at the same addresses (SO_REUSEPORT), so the kernel gives a client always
+//! to the same one. A worker receives in batches (recvmmsg, GRO), hands them to its
+//! [`Server`](mtu_turn::Server), gathers what that sends by (socket, destination, size), and sends
+//! each group at once (GSO), or packet by packet where GSO is refused. Packets between two relayed
+//! addresses of this MTU never see the kernel: within a worker the core hands them over, between
+//! workers a bounded queue does; what does not fit there is dropped, as a network would.
+//!
+//! Clients of streams belong to a worker too ([`Workers::worker_for`]); whoever reads their
+//! connections hands in whole messages and gets whole messages back ([`StreamOut`]).
+
+mod batch;
+mod icmp;
+mod inbox;
+mod io;
+mod metrics;
+mod options;
+mod relays;
+mod sockets;
+mod streams;
+mod transmit;
+mod worker;
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::{Arc, atomic::AtomicBool, atomic::Ordering},
+    thread::JoinHandle,
+    time::Instant,
+};
+
+use arc_swap::ArcSwap;
+use mtu_turn::{ClientId, Settings, Shared, Usage, WorkerIndex};
+use tokio::sync::mpsc;
+
+pub use inbox::{Gone, WorkerHandle};
+pub use options::{Options, RelayAddress};
+pub use streams::{StreamOut, TcpRelays};
+
+/// How many ended allocations may wait to be accounted for; more are counted as lost.
+const USAGES: usize = 65_536;
+
+/// The workers cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// An address cannot be bound.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// Which.
+        address: SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// There is no thread, or no way to wait for sockets.
+    #[error("cannot start a worker: {0}")]
+    Worker(#[from] std::io::Error),
+    /// The system gives no random numbers.
+    #[error("the system gives no random numbers")]
+    Random,
+}
+
+/// Running workers. They end with [`stop`](Self::stop), or when this is dropped.
+#[derive(Debug)]
+pub struct Workers {
+    addresses: Vec<SocketAddr>,
+    handles: Vec<WorkerHandle>,
+    threads: Vec<JoinHandle<()>>,
+    shared: Arc<Shared>,
+    stopping: Arc<AtomicBool>,
+}
+
+impl Workers {
+    /// Starts them. The receiver tells what each allocation has carried when it has ended.
+    ///
+    /// # Errors
+    /// [`StartError`]; nothing is left behind.
+    pub fn start(
+        options: Options,
+        settings: Arc<ArcSwap<Settings>>,
+    ) -> Result<(Self, mpsc::Receiver<Usage>), StartError> {
+        sockets::raise_file_limit();
+        let mut nonce_key = [0; 32];
+        aws_lc_rs::rand::fill(&mut nonce_key).map_err(|_| StartError::Random)?;
+        let announced = options.relays.iter().map(|relay| relay.announced);
+        let shared = Arc::new(Shared::new(announced, &nonce_key, Instant::now()));
+        let (usage, usages) = mpsc::channel(USAGES);
+        let listeners = sockets::listen(&options.listen, options.workers)?;
+        let addresses = listeners.addresses;
+        let stopping = Arc::new(AtomicBool::new(false));
+        let mut made = vec![];
+        for sockets in listeners.sockets {
+            made.push((inbox::Inbox::new()?, sockets));
+        }
+        let handles: Vec<_> = made.iter().map(|((_, handle), _)| handle.clone()).collect();
+        let common = worker::Common {
+            options: Arc::new(options),
+            shared: shared.clone(),
+            settings,
+            usage,
+            stopping: stopping.clone(),
+            batches: inbox::Batches::new(handles.clone()),
+            held: Arc::default(),
+        };
+        let mut workers =
+            Self { addresses, handles, threads: vec![], shared, stopping };
+        for (index, ((inbox, handle), sockets)) in made.into_iter().enumerate() {
+            let worker = WorkerIndex(u16::try_from(index).unwrap_or(u16::MAX));
+            let mut worker = worker::Worker::new(worker, &common, handle, inbox, sockets)?;
+            let thread = std::thread::Builder::new().name(format!("relay-{index}"));
+            workers.threads.push(thread.spawn(move || worker.run())?);
+        }
+        Ok((workers, usages))
+    }
+
+    /// Where clients are served, in the order in which they were asked for.
+    #[must_use]
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// What the servers of all workers have in common: allocations, users, live relays.
+    #[must_use]
+    pub const fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    /// All workers.
+    #[must_use]
+    pub fn handles(&self) -> &[WorkerHandle] {
+        &self.handles
+    }
+
+    /// The worker for a client of a stream: clients at one address share one.
+    #[must_use]
+    pub fn worker_for(&self, client: &ClientId) -> &WorkerHandle {
+        let bits = match client.address.ip() {
+            IpAddr::V4(ip) => u64::from(ip.to_bits()),
+            IpAddr::V6(ip) => (ip.to_bits() >> 64) as u64,
+        };
+        // Fibonacci hashing: neighbours do not share a worker.
+        let hash = bits.wrapping_add(client.address.port().into());
+        let hash = hash.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+        &self.handles[hash as usize % self.handles.len()]
+    }
+
+    /// Ends all allocations and waits for the threads.
+    pub fn stop(&mut self) {
+        self.stopping.store(true, Ordering::Release);
+        for handle in &self.handles {
+            handle.wake();
+        }
+        for thread in self.threads.drain(..) {
+            if thread.join().is_err() {
+                tracing::error!("a relay worker has panicked");
+            }
+        }
+    }
+}
+
+impl Drop for Workers {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}

@@ -1,0 +1,132 @@
+//! Sockets as the data path needs them.
+
+use std::{
+    io,
+    net::{IpAddr, SocketAddr, UdpSocket},
+    num::NonZeroUsize,
+    os::fd::AsFd,
+};
+
+use quinn_udp::{UdpSockRef, UdpSocketState};
+use rustix::net::sockopt::{self, Ipv4PathMtuDiscovery, Ipv6PathMtuDiscovery};
+use rustix::process::{Resource, getrlimit, setrlimit};
+use socket2::{Domain, Protocol, Socket, Type};
+
+use super::StartError;
+
+/// What waits in the kernel at a listening socket: bursts of many clients.
+const LISTENER_BUFFER: usize = 4 << 20;
+/// At a relay: bursts of one call.
+const RELAY_BUFFER: usize = 512 << 10;
+/// File descriptors for a hundred thousand relays and then some.
+const FILES: u64 = 1 << 18;
+
+/// A UDP socket, and what `quinn-udp` knows about it.
+#[derive(Debug)]
+pub(super) struct Udp {
+    pub(super) socket: UdpSocket,
+    pub(super) state: UdpSocketState,
+}
+
+impl Udp {
+    fn new(socket: Socket, buffer: usize) -> io::Result<Self> {
+        let socket = UdpSocket::from(socket);
+        let state = UdpSocketState::new(UdpSockRef::from(&socket))?;
+        enlarge(&socket, buffer);
+        Ok(Self { socket, state })
+    }
+}
+
+/// A relay's socket. Peers' ICMP errors come to its error queue.
+pub(super) fn relay(bind: SocketAddr) -> io::Result<Udp> {
+    let udp = Udp::new(bound(bind, false)?, RELAY_BUFFER)?;
+    udp.state.enable_transport_errors(UdpSockRef::from(&udp.socket))?;
+    set_fragment(&udp.socket, bind.ip(), true)?;
+    Ok(udp)
+}
+
+/// RFC 8656 section 15: packets may be fragmented unless the client forbids it.
+pub(super) fn set_fragment(socket: &UdpSocket, ip: IpAddr, allowed: bool) -> io::Result<()> {
+    match ip {
+        IpAddr::V4(_) => {
+            let v4 = match allowed {
+                true => Ipv4PathMtuDiscovery::DONT,
+                false => Ipv4PathMtuDiscovery::PROBE,
+            };
+            sockopt::set_ip_mtu_discover(socket, v4)?;
+        }
+        IpAddr::V6(_) => {
+            let v6 = match allowed {
+                true => Ipv6PathMtuDiscovery::DONT,
+                false => Ipv6PathMtuDiscovery::PROBE,
+            };
+            sockopt::set_ipv6_mtu_discover(socket, v6)?;
+        }
+    }
+    Ok(())
+}
+
+/// Listening sockets of all workers.
+pub(super) struct Listeners {
+    pub(super) addresses: Vec<SocketAddr>,
+    /// For each worker, one for each address.
+    pub(super) sockets: Vec<Vec<(SocketAddr, Udp)>>,
+}
+
+pub(super) fn listen(
+    addresses: &[SocketAddr],
+    workers: NonZeroUsize,
+) -> Result<Listeners, StartError> {
+    let mut listeners = Listeners { addresses: vec![], sockets: vec![] };
+    listeners.sockets.resize_with(workers.get(), Vec::new);
+    for &wanted in addresses {
+        let failed = |source| StartError::Listen { address: wanted, source };
+        let mut address = wanted;
+        for sockets in &mut listeners.sockets {
+            let udp = bound(address, true).and_then(|socket| Udp::new(socket, LISTENER_BUFFER));
+            let udp = udp.map_err(failed)?;
+            // Where any port will do, the first worker's is everybody's.
+            address = udp.socket.local_addr().map_err(failed)?;
+            sockets.push((address, udp));
+        }
+        listeners.addresses.push(address);
+    }
+    Ok(listeners)
+}
+
+fn bound(address: SocketAddr, shared: bool) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    if shared {
+        socket.set_reuse_port(true)?;
+    }
+    socket.bind(&address.into())?;
+    Ok(socket)
+}
+
+/// As far as the system lets us: without the right to more, less will do.
+fn enlarge(socket: &UdpSocket, buffer: usize) {
+    let fd = socket.as_fd();
+    let _ = sockopt::set_socket_recv_buffer_size_force(fd, buffer)
+        .or_else(|_| sockopt::set_socket_recv_buffer_size(fd, buffer));
+    let _ = sockopt::set_socket_send_buffer_size(fd, buffer);
+}
+
+/// Every relayed address is a file descriptor.
+pub(super) fn raise_file_limit() {
+    let mut limit = getrlimit(Resource::Nofile);
+    let hard = limit.maximum;
+    limit.current = Some(hard.map_or(FILES, |hard| hard.max(FILES)));
+    limit.maximum = limit.current;
+    if setrlimit(Resource::Nofile, limit.clone()).is_ok() {
+        return;
+    }
+    // Without the right to raise the hard limit.
+    limit.current = hard;
+    limit.maximum = hard;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::warn!(%error, "cannot raise the limit of open files");
+    }
+}

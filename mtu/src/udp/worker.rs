@@ -1,0 +1,339 @@
+//! The loop of one thread.
+
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use arc_swap::{ArcSwap, Cache};
+use mio::{Events, Interest, Token, unix::SourceFd};
+use mtu_turn::{ClientId, Now, RelayId, Server, Settings, Shared, Transport, Usage, WorkerIndex};
+use quinn_udp::RecvMeta;
+use std::os::fd::AsRawFd;
+use tokio::sync::mpsc;
+
+use super::{
+    batch::Buffers,
+    icmp,
+    inbox::{Batches, Inbox, Message, WorkerHandle},
+    io::{Io, Parts},
+    metrics::Reported,
+    options::Options,
+    relays::{Held, Relays},
+    sockets::Udp,
+    transmit::is_about_another,
+};
+
+/// Sockets that are ready at a time; others are told of next time.
+const EVENTS: usize = 1_024;
+/// Batches that one socket gets before others have their turn.
+const TURNS: usize = 4;
+/// Messages of streams that are taken before sockets have their turn.
+const MESSAGES: usize = 256;
+/// How often metrics are told, and settings looked at.
+const TICK: Duration = Duration::from_secs(1);
+/// Packets in [`LOAD`] from which on waiting for more of them pays.
+const BUSY: u64 = 100;
+const LOAD: Duration = Duration::from_millis(10);
+
+/// What all workers have in common.
+pub(super) struct Common {
+    pub(super) options: Arc<Options>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) settings: Arc<ArcSwap<Settings>>,
+    pub(super) usage: mpsc::Sender<Usage>,
+    pub(super) stopping: Arc<AtomicBool>,
+    pub(super) batches: Batches,
+    pub(super) held: Held,
+}
+
+pub(super) struct Worker {
+    server: Server,
+    io: Io,
+    inbox: Inbox,
+    batches: Batches,
+    buffers: Buffers,
+    settings: Cache<Arc<ArcSwap<Settings>>, Arc<Settings>>,
+    stopping: Arc<AtomicBool>,
+    /// Sockets that have more to give than their turn.
+    unfinished: Vec<Token>,
+    coalesce: Duration,
+    reported: Reported,
+    load: Load,
+}
+
+impl Worker {
+    pub(super) fn new(
+        index: WorkerIndex,
+        common: &Common,
+        me: WorkerHandle,
+        inbox: Inbox,
+        sockets: Vec<(SocketAddr, Udp)>,
+    ) -> io::Result<Self> {
+        let registry = inbox.poll.registry();
+        for (at, (_, udp)) in sockets.iter().enumerate() {
+            let fd = udp.socket.as_raw_fd();
+            registry.register(&mut SourceFd(&fd), listener_token(at), Interest::READABLE)?;
+        }
+        let io = Io::new(Parts {
+            sockets,
+            held: common.held.clone(),
+            batches: common.batches.clone(),
+            options: common.options.clone(),
+            shared: common.shared.clone(),
+            registry: registry.try_clone()?,
+            usage: common.usage.clone(),
+            me,
+        });
+        let mut settings = Cache::new(common.settings.clone());
+        let server = Server::new(index, common.shared.clone(), settings.load().clone());
+        Ok(Self {
+            server,
+            io,
+            inbox,
+            batches: common.batches.clone(),
+            buffers: Buffers::new(),
+            settings,
+            stopping: common.stopping.clone(),
+            unfinished: vec![],
+            coalesce: common.options.coalesce,
+            reported: Reported::default(),
+            load: Load::default(),
+        })
+    }
+
+    pub(super) fn run(&mut self) {
+        let mut events = Events::with_capacity(EVENTS);
+        let mut tick = Instant::now();
+        while !self.stopping.load(Ordering::Acquire) {
+            let woken = match self.wait(&mut events, tick) {
+                Ok(now) => now,
+                Err(error) => {
+                    tracing::error!(%error, "a relay worker cannot wait for its sockets");
+                    break;
+                }
+            };
+            let now = at(woken);
+            self.reload();
+            for token in std::mem::take(&mut self.unfinished) {
+                self.read(token, now);
+            }
+            for event in &events {
+                if event.token() == Inbox::TOKEN {
+                    continue;
+                }
+                if event.is_error() {
+                    self.take_errors(event.token(), now);
+                }
+                self.read(event.token(), now);
+            }
+            self.read_inbox(now);
+            self.server.handle_timeout(now, &mut self.io);
+            self.io.flush();
+            if woken >= tick {
+                tick = woken + TICK;
+                self.report();
+            }
+            self.linger(woken);
+        }
+        self.server.close(at(Instant::now()), &mut self.io);
+        self.io.flush();
+        self.report();
+    }
+
+    /// Until something happens, or is due.
+    fn wait(&mut self, events: &mut Events, tick: Instant) -> io::Result<Instant> {
+        let due = self.server.poll_timeout().map_or(tick, |due| due.min(tick));
+        let timeout = if self.unfinished.is_empty() {
+            due.saturating_duration_since(Instant::now())
+        } else {
+            Duration::ZERO
+        };
+        match self.inbox.poll.poll(events, Some(timeout)) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => events.clear(),
+            other => other?,
+        }
+        Ok(Instant::now())
+    }
+
+    /// Under load, lets packets come together: a call costs more than the packets in it.
+    fn linger(&mut self, woken: Instant) {
+        let now = Instant::now();
+        let handled = self.server.counters().packets_to_peers
+            + self.server.counters().packets_to_clients;
+        if self.coalesce.is_zero() || !self.load.is_busy(handled, now) {
+            return;
+        }
+        let spent = now.saturating_duration_since(woken);
+        if let Some(left) = self.coalesce.checked_sub(spent) {
+            std::thread::sleep(left);
+        }
+    }
+
+    fn reload(&mut self) {
+        let settings = self.settings.load();
+        if !Arc::ptr_eq(settings, self.server.settings()) {
+            self.server.set_settings(settings.clone());
+        }
+    }
+
+    fn report(&mut self) {
+        self.reported.report(*self.server.counters(), self.io.groups.sent, self.io.losses);
+    }
+
+    fn read(&mut self, token: Token, now: Now) {
+        let done = match Relays::relay(token) {
+            Some(relay) => self.read_relay(relay, now),
+            None => self.read_listener(token.0 - 1, now),
+        };
+        if !done {
+            self.unfinished.push(token);
+        }
+    }
+
+    /// Whether it has nothing more to give.
+    fn read_listener(&mut self, at: usize, now: Now) -> bool {
+        for _ in 0..TURNS {
+            let Some(listener) = self.io.listeners.get(at) else { return true };
+            let local = listener.local;
+            let received = match self.buffers.receive(&listener.udp) {
+                Ok(received) => received,
+                Err(error) => {
+                    tracing::debug!(%error, "a listening socket reports an error");
+                    return false;
+                }
+            };
+            for n in 0..received.count {
+                let (meta, train) = self.buffers.get(n);
+                let client = ClientId::new(Transport::Udp, meta.addr, local_of(local, meta));
+                self.server.handle_input(&client, train, meta.stride, now, &mut self.io);
+            }
+            if received.drained {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Whether it has nothing more to give.
+    fn read_relay(&mut self, relay: RelayId, now: Now) -> bool {
+        for _ in 0..TURNS {
+            let Some(udp) = self.io.relays.get(relay) else { return true };
+            let received = match self.buffers.receive(udp) {
+                Ok(received) => received,
+                // Reported once; what waits is still there.
+                Err(error) if is_about_another(&error) => continue,
+                Err(error) => {
+                    tracing::debug!(%error, "a relay's socket reports an error");
+                    return true;
+                }
+            };
+            for n in 0..received.count {
+                let (meta, train) = self.buffers.get(n);
+                let (peer, stride) = (meta.addr, meta.stride);
+                self.server.handle_peer_input(relay, peer, train, stride, now, &mut self.io);
+            }
+            if received.drained {
+                return true;
+            }
+        }
+        false
+    }
+
+    fn take_errors(&mut self, token: Token, now: Now) {
+        let Some(relay) = Relays::relay(token) else { return };
+        let Some(udp) = self.io.relays.get(relay) else { return };
+        for (peer, error) in icmp::take(udp) {
+            self.server.handle_icmp(relay, peer, error, now, &mut self.io);
+        }
+    }
+
+    fn read_inbox(&mut self, now: Now) {
+        self.inbox.looked();
+        for _ in 0..self.inbox.batches.len() {
+            let Some(batch) = self.inbox.batches.pop() else { break };
+            for (from, to, payload) in batch.packets() {
+                self.server.handle_relayed(from, to, payload, now, &mut self.io);
+            }
+            self.batches.recycle(batch);
+        }
+        for _ in 0..MESSAGES {
+            let Ok(message) = self.inbox.messages.try_recv() else { return };
+            self.take(message, now);
+        }
+        // The rest comes with the next turn.
+        self.io.me.wake();
+    }
+
+    fn take(&mut self, message: Message, now: Now) {
+        let io = &mut self.io;
+        match message {
+            Message::Open(client, out) => {
+                io.streams.insert(client, out);
+            }
+            Message::Frame(client, frame) => {
+                if io.streams.contains_key(&client) {
+                    self.server.handle_input(&client, &frame, frame.len(), now, io);
+                }
+            }
+            Message::Close(client) => {
+                self.server.handle_gone(&client, now, io);
+                io.streams.remove(&client);
+            }
+            Message::Answer(ticket, outcome) => self.server.answer(&ticket, outcome, io),
+            Message::Offer { relay, peer, connection, taken } => {
+                let told = self.server.offer_connection(relay, peer, connection, now, io);
+                // Whoever asked may have gone.
+                let _ = taken.send(told);
+            }
+        }
+    }
+}
+
+/// How much there is to do, over short spans of time.
+#[derive(Debug, Default)]
+struct Load {
+    began: Option<Instant>,
+    handled: u64,
+    busy: bool,
+}
+
+impl Load {
+    fn is_busy(&mut self, handled: u64, now: Instant) -> bool {
+        let span = self.began.map(|began| now.saturating_duration_since(began));
+        match span {
+            Some(span) if span < LOAD => {}
+            Some(span) => {
+                // Of a longer span, its share.
+                let spans = (span.as_micros() / LOAD.as_micros()).max(1) as u64;
+                self.busy = (handled - self.handled) / spans >= BUSY;
+                (self.began, self.handled) = (Some(now), handled);
+            }
+            None => (self.began, self.handled) = (Some(now), handled),
+        }
+        self.busy
+    }
+}
+
+fn at(instant: Instant) -> Now {
+    let unix_s = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    Now { instant, unix_s }
+}
+
+const fn listener_token(at: usize) -> Token {
+    Token(at + 1)
+}
+
+/// Which of our addresses a packet came to.
+fn local_of(local: SocketAddr, meta: &RecvMeta) -> SocketAddr {
+    let named = |ip: &IpAddr| !ip.is_unspecified();
+    match meta.dst_ip.filter(named).filter(|_| local.ip().is_unspecified()) {
+        Some(ip) => SocketAddr::new(ip, local.port()),
+        None => local,
+    }
+}
