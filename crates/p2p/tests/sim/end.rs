@@ -1,7 +1,7 @@
 //! An end: a ladder with the caller around it, as `p2p-net` is one.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     net::{IpAddr, SocketAddr},
     time::{Duration, Instant},
 };
@@ -52,6 +52,7 @@ pub struct End {
     pub actives: Vec<(Instant, Path, Rung)>,
     pub events: Vec<(Instant, Event)>,
     pub online: bool,
+    waiting: BTreeSet<SocketId>,
 }
 
 pub const VIEWER: usize = 0;
@@ -98,6 +99,7 @@ impl World {
             actives: Vec::new(),
             events: Vec::new(),
             online: true,
+            waiting: BTreeSet::new(),
         });
         index
     }
@@ -166,7 +168,26 @@ impl World {
         }
     }
 
+    /// Asks again for what has not been answered.
+    pub fn retry(&mut self, end: usize, socket: SocketId, left: u32) {
+        let waits = self.ends[end].waiting.contains(&socket);
+        if waits && left > 0 {
+            match self.ends[end].sockets.get(&socket) {
+                Some(Socket::Direct { .. }) => self.query_once(end, socket),
+                Some(Socket::Relay { .. }) => self.to_relay(end, socket, Body::Allocate),
+                None => return,
+            }
+            let left = left - 1;
+            self.after(Duration::from_millis(500), What::Retry { end, socket, left });
+        }
+    }
+
     fn query(&mut self, end: usize, socket: SocketId) {
+        self.ends[end].waiting.insert(socket);
+        self.retry(end, socket, 6);
+    }
+
+    fn query_once(&mut self, end: usize, socket: SocketId) {
         let Some(Socket::Direct { address, .. }) = self.ends[end].sockets.get(&socket) else {
             return;
         };
@@ -193,7 +214,8 @@ impl World {
         let ip = self.ends[end].ips[0];
         let client = SocketAddr::new(ip, port);
         self.ends[end].sockets.insert(id, Socket::Relay { client, leg, server, replaces });
-        self.to_relay(end, id, Body::Allocate);
+        self.ends[end].waiting.insert(id);
+        self.retry(end, id, 6);
     }
 
     fn to_relay(&mut self, end: usize, id: SocketId, body: Body) {
@@ -247,6 +269,7 @@ impl World {
         let (id, socket) = (*id, socket.clone());
         match (socket, body) {
             (Socket::Direct { replaces, .. }, Body::Answer(mapped)) => {
+                self.ends[end].waiting.remove(&id);
                 self.tell(end, id, CandidateKind::ServerReflexive, mapped, replaces);
                 self.drain(end);
             }
@@ -263,6 +286,7 @@ impl World {
         match body {
             Body::Allocated(address) => {
                 let (kind, replaces) = (CandidateKind::Relayed(*leg), *replaces);
+                self.ends[end].waiting.remove(&id);
                 self.tell(end, id, kind, address, replaces);
                 self.drain(end);
             }

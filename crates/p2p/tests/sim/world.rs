@@ -98,6 +98,11 @@ pub enum What {
     Frame {
         end: usize,
     },
+    Retry {
+        end: usize,
+        socket: SocketId,
+        left: u32,
+    },
 }
 
 struct Item {
@@ -139,6 +144,15 @@ pub struct World {
     pub duplicates: f64,
     /// Datagrams that left ends, by end.
     pub sent: Vec<u64>,
+    /// Keeps checks and answers as they arrive: from where, at which end.
+    pub record: bool,
+    pub recorded: Vec<(SocketAddr, usize, Bytes)>,
+    /// Whether checks are kept from arriving.
+    pub steal: bool,
+    /// What an address gets that nobody has.
+    pub to_attacker: Option<SocketAddr>,
+    pub attacker_bytes: u64,
+    pub attacker_media: u64,
 }
 
 impl World {
@@ -159,6 +173,12 @@ impl World {
             delay: Duration::from_millis(20),
             duplicates: 0.0,
             sent: vec![0; 2],
+            record: false,
+            recorded: Vec::new(),
+            steal: false,
+            to_attacker: None,
+            attacker_bytes: 0,
+            attacker_media: 0,
         };
         for ip in ["192.0.2.10", "192.0.2.20"] {
             let ip: IpAddr = ip.parse().expect("an address");
@@ -184,10 +204,6 @@ impl World {
         self.order += 1;
         let (at, order) = (self.now + delay, self.order);
         self.queue.push(Reverse(Item { at, order, what }));
-    }
-
-    pub fn elapsed(&self) -> Duration {
-        self.now - self.start
     }
 
     pub fn run_for(&mut self, time: Duration) {
@@ -225,6 +241,7 @@ impl World {
             What::Wake { end } => self.wake(end),
             What::Signal { end, signal } => self.end_hears_signal(end, signal),
             What::Frame { end } => self.frame(end),
+            What::Retry { end, socket, left } => self.retry(end, socket, left),
         }
     }
 
@@ -252,6 +269,10 @@ impl World {
             self.after(delay, What::Arrive { realm, packet });
             return;
         }
+        if let (true, Body::Raw(bytes)) = (self.to_attacker == Some(packet.to), &packet.body) {
+            self.attacker_bytes += bytes.len() as u64;
+            self.attacker_media += u64::from(bytes[0] > 3);
+        }
         let Some(gateway) = self.realms[realm].gateway else { return };
         let now = self.now;
         let nat = &mut self.nats[gateway];
@@ -273,7 +294,19 @@ impl World {
     fn arrive(&mut self, realm: usize, mut packet: Packet) {
         match self.realms[realm].owners.get(&packet.to.ip()) {
             None => {}
-            Some(Owner::End(end)) => self.end_hears(*end, packet),
+            Some(Owner::End(end)) => {
+                let end = *end;
+                if let Body::Raw(bytes) = &packet.body
+                    && bytes[0] < 4
+                    && self.record
+                {
+                    self.recorded.push((packet.from, end, bytes.clone()));
+                    if self.steal {
+                        return;
+                    }
+                }
+                self.end_hears(end, packet);
+            }
             Some(Owner::Server(server)) => self.server_hears(*server, packet),
             Some(Owner::Nat(nat)) => {
                 let nat = &self.nats[*nat];

@@ -1,0 +1,127 @@
+//! Packets from others: they change nothing, and get nothing.
+
+use std::{net::SocketAddr, time::Duration};
+
+use bytes::Bytes;
+use rand::RngExt;
+use sightline_p2p::{Consumed, Path};
+
+use crate::{
+    end::{CAMERA, VIEWER},
+    table::{Place, pair},
+    world::World,
+};
+
+fn state(world: &World, end: usize) -> (Option<Path>, Vec<Path>) {
+    let ladder = &world.ends[end].ladder;
+    (ladder.active_path(), ladder.paths().map(|p| p.path).collect())
+}
+
+fn settled() -> World {
+    let mut world = pair(1, Place::PortRestricted, Place::Public);
+    world.record = true;
+    world.run_for(Duration::from_secs(10));
+    world
+}
+
+/// Hands a datagram to an end as if it had come from there; what is sent back is given.
+fn inject(world: &mut World, end: usize, from: SocketAddr, bytes: &[u8]) -> (Consumed, usize) {
+    let socket = world.ends[end].ladder.active_path().expect("a path").socket;
+    let now = world.now;
+    let ladder = &mut world.ends[end].ladder;
+    let consumed = ladder.handle_datagram(now, socket, from, bytes);
+    let back = std::iter::from_fn(|| ladder.poll_transmit()).map(|t| t.bytes.len()).sum();
+    (consumed, back)
+}
+
+fn attacker() -> SocketAddr {
+    "198.51.100.66:6666".parse().expect("an address")
+}
+
+#[test]
+fn a_spray_without_the_password_changes_nothing() {
+    let mut world = settled();
+    let before = state(&world, CAMERA);
+    let recorded = world.recorded.clone();
+    for round in 0..20_000_usize {
+        let (_, _, bytes) = &recorded[round % recorded.len()];
+        let mut bytes = bytes.to_vec();
+        let at = world.rng.random_range(0..bytes.len());
+        bytes[at] ^= 1 << world.rng.random_range(0..8_u32);
+        let active = before.0.expect("a path").remote;
+        let from = if round % 2 == 0 { attacker() } else { active };
+        let (consumed, back) = inject(&mut world, CAMERA, from, &bytes);
+        assert!(!matches!(consumed, Consumed::Check), "{bytes:?}");
+        assert_eq!(back, 0);
+    }
+    assert_eq!(state(&world, CAMERA), before);
+}
+
+#[test]
+fn a_replay_from_anywhere_changes_nothing_and_gets_nothing() {
+    for end in [VIEWER, CAMERA] {
+        let mut world = settled();
+        let before = state(&world, end);
+        for (_, to_end, bytes) in world.recorded.clone() {
+            if to_end != end {
+                continue;
+            }
+            for from in [attacker(), before.0.expect("a path").remote] {
+                let (consumed, back) = inject(&mut world, end, from, &bytes);
+                assert!(!matches!(consumed, Consumed::Check));
+                assert_eq!(back, 0);
+            }
+        }
+        assert_eq!(state(&world, end), before);
+    }
+}
+
+#[test]
+fn another_sessions_checks_are_nobodys() {
+    let mut world = settled();
+    let mut other = pair(2, Place::PortRestricted, Place::Public);
+    other.record = true;
+    other.run_for(Duration::from_secs(5));
+    let before = state(&world, CAMERA);
+    for (_, _, bytes) in other.recorded {
+        let (consumed, back) = inject(&mut world, CAMERA, attacker(), &bytes);
+        assert_eq!((consumed, back), (Consumed::NotOurs, 0));
+    }
+    // Nor is media from addresses that have proven nothing.
+    let (consumed, _) = inject(&mut world, CAMERA, attacker(), &[0xc0; 1200]);
+    assert_eq!(consumed, Consumed::NotOurs);
+    assert_eq!(state(&world, CAMERA), before);
+}
+
+/// A check that is caught on its way, and comes from the attacker's address first: the camera
+/// answers it once, with less, and asks back a few times, but sends no media there.
+#[test]
+fn a_stolen_check_moves_no_media() {
+    let mut world = pair(1, Place::PortRestricted, Place::Public);
+    world.run_for(Duration::from_secs(10));
+    let before = world.ends[CAMERA].ladder.active_path();
+    world.steal = true;
+    world.record = true;
+    world.run_for(Duration::from_millis(700));
+    world.steal = false;
+    let stolen: Vec<Bytes> = world
+        .recorded
+        .iter()
+        .filter(|(_, to, bytes)| *to == CAMERA && bytes[..2] == [0, 1])
+        .map(|(_, _, bytes)| bytes.clone())
+        .collect();
+    assert!(!stolen.is_empty());
+    let (mut sent, mut back) = (0, 0);
+    for bytes in stolen {
+        sent += bytes.len();
+        back += inject(&mut world, CAMERA, attacker(), &bytes).1;
+        let now = world.now;
+        world.ends[CAMERA].ladder.handle_timeout(now);
+    }
+    world.to_attacker = Some(attacker());
+    world.run_for(Duration::from_secs(20));
+    assert_eq!(world.ends[CAMERA].ladder.active_path(), before);
+    back += world.attacker_bytes as usize;
+    assert!(back < 12 * sent, "{back} bytes for {sent}");
+    assert_eq!(world.attacker_media, 0);
+}

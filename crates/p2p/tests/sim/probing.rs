@@ -1,0 +1,62 @@
+//! Ports of a symmetric NAT, found by trying.
+
+use std::time::Duration;
+
+use sightline_model::Rung;
+use sightline_p2p::Event;
+
+use crate::{
+    end::{CAMERA, VIEWER},
+    table::{Place, pair},
+};
+
+#[test]
+fn one_symmetric_side_is_found_in_nine_of_ten_tries_within_ten_seconds() {
+    const TRIES: u64 = 30;
+    for (viewer, camera) in
+        [(Place::Symmetric, Place::PortRestricted), (Place::PortRestricted, Place::Symmetric)]
+    {
+        let mut found = 0;
+        for seed in 0..TRIES {
+            let mut world = pair(seed, viewer, camera);
+            world.loss = 0.01;
+            let end = world.start + Duration::from_secs(10);
+            let direct = |rung| matches!(rung, Some(Rung::Probed));
+            let reached =
+                world.run_until(end, |w| direct(w.rung(VIEWER)) && direct(w.rung(CAMERA)));
+            found += u64::from(reached);
+            // The picture did not wait for it, nor stop.
+            let first = *world.ends[VIEWER].frames.first().expect("a picture");
+            assert!(first - world.start < Duration::from_secs(1), "seed {seed}");
+            assert!(world.longest_gap(first) < Duration::from_millis(400), "seed {seed}");
+            // Bounded in count and rate.
+            assert!(world.sent[VIEWER] < 3_000 && world.sent[CAMERA] < 6_500, "{:?}", world.sent);
+            world.run_for(Duration::from_secs(8));
+            for end in &world.ends {
+                let asked = end
+                    .events
+                    .iter()
+                    .filter(|(_, event)| matches!(event, Event::NeedProbeSockets { .. }));
+                assert!(asked.count() <= 1);
+                assert!(end.sockets.len() < 8, "sockets are given back: {}", end.sockets.len());
+            }
+        }
+        println!("{viewer:?} {camera:?}: {found} of {TRIES}");
+        assert!(found * 10 >= TRIES * 9, "{viewer:?} {camera:?}: {found} of {TRIES}");
+    }
+}
+
+#[test]
+fn two_symmetric_sides_are_not_probed() {
+    let mut world = pair(1, Place::Symmetric, Place::Symmetric);
+    world.run_for(Duration::from_secs(15));
+    assert_eq!(world.rung(VIEWER), Some(Rung::RelayUdp));
+    // Neither sprays: what goes out is media's acknowledgements and a few checks.
+    let report = world.ends[VIEWER].ladder.report();
+    assert!(world.sent[VIEWER] < 2_500, "{:?}", world.sent);
+    assert!(
+        report.why_not_better.iter().any(|why| why.starts_with("Both routers give")),
+        "{:?}",
+        report.why_not_better
+    );
+}
