@@ -6,8 +6,8 @@ use super::{
     Event, Ladder, Path, State,
     pair::{Pair, Proof},
     timing::{
-        ACTIVE_BUSY, ACTIVE_SILENT, ASK_AGAIN, FIRST_RTO, IDLE, PACE, RELAY_AFTER, SLOW_RETRY,
-        SPARE, TRIES,
+        ACTIVE_BUSY, ACTIVE_SILENT, AFTER_DEATH, ASK_AGAIN, FIRST_RTO, IDLE, PACE, RELAY_AFTER,
+        SLOW_RETRY, SPARE, TRIES,
     },
 };
 use crate::check::Role;
@@ -67,7 +67,7 @@ impl Ladder {
             let was_relayed =
                 self.pairs.get(&path).is_some_and(|p| self.rung(path, p).is_relayed());
             let Some(pair) = self.pairs.get_mut(&path) else { continue };
-            pair.die(now, now + FIRST_RTO);
+            pair.die(now, now + AFTER_DEATH);
             if was_relayed {
                 // If it was the only one, another is needed at once.
                 self.relay_wanted = Some(now);
@@ -121,7 +121,7 @@ impl Ladder {
             let Some(path) = self.next_unproven(now) else { return };
             let Some(pair) = self.pairs.get_mut(&path) else { continue };
             if let State::Unproven { tries, next } = &mut pair.state {
-                let wait = FIRST_RTO * (1 << (*tries).min(5));
+                let wait = FIRST_RTO * (1 << (*tries).min(7));
                 *next = now + wait.min(SLOW_RETRY);
                 *tries = tries.saturating_add(1);
                 self.send_check(now, path);

@@ -27,7 +27,7 @@ fn one_symmetric_side_is_found_in_nine_of_ten_tries_within_ten_seconds() {
             found += u64::from(reached);
             // The picture did not wait for it, nor stop.
             let first = *world.ends[VIEWER].frames.first().expect("a picture");
-            assert!(first - world.start < Duration::from_secs(1), "seed {seed}");
+            assert!(first - world.start < Duration::from_secs(2), "seed {seed}");
             assert!(world.longest_gap(first) < Duration::from_millis(400), "seed {seed}");
             // Bounded in count and rate.
             assert!(world.sent[VIEWER] < 3_000 && world.sent[CAMERA] < 6_500, "{:?}", world.sent);
