@@ -11,12 +11,15 @@ use super::{
     cell,
     server::{Bed, Server},
 };
+use crate::run::{command, output};
 
 /// Until a server is at rest.
 const SETTLE: Duration = Duration::from_secs(2);
 
-/// In bytes.
+/// In bytes, of all processes together.
 pub struct Memory {
+    /// How many it took.
+    pub processes: u32,
     /// Resident, with no allocation.
     pub before: u64,
     /// Resident, with all of them.
@@ -49,15 +52,31 @@ pub fn measure(bed: &Bed, server: &Server, count: u32) -> Option<Memory> {
 }
 
 fn try_measure(bed: &Bed, server: &Server, count: u32) -> anyhow::Result<Memory> {
-    let running = server.start(bed, 4, true)?;
+    let processes = processes(count)?;
+    let running: Vec<_> =
+        (0..processes).map(|_| server.start(bed, 4, true)).collect::<anyhow::Result<_>>()?;
+    let resident = || running.iter().map(|one| one.process.resident()).sum::<anyhow::Result<u64>>();
     thread::sleep(SETTLE);
-    let (before, slab) = (running.process.resident()?, slab()?);
+    let (before, slab) = (resident()?, slab()?);
     let begin = Instant::now();
-    let _idle = cell::idle(bed, &running, count)?;
+    let mut idle = vec![];
+    for (number, running) in (0..).zip(&running) {
+        let share = count / processes + u32::from(number < count % processes);
+        idle.push(cell::idle(bed, running, share)?);
+    }
     let took = begin.elapsed();
     thread::sleep(SETTLE);
     let kernel = self::slab()?.saturating_sub(slab);
-    Ok(Memory { before, after: running.process.resident()?, kernel, took })
+    Ok(Memory { processes, before, after: resident()?, kernel, took })
+}
+
+/// How many processes it takes, since an allocation is an open file and this user may not open as
+/// many as it likes in one.
+fn processes(count: u32) -> anyhow::Result<u32> {
+    let words = "ulimit -n 1048576 2>/dev/null; ulimit -Hn";
+    let limit = output(command("sh").args(["-c", words]))?;
+    let limit = limit.trim().parse::<u32>().unwrap_or(u32::MAX);
+    Ok(count.div_ceil(limit / 100 * 85).max(1))
 }
 
 /// Bytes of the kernel's own structures.

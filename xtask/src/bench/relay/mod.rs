@@ -29,7 +29,7 @@ use crate::run::{cargo, command, execute, target_dir};
     cmake -S . -B build -DCMAKE_BUILD_TYPE=Release && make -C build turnserver\n\n\
     The load is paced, so that no server is saturated; processor time is what counts, not speed, and\n\
     a busy machine changes it little. A run that loses more than 1 % is repeated, then not counted.\n\
-    100,000 allocations need 100,000 files per process, which root may open.")]
+    An allocation is an open file: where a process may not open 100,000, several share them.")]
 pub struct RelayArgs {
     /// A further coturn, with its own batching switched on (repeatable)
     #[arg(long = "peer", value_name = "PATH")]
@@ -38,7 +38,7 @@ pub struct RelayArgs {
     #[arg(long)]
     quick: bool,
     /// How often everything is measured, in turn; the table has the medians
-    #[arg(long, default_value_t = 5)]
+    #[arg(long, default_value_t = 3)]
     rounds: u32,
     /// Length of one measurement in seconds
     #[arg(long, default_value_t = 3)]

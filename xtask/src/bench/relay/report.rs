@@ -154,9 +154,13 @@ fn memory_table(text: &mut String, results: &Results) -> anyhow::Result<()> {
     servers().try_for_each(|at| write!(text, " {} |", results.servers[at].name))?;
     writeln!(text, "\n|---|{}", "---:|".repeat(servers().count()))?;
     for (count, memory) in &results.memory {
-        write!(text, "| {count} idle |")?;
+        let processes = memory.iter().flatten().map(|m| m.processes).max().unwrap_or(1);
+        match processes {
+            1 => write!(text, "| {count} idle |")?,
+            _ => write!(text, "| {count} idle, in {processes} processes |")?,
+        }
         for at in servers() {
-            let Some(Memory { before, after, kernel, took }) = &memory[at] else {
+            let Some(Memory { before, after, kernel, took, .. }) = &memory[at] else {
                 write!(text, " — |")?;
                 continue;
             };
