@@ -5,7 +5,7 @@
 
 const STORED = 'sightline.mapping_lifetimes';
 /** Shorter than any NAT that could carry video, longer than anything worth avoiding. */
-const LEAST_MS = 10_000;
+const LEAST_MS = 5_000;
 const MOST_MS = 20 * 60_000;
 const KEPT_MS = 24 * 3_600_000;
 const NETWORKS = 16;
@@ -63,5 +63,5 @@ export class Lifetimes {
 /** At what age of a mapping a new one is made. */
 export function renewAfterMs(lifetimeMs: number): number {
   const margin = Math.min(Math.max(lifetimeMs * 0.15, 4_000), 15_000);
-  return Math.max(lifetimeMs - margin, LEAST_MS / 2);
+  return Math.max(lifetimeMs - margin, lifetimeMs / 2);
 }

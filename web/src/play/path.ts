@@ -48,7 +48,7 @@ export class RemoteFacts {
     if (words.includes('sl-kind') && value('sl-kind') === 'mapped') this.mapped.add(address);
     else if (value('typ') === 'srflx') this.translated = true;
     else if (value('typ') === 'relay') {
-      this.relays.set(address, words.includes('sl-via') ? value('sl-via') : 'udp');
+      if (words.includes('sl-via')) this.relays.set(address, value('sl-via'));
     }
   }
 

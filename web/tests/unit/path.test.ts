@@ -185,7 +185,7 @@ describe('lifetimes of mappings', () => {
   it('doubt one early death, believe the second, and are forgotten after a day', () => {
     let now = 0;
     const lifetimes = new Lifetimes(memory(), () => now);
-    lifetimes.died('n', 5_000);
+    lifetimes.died('n', 4_000);
     expect(lifetimes.get('n')).toBeUndefined();
     lifetimes.died('n', 50_000);
     lifetimes.died('n', 15_000);
