@@ -176,26 +176,30 @@ impl FromStr for Candidate {
         if !is_usable(address) {
             return Err(Unreachable);
         }
-        let mut mapped = false;
-        let mut leg = Leg::Udp;
-        // What remains is pairs of a name and a value; unknown ones are ignored.
-        while let (Some(name), Some(value)) = (words.next(), words.next()) {
-            match (name, value) {
-                ("sl-kind", "mapped") => mapped = true,
-                ("sl-leg", "tcp") => leg = Leg::Tcp,
-                ("sl-leg", "tls") => leg = Leg::Tls,
-                _ => {}
-            }
-        }
-        let kind = match name {
-            "host" => CandidateKind::Host,
-            "srflx" if mapped => CandidateKind::Mapped,
-            "srflx" => CandidateKind::ServerReflexive,
-            "prflx" => CandidateKind::PeerReflexive,
-            "relay" => CandidateKind::Relayed(leg),
-            _ => return Err(Syntax("type")),
-        };
+        let kind = kind_of(name, words).ok_or(Syntax("type"))?;
         Ok(Self { foundation: foundation.to_owned(), priority, address, kind })
+    }
+}
+
+/// The kind that a type has with its extensions: pairs of a name and a value, of which unknown ones
+/// are ignored.
+fn kind_of<'a>(name: &str, mut words: impl Iterator<Item = &'a str>) -> Option<CandidateKind> {
+    let (mut mapped, mut leg) = (false, Leg::Udp);
+    while let (Some(name), Some(value)) = (words.next(), words.next()) {
+        match (name, value) {
+            ("sl-kind", "mapped") => mapped = true,
+            ("sl-leg", "tcp") => leg = Leg::Tcp,
+            ("sl-leg", "tls") => leg = Leg::Tls,
+            _ => {}
+        }
+    }
+    match name {
+        "host" => Some(CandidateKind::Host),
+        "srflx" if mapped => Some(CandidateKind::Mapped),
+        "srflx" => Some(CandidateKind::ServerReflexive),
+        "prflx" => Some(CandidateKind::PeerReflexive),
+        "relay" => Some(CandidateKind::Relayed(leg)),
+        _ => None,
     }
 }
 

@@ -253,6 +253,7 @@ impl NatTest {
             (Some(ip), _, _) if ip == seen => Some(EndpointIndependent),
             (Some(ip), Some(both), _) if ip == both => Some(AddressDependent),
             (Some(_), _, _) => Some(AddressAndPortDependent),
+            (None, Some(both), _) if both == seen => Some(EndpointIndependent),
             (None, _, Some(port)) if port != seen => Some(AddressAndPortDependent),
             (None, _, port) => self.mapping_by_servers().or(port.map(|_| EndpointIndependent)),
         }

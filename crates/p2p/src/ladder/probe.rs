@@ -139,7 +139,7 @@ impl Ladder {
     /// The socket that the other end knows by its reflexive address.
     fn public_socket(&self) -> Option<SocketId> {
         let public = |s: &&Socket| s.leg.is_none() && s.reflexive.iter().any(SocketAddr::is_ipv4);
-        self.sockets.iter().filter(public).next_back().map(|s| s.id)
+        self.sockets.iter().rfind(public).map(|s| s.id)
     }
 
     fn start_probing(&mut self, now: Instant) {

@@ -173,7 +173,9 @@ impl Ladder {
             self.relay_wanted = None;
             return;
         }
-        self.relay_wanted.get_or_insert(now + RELAY_AFTER);
+        let blocked = self.nat_local.udp == Some(false);
+        let wanted = if blocked { now } else { now + RELAY_AFTER };
+        self.relay_wanted.get_or_insert(wanted);
         if self.relay_due().is_some_and(|due| now >= due) {
             self.asked_for_relay = Some(now);
             self.events.push_back(Event::NeedRelay);

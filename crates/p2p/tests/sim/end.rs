@@ -174,7 +174,7 @@ impl World {
         if waits && left > 0 {
             match self.ends[end].sockets.get(&socket) {
                 Some(Socket::Direct { .. }) => self.query_once(end, socket),
-                Some(Socket::Relay { .. }) => self.to_relay(end, socket, Body::Allocate),
+                Some(Socket::Relay { .. }) => self.through_relay(end, socket, Body::Allocate),
                 None => return,
             }
             let left = left - 1;
@@ -218,7 +218,7 @@ impl World {
         self.retry(end, id, 6);
     }
 
-    fn to_relay(&mut self, end: usize, id: SocketId, body: Body) {
+    fn through_relay(&mut self, end: usize, id: SocketId, body: Body) {
         let Some(Socket::Relay { client, leg, server, .. }) = self.ends[end].sockets.get(&id)
         else {
             return;
@@ -254,7 +254,7 @@ impl World {
                 let from = *address;
                 self.send_from(end, Packet { from, to, body: Body::Raw(bytes) });
             }
-            Some(Socket::Relay { .. }) => self.to_relay(end, socket, Body::ToPeer(to, bytes)),
+            Some(Socket::Relay { .. }) => self.through_relay(end, socket, Body::ToPeer(to, bytes)),
             None => {}
         }
     }

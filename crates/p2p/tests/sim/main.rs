@@ -6,6 +6,7 @@ mod home;
 mod hostile;
 mod moves;
 mod nat;
+mod nat_test;
 mod probing;
 mod table;
 mod world;
