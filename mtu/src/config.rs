@@ -31,6 +31,9 @@ pub struct Config {
     /// Address under which units reach this MTU; needed when it listens on every address or
     /// stands behind a one-to-one NAT.
     pub public_ip: Option<IpAddr>,
+    /// Name of that address in the DNS. Units are told it in its place: TLS needs a name that the
+    /// certificate has, and hosts without IPv4 find the way through their NAT64 by it.
+    pub public_name: Option<String>,
     /// Address where relays are bound; that of `udp_listen` when absent.
     pub relay_bind: Option<IpAddr>,
     /// First and last port of relays; the system chooses when absent.
@@ -63,6 +66,7 @@ impl Default for Config {
             udp_listen: SocketAddr::from(([0, 0, 0, 0], 3478)),
             tcp_listen: None,
             public_ip: None,
+            public_name: None,
             relay_bind: None,
             relay_ports: None,
             realm: "sightline".to_owned(),
@@ -103,6 +107,7 @@ impl Config {
         }
         self.ports()?;
         self.public_ip()?;
+        self.public_host()?;
         self.secret()?;
         Ok(())
     }
@@ -124,6 +129,21 @@ impl Config {
             ));
         }
         Ok(ip)
+    }
+
+    /// What stands in URLs: the name, or the address.
+    pub(crate) fn public_host(&self) -> Result<String, ConfigError> {
+        let Some(name) = &self.public_name else {
+            return Ok(match self.public_ip()? {
+                IpAddr::V4(ip) => ip.to_string(),
+                IpAddr::V6(ip) => format!("[{ip}]"),
+            });
+        };
+        let usable = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.');
+        if name.is_empty() || name.len() > 253 || !name.chars().all(usable) {
+            return Err(unusable("public_name must be a name of the DNS, without scheme and port"));
+        }
+        Ok(name.clone())
     }
 
     pub(crate) fn secret(&self) -> Result<Secret<String>, ConfigError> {

@@ -33,7 +33,10 @@ const context = await chromium.launchPersistentContext(opt.profile, {
 const page = context.pages()[0] ?? (await context.newPage());
 page.setDefaultTimeout(60_000);
 page.on('pageerror', (error) => console.error(String(error)));
-if (process.env.TEST_CONSOLE) page.on('console', (message) => console.error(message.text()));
+if (process.env.TEST_CONSOLE) {
+  page.on('console', (message) => console.error(message.text()));
+  await page.addInitScript(tellCandidates);
+}
 const get = (id) => page.getByTestId(id);
 
 let ending = false;
@@ -57,6 +60,47 @@ try {
     await context.close();
     process.exit(1);
   }
+}
+
+/** Candidates of both ends and the pairs made of them, for whoever looks for a cause. */
+function tellCandidates() {
+  const Original = window.RTCPeerConnection;
+  window.RTCPeerConnection = class extends Original {
+    constructor(...options) {
+      super(...options);
+      console.log('servers', JSON.stringify(options[0]?.iceServers?.map((s) => s.urls)));
+      this.addEventListener('icecandidate', ({ candidate }) =>
+        console.log('own', candidate?.candidate),
+      );
+      this.addEventListener('icecandidateerror', (error) =>
+        console.log('error', error.url, error.errorCode, error.errorText),
+      );
+      setInterval(() => void this.tell(), 4_000);
+    }
+    setRemoteDescription(description) {
+      const lines = description.sdp.split('\n').filter((line) => line.startsWith('a=cand'));
+      console.log('theirs', lines.join('; '));
+      return super.setRemoteDescription(description);
+    }
+    addIceCandidate(candidate) {
+      console.log('theirs', candidate?.candidate);
+      return super.addIceCandidate(candidate);
+    }
+    async tell() {
+      const rows = new Map(await this.getStats());
+      const at = (id) => {
+        const { candidateType, address, port } = rows.get(id) ?? {};
+        return `${candidateType} ${address}:${port}`;
+      };
+      for (const row of rows.values()) {
+        if (row.type !== 'candidate-pair') continue;
+        const { state, nominated, requestsSent, responsesReceived, requestsReceived } = row;
+        const ends = `${at(row.localCandidateId)} > ${at(row.remoteCandidateId)}`;
+        const counts = `${requestsSent} asked, ${responsesReceived} answered, ${requestsReceived} heard`;
+        console.log('pair', ends, state, nominated ? 'nominated' : '', counts);
+      }
+    }
+  };
 }
 
 async function signIn() {

@@ -205,10 +205,10 @@ fn configurations(folder: &Path) {
 }
 
 fn relay(number: usize, _tls: &str) -> String {
-    let (_, address) = CENTRE[2 * number];
+    let (name, address) = CENTRE[2 * number];
     format!(
         "domain = \"test.example\"\nid = \"mtu{number}\"\nbus_url = \"{NATS}\"\n\
-         secret_file = \"turn.secret\"\nudp_listen = \"{address}:3478\"\n\
+         secret_file = \"turn.secret\"\npublic_name = \"{name}\"\nudp_listen = \"{address}:3478\"\n\
          tcp_listen = \"{address}:443\"\nallow_peers = {:?}\n",
         peer_networks()
     )

@@ -179,7 +179,17 @@ fn delete_leftovers() {
         let pid = name.strip_prefix(PREFIX).and_then(|rest| rest.split('-').next());
         let pid = pid.and_then(|pid| pid.parse::<u32>().ok());
         if pid.is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists()) {
+            end_processes(&name);
             delete(&name);
         }
+    }
+}
+
+/// What a killed run has left running: nobody else is in its namespaces.
+fn end_processes(name: &str) {
+    let Some(program) = e2e::tool("ip") else { return };
+    let Ok(output) = Command::new(program).args(["netns", "pids", name]).output() else { return };
+    for pid in String::from_utf8_lossy(&output.stdout).split_whitespace() {
+        let _ = Command::new("kill").args(["-KILL", pid]).status();
     }
 }
