@@ -338,7 +338,11 @@ export class Watch {
     this.iceRestarts += 1;
     attempt
       .restartIce()
-      .catch((error: unknown) => this.giveUp(toProblem(error)))
+      .catch((error: unknown) => {
+        // While the old way carries on, a new one that was not found is no loss.
+        const silentMs = performance.now() - this.lastAliveMs;
+        if (silentMs > SILENT_MS && attempt === this.attempt) this.giveUp(toProblem(error));
+      })
       .finally(() => (this.restarting = false));
   }
 
