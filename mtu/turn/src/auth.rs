@@ -97,8 +97,8 @@ impl Credentials {
         self.secrets.iter().find_map(|secret| {
             let password = Self::password(secret, user_name);
             let algorithm = Algorithm::from(algorithm.id());
-            let key =
-                HMACKey::new_long_term(user_name, &self.realm, password.expose(), algorithm).ok()?;
+            let key = HMACKey::new_long_term(user_name, &self.realm, password.expose(), algorithm)
+                .ok()?;
             let good = {
                 let expected = mac(signed.integrity, key.as_bytes(), signed.head, signed.text);
                 // As long as the client made it (RFC 8489 section 14.6).

@@ -141,12 +141,8 @@ impl<'a> Request<'a> {
         }
         // RFC 8489 section 14.5: the length as if this attribute were the last one.
         let [a, b] = ((at + 4 + mac.len() - HEADER) as u16).to_be_bytes();
-        self.signed = Some(Signed {
-            integrity,
-            head: [bytes[0], bytes[1], a, b],
-            text: &bytes[4..at],
-            mac,
-        });
+        self.signed =
+            Some(Signed { integrity, head: [bytes[0], bytes[1], a, b], text: &bytes[4..at], mac });
         self.end = self.end.min(at);
         Ok(())
     }
@@ -178,7 +174,7 @@ impl Attributes {
 
 fn fingerprint_is_right(bytes: &[u8], at: usize, value: &[u8]) -> bool {
     // RFC 8489 section 14.7
-    value.try_into().is_ok_and(|value| {
-        u32::from_be_bytes(value) == crc32fast::hash(&bytes[..at]) ^ 0x5354_554e
-    })
+    value
+        .try_into()
+        .is_ok_and(|value| u32::from_be_bytes(value) == crc32fast::hash(&bytes[..at]) ^ 0x5354_554e)
 }

@@ -200,13 +200,7 @@ impl Server {
     }
 
     /// Asks for proof, with a new nonce.
-    fn challenge(
-        &self,
-        code: u16,
-        reason: &'static str,
-        client: &ClientId,
-        now: Now,
-    ) -> Refusal {
+    fn challenge(&self, code: u16, reason: &'static str, client: &ClientId, now: Now) -> Refusal {
         let ends_s = now.unix_s + self.settings.limits.nonce_lifetime.as_secs();
         let nonce = self.shared.nonces.issue(client, ends_s);
         let mut refusal = refuse(code, reason);
@@ -217,7 +211,8 @@ impl Server {
         if let Ok(nonce) = Nonce::new(nonce) {
             refusal = refusal.with(nonce);
         }
-        let offered = PasswordAlgorithm::OFFERED.map(|algorithm| Chosen::new(algorithm.id().into()));
+        let offered =
+            PasswordAlgorithm::OFFERED.map(|algorithm| Chosen::new(algorithm.id().into()));
         refusal.with(Offered::from(offered.to_vec()))
     }
 

@@ -235,9 +235,7 @@ impl Server {
                 let class = MessageClass::SuccessResponse;
                 Answer { raw, ..Answer::new(ticket.method, class, ticket.transaction) }
             }
-            Err((code, reason)) => {
-                refuse(code, reason).answer(ticket.method, ticket.transaction)
-            }
+            Err((code, reason)) => refuse(code, reason).answer(ticket.method, ticket.transaction),
         };
         if let Some(message) = answer.encode(Some(&ticket.seal), false) {
             driver.send_to_client(&ticket.client, &message, &[], &[]);

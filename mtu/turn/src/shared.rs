@@ -9,7 +9,7 @@ use std::{
 
 use parking_lot::Mutex;
 
-use crate::{limits::Meter, live::LiveRelays, nonce::Nonces, users::Users, users::UserUsage};
+use crate::{limits::Meter, live::LiveRelays, nonce::Nonces, users::UserUsage, users::Users};
 
 /// How long the next port is held (RFC 8656 section 7.2).
 const HELD: Duration = Duration::from_secs(30);

@@ -8,9 +8,7 @@ use std::time::Duration;
 use common::*;
 use mtu_turn::{Credentials, Transport};
 use sightline_model::Secret;
-use stun_rs::{
-    AlgorithmId, MessageDecoderBuilder, attributes::stun::PasswordAlgorithms, methods,
-};
+use stun_rs::{AlgorithmId, MessageDecoderBuilder, attributes::stun::PasswordAlgorithms, methods};
 
 const CLIENT: &str = "198.51.100.7:40000";
 
@@ -164,10 +162,8 @@ fn the_challenge_offers_both_algorithms() {
     let mut world = World::new(settings());
     let mut client = Client::new(CLIENT, "call");
     let transaction = client.transaction();
-    let builder = stun_rs::StunMessageBuilder::new(
-        methods::ALLOCATE,
-        stun_rs::MessageClass::Request,
-    );
+    let builder =
+        stun_rs::StunMessageBuilder::new(methods::ALLOCATE, stun_rs::MessageClass::Request);
     world.input(&client.id, &encode(&builder.with_transaction_id(transaction).build()));
     let answer = world.take_for(&client.id);
     let (answer, _) = MessageDecoderBuilder::default().build().decode(&answer).unwrap();

@@ -291,10 +291,11 @@ fn dont_fragment_is_passed_on() {
     let (mut world, mut client, _) = allocated(settings());
     let peer = address(PEER);
     client.permit(&mut world, &[peer]).unwrap();
-    let builder = stun_rs::StunMessageBuilder::new(methods::SEND, stun_rs::MessageClass::Indication)
-        .with_attribute(XorPeerAddress::from(peer))
-        .with_attribute(DontFragment::default())
-        .with_attribute(Data::new(b"hello"));
+    let builder =
+        stun_rs::StunMessageBuilder::new(methods::SEND, stun_rs::MessageClass::Indication)
+            .with_attribute(XorPeerAddress::from(peer))
+            .with_attribute(DontFragment::default())
+            .with_attribute(Data::new(b"hello"));
     world.input(&client.id, &encode(&builder.build()));
     assert!(matches!(world.take(), Some(Out::ToPeer(_, _, _, Fragment::Forbidden))));
 }
@@ -357,7 +358,10 @@ fn what_was_carried_is_accounted_for() {
         world.peer_input(relayed, peer, &[0; 30]);
     }
     let usage = world.shared.usage();
-    assert_eq!((&*usage[0].user, usage[0].bytes_to_peers, usage[0].bytes_to_client), ("call", 1_000, 300));
+    assert_eq!(
+        (&*usage[0].user, usage[0].bytes_to_peers, usage[0].bytes_to_client),
+        ("call", 1_000, 300)
+    );
     world.server.close(world.now, &mut world.hands);
     assert!(world.shared.usage().is_empty());
     let ended = &world.hands.ended[0];

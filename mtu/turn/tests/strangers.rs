@@ -52,9 +52,8 @@ fn twenty_thousand_spoofed_sources_leave_no_trace() {
 #[test]
 fn answers_to_one_subscriber_are_limited_and_others_are_not_touched() {
     let mut world = World::new(settings());
-    let client = |from: &str| {
-        ClientId::new(Transport::Udp, address(from), address("192.0.2.1:3478"))
-    };
+    let client =
+        |from: &str| ClientId::new(Transport::Udp, address(from), address("192.0.2.1:3478"));
     let mut answers = 0;
     for n in 0..1_000 {
         world.input(&client(&format!("198.51.100.7:{}", 1_000 + n)), &request(methods::ALLOCATE));
@@ -83,7 +82,8 @@ fn who_has_proved_itself_is_not_limited() {
     let mut client = Client::new("198.51.100.7:40000", "call");
     client.allocate(&mut world).unwrap();
     for n in 0..200 {
-        let stranger = ClientId { address: address(&format!("198.51.100.7:{}", n + 1)), ..client.id };
+        let stranger =
+            ClientId { address: address(&format!("198.51.100.7:{}", n + 1)), ..client.id };
         world.input(&stranger, &request(methods::ALLOCATE));
     }
     world.hands.out.clear();
@@ -96,14 +96,16 @@ fn who_has_proved_itself_is_not_limited() {
 fn binding_tells_the_address() {
     let mut world = World::new(settings());
     for from in ["198.51.100.7:40000", "[2001:db8::7]:40000", "[::ffff:198.51.100.7]:40000"] {
-        let client =
-            ClientId::new(Transport::Udp, address(from), address("192.0.2.1:3478"));
+        let client = ClientId::new(Transport::Udp, address(from), address("192.0.2.1:3478"));
         world.input(&client, &binding());
         let answer = world.take_for(&client);
         let (answer, _) = MessageDecoderBuilder::default().build().decode(&answer).unwrap();
         let mapped = answer.get::<XorMappedAddress>().unwrap().as_xor_mapped_address().unwrap();
         let canonical = address(from).ip().to_canonical();
-        assert_eq!((mapped.socket_address().ip(), mapped.socket_address().port()), (canonical, 40_000));
+        assert_eq!(
+            (mapped.socket_address().ip(), mapped.socket_address().port()),
+            (canonical, 40_000)
+        );
     }
 }
 

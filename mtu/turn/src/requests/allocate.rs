@@ -268,20 +268,13 @@ impl Server {
         // Clients of one server are spread over the others.
         let choice = usize::from(caller.client.address.port()) % alternates.len().max(1);
         match alternates.get(choice) {
-            Some(&&address) => {
-                refuse(300, "Try Alternate").with(AlternateServer::from(address))
-            }
+            Some(&&address) => refuse(300, "Try Alternate").with(AlternateServer::from(address)),
             None => refuse(508, "Insufficient Capacity"),
         }
     }
 
     /// RFC 8656 section 7.2, and never past the end of the credentials.
-    pub(crate) fn lifetime(
-        &self,
-        asked_s: Option<u32>,
-        caller: &Caller<'_>,
-        now: Now,
-    ) -> Duration {
+    pub(crate) fn lifetime(&self, asked_s: Option<u32>, caller: &Caller<'_>, now: Now) -> Duration {
         let limits = &self.settings.limits;
         let asked = asked_s.map_or(limits.lifetime, |s| Duration::from_secs(s.into()));
         let granted = asked.min(limits.max_lifetime).max(limits.lifetime);

@@ -94,12 +94,7 @@ fn other_address(listening: &[Listening], local: SocketAddr) -> Option<SocketAdd
 }
 
 /// Where we listen with another address, or another port, or both.
-fn another(
-    listening: &[Listening],
-    local: SocketAddr,
-    ip: bool,
-    port: bool,
-) -> Option<Listening> {
+fn another(listening: &[Listening], local: SocketAddr, ip: bool, port: bool) -> Option<Listening> {
     let found = listening.iter().find(|at| {
         at.local.is_ipv4() == local.is_ipv4()
             && (at.local.ip() != local.ip()) == ip

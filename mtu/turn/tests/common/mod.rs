@@ -10,9 +10,9 @@ use std::{
 };
 
 use mtu_turn::{
-    ClientId, Credentials, Driver, EvenPort, Extension, ExtensionRequest, Family, Fragment,
-    Limits, Now, OpenError, OpenRelay, Opened, RelayId, RelayProtocol, Server, Settings, Shared,
-    Ticket, Transport, Usage, WorkerIndex, peers::PeerRules, wire,
+    ClientId, Credentials, Driver, EvenPort, Extension, ExtensionRequest, Family, Fragment, Limits,
+    Now, OpenError, OpenRelay, Opened, RelayId, RelayProtocol, Server, Settings, Shared, Ticket,
+    Transport, Usage, WorkerIndex, peers::PeerRules, wire,
 };
 use sightline_model::Secret;
 use stun_rs::{
@@ -23,12 +23,9 @@ use stun_rs::{
             ErrorCode, MessageIntegrity, MessageIntegritySha256, Nonce, PasswordAlgorithm,
             PasswordAlgorithms, Realm, UserName,
         },
-        turn::{
-            ChannelNumber, LifeTime, RequestedTrasport, XorPeerAddress, XorRelayedAddress,
-        },
+        turn::{ChannelNumber, LifeTime, RequestedTrasport, XorPeerAddress, XorRelayedAddress},
     },
     methods,
-    protocols::ProtocolNumber,
 };
 
 pub const SECRET: &str = "0123456789abcdef";
@@ -406,7 +403,11 @@ pub fn udp() -> StunAttribute {
 }
 
 pub fn protocol(number: u8) -> StunAttribute {
-    RequestedTrasport::new(ProtocolNumber::from(number)).into()
+    // `stun-rs` makes no other than UDP's, but reads them.
+    let attribute = [0, 0x19, 0, 4, number, 0, 0, 0];
+    let message = [&[0, 3, 0, 8][..], &wire::MAGIC_COOKIE, &[0; 12], &attribute].concat();
+    let (message, _) = MessageDecoderBuilder::default().build().decode(&message).unwrap();
+    message.attributes()[0].clone()
 }
 
 pub fn encode(message: &StunMessage) -> Vec<u8> {
