@@ -176,6 +176,20 @@ fn fingerprint_of(value: &str) -> Option<[u8; 32]> {
     (algorithm.eq_ignore_ascii_case("sha-256") && pairs.next().is_none()).then_some(bytes)
 }
 
+/// What this end has measured of its NATs, as a line that is told later than the description
+/// (a fragment of SDP, RFC 8840); `None` when nothing is known.
+#[must_use]
+pub fn nat_line(nat: &NatReport) -> Option<String> {
+    Some(format!("a=x-nat:{}", nat_text(nat)?))
+}
+
+/// Reads such a line; `None` for every other.
+#[must_use]
+pub fn read_nat_line(line: &str) -> Option<NatReport> {
+    let value = line.strip_prefix("a=x-nat:").filter(|v| v.len() <= 200)?;
+    Some(nat_of(value.trim_end()))
+}
+
 /// `mapping=…,filtering=…,udp=…`, of what is known.
 fn nat_text(nat: &NatReport) -> Option<String> {
     let mut parts = Vec::new();

@@ -145,7 +145,15 @@ impl Ladder {
 
     /// Takes what has been measured of this end's NATs in the meantime.
     pub fn set_nat(&mut self, nat: NatReport) {
+        let learned = self.nat_local.mapping_lifetime_ms;
         self.nat_local = nat;
+        self.nat_local.mapping_lifetime_ms = self.nat_local.mapping_lifetime_ms.or(learned);
+    }
+
+    /// Takes what the other end has measured of its NATs in the meantime.
+    pub fn set_remote_nat(&mut self, now: Instant, nat: NatReport) {
+        self.nat_remote = nat;
+        self.tend(now);
     }
 
     /// Media has come in on this path. Cheap; best called once for a batch.

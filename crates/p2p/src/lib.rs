@@ -60,7 +60,8 @@ pub use candidate::{
 };
 pub use check::{Role, addressee, is_stun};
 pub use description::{
-    Credentials, Description, DescriptionError, MAX_CANDIDATES, MAX_DESCRIPTION_BYTES,
+    Credentials, Description, DescriptionError, MAX_CANDIDATES, MAX_DESCRIPTION_BYTES, nat_line,
+    read_nat_line,
 };
 pub use ladder::{
     Config, Consumed, Event, Ladder, Local, MAX_PROBE_SOCKETS, NetworkId, Path, PathState, Report,

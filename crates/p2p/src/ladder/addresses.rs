@@ -1,12 +1,12 @@
 //! Addresses that come and go, at this end and at the other, and the pairs that they make.
 
-use std::time::Instant;
+use std::{net::SocketAddr, time::Instant};
 
 use super::{
     Event, Ladder, Local, Path, Remote, Socket, SocketId, State, canonical,
     pair::Pair,
     pair_priority,
-    timing::{MAX_PAIRS, MAX_REMOTES, MAX_SOCKETS},
+    timing::{MAX_PAIRS, MAX_REFLEXIVE, MAX_REMOTES, MAX_SOCKETS},
 };
 use crate::{
     candidate::{Candidate, CandidateKind, generation, is_private, is_usable, priority},
@@ -76,16 +76,21 @@ impl Ladder {
             }
             return new;
         }
-        let known = socket.reflexive.iter().position(|a| a.is_ipv6() == address.is_ipv6());
-        let before = known.map(|at| socket.reflexive.remove(at));
-        let was_known = before == Some(address);
-        socket.reflexive.push(address);
+        // Behind a symmetric NAT each server sees another address: only one that no server has
+        // seen is a change.
+        let same_family = |a: &&SocketAddr| a.is_ipv6() == address.is_ipv6();
+        let before = socket.reflexive.iter().rev().find(same_family).copied();
+        let was_known = socket.reflexive.contains(&address);
         match before {
-            Some(before) if before != address => {
+            Some(_) if was_known => socket.suspicion = None,
+            Some(before) => {
+                if socket.suspicion.is_some() || socket.reflexive.len() >= MAX_REFLEXIVE {
+                    socket.reflexive.retain(|a| a.is_ipv6() != address.is_ipv6());
+                }
+                socket.reflexive.push(address);
                 self.see_changed_mapping(now, local.socket, before, address, None);
             }
-            Some(_) => socket.suspicion = None,
-            None => {}
+            None => socket.reflexive.push(address),
         }
         // A host without a NAT has told this address already.
         let socket = self.sockets.iter().find(|s| s.id == local.socket);

@@ -196,9 +196,6 @@ impl Ladder {
             pair.announced = true;
             self.events.push_back(Event::PathUp(path));
         }
-        if let Some(socket) = self.sockets.iter_mut().find(|s| s.id == path.socket) {
-            socket.translated |= socket.leg.is_none() && !socket.hosts.contains(&seen);
-        }
         if let Some(before) = before.filter(|before| *before != seen) {
             self.see_changed_mapping(now, path.socket, before, seen, alive_until);
         }

@@ -7,25 +7,56 @@ use std::{
 };
 
 use super::{
-    Event, Ladder, Path, SocketId,
+    Event, Ladder, NetworkId, Path, SocketId,
     pair::Pair,
     socket::Socket,
-    timing::{ASK_AGAIN, LINGER, MIN_LIFETIME, USELESS},
+    timing::{ASK_AGAIN, LINGER, MIN_LIFETIME, USELESS, WATCH},
 };
 
 impl Ladder {
+    /// Whether a mapping of UDP stands behind a path that has proven itself.
+    fn depends_on_mapping(&self, path: Path) -> bool {
+        let seen = self.pairs.get(&path).and_then(|pair| pair.last_seen_as);
+        let socket = self.sockets.iter().find(|s| s.id == path.socket);
+        socket.zip(seen).is_some_and(|(socket, seen)| socket.depends_on_mapping(seen))
+    }
+
     /// A path has died: perhaps its mapping has. The next answer from a STUN server, or from the
     /// other end, tells.
     pub(super) fn suspect_mapping(&mut self, path: Path) {
         let alive_at = self.pairs.get(&path).and_then(Pair::proof).map(|proof| proof.alive_at);
+        let depends = self.depends_on_mapping(path);
         let Some(socket) = self.sockets.iter_mut().find(|s| s.id == path.socket) else { return };
-        if socket.leg.is_some() || !socket.depends_on_mapping() {
+        if socket.leg.is_some() || socket.probe || !depends {
             return;
         }
-        if let (Some(since), Some(alive_at)) = (socket.since, alive_at) {
-            socket.suspicion = Some(alive_at.saturating_duration_since(since));
+        let age = socket.since.zip(alive_at).map(|(since, at)| at.saturating_duration_since(since));
+        if socket.over.is_some() {
+            self.outlived(path.socket, age);
+            return;
         }
+        socket.suspicion = age;
         self.events.push_back(Event::NeedReflexive(path.socket));
+    }
+
+    /// A socket was replaced in time, and has died now, or been watched for long enough: so long
+    /// its mapping lives at least.
+    fn outlived(&mut self, id: SocketId, age: Option<Duration>) {
+        let Some(network) = self.sockets.iter().find(|s| s.id == id).map(|s| s.network) else {
+            return;
+        };
+        let known = self.lifetimes.get(&network).copied();
+        if let (Some(age), Some(known)) = (age, known)
+            && age > known + known / 8
+        {
+            self.learn(network, age);
+        }
+    }
+
+    fn learn(&mut self, network: NetworkId, lifetime: Duration) {
+        self.lifetimes.insert(network, lifetime);
+        self.nat_local.mapping_lifetime_ms = u64::try_from(lifetime.as_millis()).ok();
+        self.events.push_back(Event::LifetimeLearned { network, lifetime });
     }
 
     /// A socket looks otherwise from outside than before. If a path had died, or was alive until
@@ -49,9 +80,7 @@ impl Ladder {
         if let Some(age) = age.filter(|age| same_network && *age >= MIN_LIFETIME) {
             let known = self.lifetimes.get(&network).copied().unwrap_or(Duration::MAX);
             if age < known {
-                self.lifetimes.insert(network, age);
-                self.events.push_back(Event::LifetimeLearned { network, lifetime: age });
-                self.nat_local.mapping_lifetime_ms = u64::try_from(age.as_millis()).ok();
+                self.learn(network, age);
             }
         }
     }
@@ -60,7 +89,7 @@ impl Ladder {
     fn successor_due(&self, id: SocketId) -> Option<Instant> {
         let socket = self.sockets.iter().find(|s| s.id == id)?;
         let lifetime = *self.lifetimes.get(&socket.network)?;
-        if socket.probe || !socket.depends_on_mapping() {
+        if socket.probe {
             return None;
         }
         // Of a mapping of unknown age nothing is to be hoped.
@@ -74,8 +103,9 @@ impl Ladder {
     }
 
     fn in_use(&self) -> impl Iterator<Item = SocketId> + '_ {
-        let paths = [self.active, self.spare];
-        let mut sockets: Vec<SocketId> = paths.into_iter().flatten().map(|p| p.socket).collect();
+        let paths = [self.active, self.spare].into_iter().flatten();
+        let mapped = paths.filter(|path| self.depends_on_mapping(*path));
+        let mut sockets: Vec<SocketId> = mapped.map(|path| path.socket).collect();
         sockets.dedup();
         sockets.into_iter()
     }
@@ -97,6 +127,11 @@ impl Ladder {
         let done = self.sockets.iter().filter(|s| s.over.is_some_and(|at| now >= at));
         let done: Vec<SocketId> = done.map(|s| s.id).collect();
         for id in done {
+            let since = self.sockets.iter().find(|s| s.id == id).and_then(|s| s.since);
+            let lives = self.pairs.iter().any(|(p, pair)| p.socket == id && pair.proof().is_some());
+            if lives {
+                self.outlived(id, since.map(|since| now.saturating_duration_since(since)));
+            }
             self.drop_socket(id);
             self.events.push_back(Event::SocketDone(id));
         }
@@ -105,35 +140,37 @@ impl Ladder {
     /// Which sockets have come to their end: those with a successor that works, and those on which
     /// nothing works any more while others are there in their place.
     fn note_ends(&mut self, now: Instant) {
-        let works = |id: SocketId| {
-            let mut pairs = self.pairs.iter().filter(|(path, _)| path.socket == id);
-            pairs.any(|(_, pair)| pair.proof().is_some())
-        };
-        let ends: Vec<Option<Instant>> = self
-            .sockets
-            .iter()
-            .map(|socket| {
-                let successor = |s: &&Socket| s.replaces == Some(socket.id) && works(s.id);
-                let in_use = self.active.is_some_and(|path| path.socket == socket.id);
-                let mut pairs = self.pairs.iter().filter(|(path, _)| path.socket == socket.id);
-                let died = pairs.any(|(_, pair)| pair.deaths > 0);
-                let another = |s: &Socket| {
-                    s.id > socket.id && s.leg.is_some() == socket.leg.is_some() && !s.probe
-                };
-                if in_use {
-                    None
-                } else if self.sockets.iter().any(|s| successor(&s)) {
-                    Some(now + LINGER)
-                } else if died && !works(socket.id) && self.sockets.iter().any(another) {
-                    Some(now + USELESS)
-                } else {
-                    None
-                }
-            })
-            .collect();
+        let ends: Vec<Option<Instant>> =
+            self.sockets.iter().map(|socket| self.end_of(socket, now)).collect();
         for (socket, end) in self.sockets.iter_mut().zip(ends) {
-            socket.over = end.map(|end| socket.over.map_or(end, |known| known.min(end)));
+            let in_use = self.active.is_some_and(|path| path.socket == socket.id);
+            let earliest = socket.over.into_iter().chain(end).min();
+            socket.over = earliest.filter(|_| !in_use);
         }
+    }
+
+    fn works(&self, id: SocketId) -> bool {
+        self.pairs.iter().any(|(path, pair)| path.socket == id && pair.proof().is_some())
+    }
+
+    fn end_of(&self, socket: &Socket, now: Instant) -> Option<Instant> {
+        let works = self.works(socket.id);
+        if self.sockets.iter().any(|s| s.replaces == Some(socket.id) && self.works(s.id)) {
+            return Some(if works { self.watched_until(socket, now) } else { now + LINGER });
+        }
+        let mut pairs = self.pairs.iter().filter(|(path, _)| path.socket == socket.id);
+        let died = !works && pairs.any(|(_, pair)| pair.deaths > 0);
+        let another =
+            |s: &Socket| s.id > socket.id && s.leg.is_some() == socket.leg.is_some() && !s.probe;
+        (died && self.sockets.iter().any(another)).then(|| now + USELESS)
+    }
+
+    /// A socket that was replaced in time is kept while it works, to see how long its mapping
+    /// really lives: what was learned may be too short.
+    fn watched_until(&self, socket: &Socket, now: Instant) -> Instant {
+        let lifetime = self.lifetimes.get(&socket.network).filter(|_| socket.leg.is_none());
+        let end = socket.since.zip(lifetime).map(|(since, lifetime)| since + *lifetime * 3);
+        end.unwrap_or(now).min(now + WATCH).max(now + LINGER)
     }
 
     pub(super) fn renewal_due(&self) -> Option<Instant> {

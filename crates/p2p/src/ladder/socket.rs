@@ -28,8 +28,6 @@ pub(super) struct Socket {
     pub over: Option<Instant>,
     /// Opened for probing.
     pub probe: bool,
-    /// Whether the other end has seen it under an address that is not its own.
-    pub translated: bool,
     /// A death that its mapping may have caused: its age then.
     pub suspicion: Option<Duration>,
 }
@@ -49,7 +47,6 @@ impl Socket {
             asked: None,
             over: None,
             probe: false,
-            translated: false,
             suspicion: None,
         }
     }
@@ -83,10 +80,10 @@ impl Socket {
         self.hosts.first().copied()
     }
 
-    /// Whether a NAT's mapping of UDP stands behind it.
-    pub fn depends_on_mapping(&self) -> bool {
+    /// Whether a NAT's mapping of UDP stands behind it, where the other end sees this address.
+    pub fn depends_on_mapping(&self, seen: SocketAddr) -> bool {
         match self.leg {
-            None => self.translated || !self.reflexive.is_empty(),
+            None => !self.hosts.contains(&seen) && !self.mapped.contains(&seen),
             Some(Leg::Udp) => true,
             Some(Leg::Tcp | Leg::Tls) => false,
         }

@@ -42,6 +42,8 @@ pub(super) const RELAY_AFTER: Duration = ms(1_000);
 pub(super) const ASK_AGAIN: Duration = ms(5_000);
 /// A socket that was replaced is kept for so long.
 pub(super) const LINGER: Duration = ms(5_000);
+/// One that still works is watched for at most so long.
+pub(super) const WATCH: Duration = ms(300_000);
 /// One on which nothing works any more goes after so long, if there are others.
 pub(super) const USELESS: Duration = ms(15_000);
 /// Probing of ports starts so long after the remote description, and ends so long after that.
@@ -59,6 +61,8 @@ pub(super) const MIN_LIFETIME: Duration = ms(10_000);
 /// Most sockets that probe.
 pub const MAX_PROBE_SOCKETS: usize = 256;
 pub(super) const MAX_SOCKETS: usize = 32;
+/// Addresses that servers have seen of one socket.
+pub(super) const MAX_REFLEXIVE: usize = 4;
 pub(super) const MAX_REMOTES: usize = 64;
 pub(super) const MAX_PAIRS: usize = 256;
 /// Most pairs with addresses that only checks have told.

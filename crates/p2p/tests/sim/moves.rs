@@ -64,6 +64,25 @@ fn ten_minutes_behind_a_carrier_whose_mappings_die() {
     }
 }
 
+/// A death that was none of a mapping's age, or one whose birth was not known, teaches too short a
+/// lifetime: it is mended by watching the sockets that were replaced.
+#[test]
+fn a_lifetime_that_was_learned_too_short_grows() {
+    let mut world = pair(3, Place::Dying, Place::PortRestricted);
+    world.run_for(secs(15));
+    let gateway = world.realms[world.ends[VIEWER].realm].gateway.expect("a gateway");
+    world.nats[gateway].restart();
+    world.run_for(secs(5));
+    let lifetime = |world: &World| {
+        world.ends[VIEWER].ladder.lifetimes().get(&NetworkId(1)).copied().expect("learned")
+    };
+    assert!(lifetime(&world) < secs(16), "{:?}", lifetime(&world));
+    let since = world.now;
+    world.run_for(secs(300));
+    assert!((secs(40)..secs(52)).contains(&lifetime(&world)), "{:?}", lifetime(&world));
+    assert!(world.longest_gap(since) < ms(200), "{:?}", world.longest_gap(since));
+}
+
 /// The viewer leaves its Wi-Fi for a mobile network.
 fn roam(world: &mut World, announced: bool) {
     let new = world.behind(PORT_RESTRICTED, "203.0.113.77", INTERNET);
