@@ -24,6 +24,9 @@ pub struct Config {
     /// What browsers call this server, such as `https://cameras.example`. With `https` the refresh
     /// cookie is sent over TLS only.
     pub public_url: String,
+    /// What viewers' signalling connects to, such as `wss://signal.example`: a name behind which any
+    /// SCU may be. Empty: the SCU of the camera, under the name that it gives.
+    pub signal_url: String,
     /// Proxies whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<IpNet>,
     /// Where signing keys and the SQLite file live.
@@ -52,6 +55,8 @@ pub struct Config {
     pub limits: LimitConfig,
     /// `[audit]`.
     pub audit: AuditConfig,
+    /// `[usage]`.
+    pub usage: UsageConfig,
     /// `[telemetry]`.
     pub telemetry: TelemetryConfig,
 }
@@ -62,6 +67,7 @@ impl Default for Config {
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
             admin_listen: "127.0.0.1:9181".into(),
             public_url: "http://localhost:8080".into(),
+            signal_url: String::new(),
             trusted_proxies: Vec::new(),
             data_dir: "data/cmu".into(),
             domain: DomainName::default(),
@@ -76,6 +82,7 @@ impl Default for Config {
             devices: DeviceConfig::default(),
             limits: LimitConfig::default(),
             audit: AuditConfig::default(),
+            usage: UsageConfig::default(),
             telemetry: TelemetryConfig::default(),
         }
     }
@@ -346,6 +353,22 @@ impl Default for AuditConfig {
     }
 }
 
+/// Accounting of relays, and figures by network.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct UsageConfig {
+    /// How long the accounting of a session is kept.
+    pub keep_days: u32,
+    /// How long figures by network are kept.
+    pub network_days: u32,
+}
+
+impl Default for UsageConfig {
+    fn default() -> Self {
+        Self { keep_days: 400, network_days: 90 }
+    }
+}
+
 /// Passwords and names that came with somebody's product.
 const DEFAULT_SECRETS: [&str; 8] =
     ["password", "changeme", "secret", "admin", "smppclient1", "smppclient", "12345678", "default"];
@@ -368,6 +391,10 @@ impl Config {
         }
         if !self.public_url.starts_with("https://") && !self.public_url.starts_with("http://") {
             return wrong("public_url must begin with https:// or http://");
+        }
+        let signal = &self.signal_url;
+        if !(signal.is_empty() || signal.starts_with("wss://") || signal.starts_with("ws://")) {
+            return wrong("signal_url must begin with wss:// or ws://, or be empty");
         }
         self.admin_address()?;
         if self.tls.certificate_file.is_some() != self.tls.key_file.is_some() {

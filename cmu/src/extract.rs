@@ -42,6 +42,22 @@ impl<T: DeserializeOwned, S: Send + Sync> OptionalFromRequest<S> for Json<T> {
     }
 }
 
+/// The query of a URL.
+#[derive(Debug)]
+pub struct Query<T>(pub T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
+    type Rejection = ApiError;
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let query =
+            <axum::extract::Query<T> as FromRequestParts<S>>::from_request_parts(parts, state);
+        let axum::extract::Query(value) = query.await.map_err(|rejection| {
+            ApiError::new(sightline_protocol::ProblemKind::InvalidRequest, rejection.body_text())
+        })?;
+        Ok(Self(value))
+    }
+}
+
 /// The id in a path. One that is malformed is not found, like one that is unknown.
 #[derive(Debug)]
 pub struct IdPath<T>(pub T);

@@ -24,6 +24,8 @@ mod error;
 mod extract;
 mod jobs;
 mod keys;
+mod mtus;
+mod paths;
 mod portal;
 mod random;
 mod revoke;

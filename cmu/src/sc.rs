@@ -26,6 +26,7 @@ use tracing::Instrument;
 
 use crate::{
     error::kind_word,
+    paths,
     state::{App, AppState},
 };
 
@@ -79,10 +80,16 @@ pub async fn handle(app: &App, request: ScRequest) -> ScReply {
             check_token(app, &device, &token, &presented_by).await
         }
         ScRequest::SessionReport { device, epoch, session, path } => {
+            let path = path.map(PathReport::bounded);
             report(app, &device, epoch, &session, path.as_ref()).await
         }
-        ScRequest::ViewerReport { .. } | ScRequest::Nat { .. } => {
-            Ok(refuse(ProblemKind::InvalidRequest, "This CMU keeps no such reports."))
+        ScRequest::ViewerReport { device, session, path, stages, nat } => {
+            let path = path.bounded();
+            let (stages, nat) = (stages.as_ref(), nat.as_ref());
+            paths::viewer_reports(app, &device, &session, &path, stages, nat).await.map(known)
+        }
+        ScRequest::Nat { device, epoch, nat } => {
+            app.db.devices().set_nat(&device, epoch, &nat).await.map(done_or_stale)
         }
     };
     result.unwrap_or_else(|error: StorageError| {
@@ -93,6 +100,14 @@ pub async fn handle(app: &App, request: ScRequest) -> ScReply {
 
 fn refuse(kind: ProblemKind, detail: impl Into<String>) -> ScReply {
     ScReply::Refused { problem: Problem::new(kind, detail) }
+}
+
+fn known(session: bool) -> ScReply {
+    if session {
+        ScReply::Done
+    } else {
+        refuse(ProblemKind::NotFound, "The device has no such session.")
+    }
 }
 
 fn done_or_stale(current: bool) -> ScReply {
@@ -279,7 +294,9 @@ async fn judge_token(
     if let Err((kind, detail)) = play::check(&state, &shown_by, app.now()) {
         return Ok(Err(Problem::new(kind, detail)));
     }
-    if !app.db.play_tokens().claim(token.as_str(), &shown_by).await? {
+    // Whoever has shown it before, or whose key it names, has claimed it already.
+    let claimed = row.bearer.as_ref() == Some(&shown_by);
+    if !claimed && !app.db.play_tokens().claim(token.as_str(), &shown_by).await? {
         let detail = "Another client has used this play token before.";
         return Ok(Err(Problem::new(ProblemKind::TokenInUse, detail)));
     }
@@ -317,6 +334,9 @@ async fn report(
     }
     if app.db.play_tokens().report(pu, session, path, app.now()).await? {
         changed(app, pu).await;
+    }
+    if let Some(path) = path {
+        paths::device_reports(app, pu, session, path).await?;
     }
     Ok(ScReply::Done)
 }

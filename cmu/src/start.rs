@@ -23,6 +23,7 @@ use crate::{
     config::Config,
     jobs,
     keys::{KeyError, Keys},
+    mtus::{self, Mtus},
     portal::{self, PortalError},
     random, routes, sc, sms,
     sms::SmsGateway,
@@ -108,8 +109,11 @@ impl Cmu {
         // Before anything is answered, so that no request and no change is missed.
         let requests = bus.subscribe(&subject::cmu(db.domain()), Some(sc::QUEUE_GROUP)).await?;
         let changes = bus.subscribe(&subject::notices(db.domain()), None).await?;
+        let announcements = bus.subscribe(&subject::mtu_status(db.domain()), None).await?;
+        let usage = bus.subscribe(&subject::mtu_usage(db.domain()), Some(sc::QUEUE_GROUP)).await?;
         let app = Arc::new(App {
             policy: config.devices.policy(),
+            mtus: Mtus::default(),
             notices: broadcast::Sender::new(NOTICE_QUEUE_LEN),
             lifecycle: lifecycle.child(),
             config,
@@ -122,6 +126,9 @@ impl Cmu {
         let health = Health::default();
         lifecycle.spawn(sc::serve(app.clone(), requests));
         lifecycle.spawn(jobs::notices::run(app.clone(), changes));
+        lifecycle.spawn(mtus::listen(app.clone(), announcements));
+        lifecycle.spawn(mtus::account(app.clone(), usage));
+        lifecycle.spawn(jobs::flush::run(app.clone()));
         lifecycle.spawn(jobs::sweep::run(app.clone()));
         lifecycle.spawn(jobs::purge::run(app.clone()));
         lifecycle.spawn(watch_database(app.clone(), health.clone()));

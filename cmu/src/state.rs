@@ -11,13 +11,15 @@ use sightline_protocol::{
     Named, Problem, ProblemKind,
     cm::Notice,
     decode, encode,
-    sm::{SmReply, SmRequest},
+    sm::{SmOrder, SmReply, SmRequest},
     subject,
 };
 use sightline_service_kit::{flow, lifecycle::Lifecycle, telemetry::current_traceparent};
 use tokio::sync::broadcast;
 
-use crate::{clock::Clock, config::Config, error::ApiError, keys::Keys, random, sms::SmsGateway};
+use crate::{
+    clock::Clock, config::Config, error::ApiError, keys::Keys, mtus::Mtus, random, sms::SmsGateway,
+};
 
 /// Shared handle.
 pub type AppState = Arc<App>;
@@ -42,6 +44,8 @@ pub struct App {
     pub keys: Keys,
     /// The way to telephones.
     pub sms: Arc<dyn SmsGateway>,
+    /// The MTUs that this CMU hears.
+    pub mtus: Mtus,
     /// Notices of every CMU of the domain, this one's own included.
     pub notices: broadcast::Sender<Notice>,
     /// The owner of this CMU's tasks.
@@ -66,6 +70,29 @@ impl App {
 
     /// Writes to the audit log. A log that cannot be written stops nobody, but is an error.
     pub async fn audit(&self, user: Option<&UserId>, action: &str, target: &str, outcome: &str) {
+        self.write_audit(true, user, action, target, outcome).await;
+    }
+
+    /// The same about something that has itself been written quickly: a power cut within the second
+    /// after it may undo both.
+    pub async fn audit_quick(
+        &self,
+        user: Option<&UserId>,
+        action: &str,
+        target: &str,
+        outcome: &str,
+    ) {
+        self.write_audit(false, user, action, target, outcome).await;
+    }
+
+    async fn write_audit(
+        &self,
+        durable: bool,
+        user: Option<&UserId>,
+        action: &str,
+        target: &str,
+        outcome: &str,
+    ) {
         let labels = [("action", action.to_owned()), ("outcome", outcome.to_owned())];
         metrics::counter!("sightline_cmu_actions_total", &labels).increment(1);
         let Ok(id) = random::bits() else { return };
@@ -73,7 +100,10 @@ impl App {
         // The time first, so that entries of one microsecond keep apart and ids stay short.
         let id = format!("{:016x}{id:016x}", now.0);
         let entry = NewEntry { id: &id, at: now, user, action, target, outcome };
-        if let Err(error) = self.db.audit().insert(&entry).await {
+        let log = self.db.audit();
+        let written =
+            if durable { log.insert(&entry).await } else { log.insert_quick(&entry).await };
+        if let Err(error) = written {
             tracing::error!(%error, action, outcome, "the audit log cannot be written");
         }
     }
@@ -134,14 +164,33 @@ impl App {
         let subject = subject::device(self.db.domain(), pu);
         let payload = Bytes::from(encode(request, current_traceparent()));
         flow::sent("Sm", "CMU", "SCU", request.name(), pu.as_str());
-        let reply = self.bus.request(&subject, payload, self.config.scu_timeout()).await;
+        let offline = Problem::new(ProblemKind::DeviceOffline, "The camera is not connected now.");
+        let late = "The camera did not answer in time.";
+        self.ask(&subject, payload, offline, late).await
+    }
+
+    /// Gives an order to whichever SCU takes it.
+    ///
+    /// # Errors
+    /// The SCU's refusal, or that no SCU answers.
+    pub async fn order(&self, order: &SmOrder) -> Result<SmReply, Problem> {
+        let subject = subject::scu(self.db.domain());
+        let payload = Bytes::from(encode(order, current_traceparent()));
+        let none = Problem::new(ProblemKind::Timeout, "No service control unit is running.");
+        self.ask(&subject, payload, none, "No service control unit answered in time.").await
+    }
+
+    async fn ask(
+        &self,
+        subject: &str,
+        payload: Bytes,
+        nobody: Problem,
+        late: &str,
+    ) -> Result<SmReply, Problem> {
+        let reply = self.bus.request(subject, payload, self.config.scu_timeout()).await;
         let bytes = reply.map_err(|error| match error {
-            BusError::NoResponder(_) => {
-                Problem::new(ProblemKind::DeviceOffline, "The camera is not connected now.")
-            }
-            BusError::Timeout(..) => {
-                Problem::new(ProblemKind::Timeout, "The camera did not answer in time.")
-            }
+            BusError::NoResponder(_) => nobody,
+            BusError::Timeout(..) => Problem::new(ProblemKind::Timeout, late),
             BusError::Closed | BusError::Transport(_) => {
                 tracing::error!(%error, "the bus fails");
                 Problem::new(ProblemKind::Internal, "Something failed on our side.")

@@ -5,13 +5,16 @@ mod common;
 mod nats_server;
 
 use common::{Centre, PATIENCE, Pu, Ws, bytes, domain, id_of, key, session, soon};
-use sightline_model::{Capabilities, ChannelId, Presence, PuId, UserId};
+use sightline_model::{Capabilities, ChannelId, Presence, PuId, Rung, UnixMicros, UserId};
 use sightline_protocol::{
     Problem, ProblemKind,
-    cs::{self, CsRequest, CuToScu, ScuToCu},
+    cs::{self, CsRequest, CuToScu, ScuToCu, StageTimes},
+    decode, encode,
     pc::{MediaTransport, PathReport},
     ps::{PuToScu, ScuToPu},
-    sm::{SmReply, SmRequest},
+    sc::ScRequest,
+    sd::{MtuCommand, MtuReply, MtuStatus},
+    sm::{SmOrder, SmReply, SmRequest},
     subject,
 };
 
@@ -95,6 +98,92 @@ async fn a_cu_reaches_a_pu_on_another_scu_over_nats() {
     let Some(server) = nats_server::NatsServer::start().await else { return };
     let bus = sightline_bus::Bus::nats(&server.url).await.expect("connected");
     across(&Centre::over(bus).await).await;
+}
+
+/// What was sent before has been taken.
+async fn cu_is_alive(cu: &mut Ws) {
+    cu.send(&CuToScu::KeepAlive { cu_time: UnixMicros(1) }).await;
+    let reply = cu.next().await;
+    assert!(matches!(reply, ScuToCu::KeepAliveAck { .. }), "{reply:?}");
+}
+
+fn path_report(of: &str) -> CuToScu {
+    CuToScu::PathReport {
+        session: session(of),
+        path: PathReport::on(MediaTransport::Webrtc, Rung::Punched, "through both routers"),
+        stages: Some(StageTimes::from_ends([80, 95, 130, 150, 170, 190, 220])),
+        nat: None,
+    }
+}
+
+#[tokio::test]
+async fn a_call_goes_on_when_its_device_moves_to_another_scu() {
+    let centre = Centre::start().await;
+    let (scu_of_cu, scu_of_pu) = (centre.scu().await, centre.scu().await);
+    let mut before = Pu::registered(&centre, &scu_of_pu, key(1)).await;
+    let mut cu = Ws::connect(&scu_of_cu, cs::WEBSOCKET_PATH).await;
+    call(&centre, &mut before, &mut cu).await;
+    let mut pu = Pu::registered(&centre, &scu_of_cu, key(1)).await;
+    let path = Some(PathReport::new(MediaTransport::Webrtc, false, "LAN"));
+    pu.send(&PuToScu::SessionReport { session: session("call"), path }).await;
+    pu.is_alive().await;
+    assert_eq!(scu_of_cu.presence(&pu.id), Presence::Active);
+    cu.send(&CuToScu::End { session: session("call") }).await;
+    assert!(matches!(pu.next().await, ScuToPu::EndSession { problem: None, .. }));
+}
+
+#[tokio::test]
+async fn a_cu_reports_the_path_of_its_own_session_and_of_no_other() {
+    let centre = Centre::start().await;
+    let (scu_of_cu, scu_of_pu) = (centre.scu().await, centre.scu().await);
+    let mut pu = Pu::registered(&centre, &scu_of_pu, key(1)).await;
+    let mut cu = Ws::connect(&scu_of_cu, cs::WEBSOCKET_PATH).await;
+    let mut stranger = Ws::connect(&scu_of_cu, cs::WEBSOCKET_PATH).await;
+    // Nothing to report yet.
+    cu.send(&path_report("call")).await;
+    call(&centre, &mut pu, &mut cu).await;
+    stranger.send(&path_report("call")).await;
+    stranger.offer("theirs", &pu.id).await;
+    assert!(matches!(pu.next().await, ScuToPu::MediaOffer { .. }));
+    // Not answered yet.
+    stranger.send(&path_report("theirs")).await;
+    cu_is_alive(&mut stranger).await;
+    assert_eq!(centre.viewer_reports(), []);
+    cu.send(&path_report("call")).await;
+    cu.send(&path_report("theirs")).await;
+    cu_is_alive(&mut cu).await;
+    centre.saw("the report", |r| matches!(r, ScRequest::ViewerReport { .. })).await;
+    let reports = centre.viewer_reports();
+    assert!(
+        matches!(&reports[..], [ScRequest::ViewerReport { device, session: of, path, stages: Some(_), .. }]
+            if *device == pu.id && *of == session("call") && path.rung == Some(Rung::Punched)),
+        "{reports:?}"
+    );
+}
+
+#[tokio::test]
+async fn an_operator_drains_an_mtu_through_any_scu() {
+    let centre = Centre::start().await;
+    let scu = centre.scu().await;
+    centre.announce_mtu().await;
+    let pu = Pu::registered(&centre, &scu, key(1)).await;
+    let order = |mtu: &str| SmOrder::DrainMtu { mtu: mtu.parse().expect("valid id"), drain: true };
+    assert!(matches!(centre.order(&order("mtu-1")).await, SmReply::Refused { problem }
+        if problem.kind == ProblemKind::NotFound));
+    let mut commands = centre.mtu_commands("mtu-1").await;
+    let obeying = tokio::spawn(async move {
+        let message = commands.next().await.expect("a command");
+        let command = decode::<MtuCommand>(&message.payload).expect("readable").body;
+        assert_eq!(command, MtuCommand::Drain);
+        let status = Box::new(MtuStatus { draining: true, ..common::mtu_status("mtu-1") });
+        let done = encode(&MtuReply::Done { status }, None);
+        message.reply.expect("a request").send(done.into()).await;
+    });
+    assert_eq!(centre.order(&order("mtu-1")).await, SmReply::Done);
+    obeying.await.expect("obeyed");
+    // At once, without waiting for the next announcement.
+    let prepared = centre.sm(&pu.id, prepare(&pu.id)).await.expect("answered");
+    assert_eq!(prepared, SmReply::Prepared { ice_servers: vec![] });
 }
 
 #[tokio::test]

@@ -20,6 +20,7 @@ pub mod code;
 pub mod headers;
 pub mod lease;
 pub mod limit;
+pub mod network;
 pub mod phone;
 pub mod play;
 pub mod presence;

@@ -1,7 +1,9 @@
-//! Forgets what is over: codes, budgets, tokens, sign-ins, old audit entries.
+//! Forgets what is over: codes, budgets, tokens, sign-ins, old audit entries and
+//! figures.
 
 use std::time::Duration;
 
+use cmu_domain::network;
 use cmu_storage::StorageError;
 use sightline_model::UnixMicros;
 
@@ -33,5 +35,8 @@ async fn once(app: &App) -> Result<(), StorageError> {
     // A play token's sign-in must outlive it.
     app.db.sign_ins().purge(ago(2 * DAY)).await?;
     app.db.audit().purge(ago(DAY * app.config.audit.keep_days)).await?;
+    app.db.relay_usages().purge(ago(DAY * app.config.usage.keep_days)).await?;
+    let oldest = network::day(ago(DAY * app.config.usage.network_days));
+    app.db.network_stats().purge(oldest).await?;
     Ok(())
 }

@@ -75,7 +75,11 @@ fn api() -> OpenApiRouter<AppState> {
         .routes(routes!(events::get::handler))
         .routes(routes!(operator::list_subscriptions::handler))
         .routes(routes!(operator::put_subscription::handler))
-        .routes(routes!(operator::list_audit::handler));
+        .routes(routes!(operator::list_audit::handler))
+        .routes(routes!(operator::list_networks::handler))
+        .routes(routes!(operator::list_usage::handler))
+        .routes(routes!(operator::list_mtus::handler))
+        .routes(routes!(operator::put_mtu::handler));
     OpenApiRouter::with_openapi(Document::openapi()).nest(PREFIX, v1)
 }
 

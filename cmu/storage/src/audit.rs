@@ -27,6 +27,25 @@ pub struct NewEntry<'a> {
     pub outcome: &'a str,
 }
 
+macro_rules! insert {
+    ($access:ident, $db:expr, $entry:expr) => {{
+        query::execute!(
+            @on $access,
+            $db,
+            "INSERT INTO audit (domain, id, at, user_id, action, target, outcome)
+             VALUES ($1, $2, $3, $4, $5, $6, $7)",
+            $db.domain.as_str(),
+            $entry.id,
+            $entry.at.0,
+            $entry.user.map(UserId::as_str),
+            $entry.action,
+            $entry.target,
+            $entry.outcome
+        )?;
+        Ok(())
+    }};
+}
+
 impl Audit<'_> {
     /// Appends an entry.
     ///
@@ -34,19 +53,17 @@ impl Audit<'_> {
     /// [`StorageError`].
     #[instrument(name = "db.audit.insert", skip_all)]
     pub async fn insert(&self, entry: &NewEntry<'_>) -> Result<(), StorageError> {
-        query::execute!(
-            self.0,
-            "INSERT INTO audit (domain, id, at, user_id, action, target, outcome)
-             VALUES ($1, $2, $3, $4, $5, $6, $7)",
-            self.0.domain.as_str(),
-            entry.id,
-            entry.at.0,
-            entry.user.map(UserId::as_str),
-            entry.action,
-            entry.target,
-            entry.outcome,
-        )?;
-        Ok(())
+        insert!(write, self.0, entry)
+    }
+
+    /// Appends an entry about something that has itself been written quickly: a power cut within
+    /// the second after it may undo both.
+    ///
+    /// # Errors
+    /// [`StorageError`].
+    #[instrument(name = "db.audit.insert_quick", skip_all)]
+    pub async fn insert_quick(&self, entry: &NewEntry<'_>) -> Result<(), StorageError> {
+        insert!(quick, self.0, entry)
     }
 
     /// The newest entries first.

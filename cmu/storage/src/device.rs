@@ -2,12 +2,12 @@
 
 use std::net::IpAddr;
 
-use sightline_model::{PuId, PublicKey, ScuId, UnixMicros, UserId};
+use sightline_model::{NatReport, PuId, PublicKey, ScuId, UnixMicros, UserId};
 use sightline_protocol::ps::{Addresses, ChannelStatus, Registration};
 use sqlx::QueryBuilder;
 use tracing::instrument;
 
-use crate::{Backend, Database, StorageError, from_json, query, to_json, typed};
+use crate::{Database, StorageError, from_json, pools::Backend, query, to_json, typed};
 
 /// Leases renewed by one statement: PostgreSQL and SQLite bound the number of parameters.
 const RENEW_CHUNK: usize = 400;
@@ -229,8 +229,8 @@ impl Devices<'_> {
             }};
         }
         let rows = match &self.0.backend {
-            Backend::Sqlite { writer, .. } => run!(sqlx::Sqlite, writer),
-            Backend::Postgres(pool) => run!(sqlx::Postgres, pool),
+            Backend::Sqlite(pools) => run!(sqlx::Sqlite, &mut *pools.write().await?),
+            Backend::Postgres(pools) => run!(sqlx::Postgres, pools.write()),
         }?;
         rows.into_iter().map(|(pu,)| typed(&pu, "device id")).collect()
     }
@@ -294,6 +294,48 @@ impl Devices<'_> {
             to_json(&channels),
         )?;
         Ok(changed > 0)
+    }
+
+    /// Stores what the device has measured of the NATs in front of it. `false`: `epoch` is not the
+    /// last one.
+    ///
+    /// # Errors
+    /// [`StorageError`].
+    #[instrument(name = "db.device.set_nat", skip_all)]
+    pub async fn set_nat(
+        &self,
+        pu: &PuId,
+        epoch: u64,
+        nat: &NatReport,
+    ) -> Result<bool, StorageError> {
+        let changed = query::execute!(
+            self.0,
+            "UPDATE device SET nat = $4 WHERE domain = $1 AND pu = $2 AND epoch = $3",
+            self.0.domain.as_str(),
+            pu.as_str(),
+            signed(epoch),
+            to_json(nat),
+        )?;
+        Ok(changed > 0)
+    }
+
+    /// What the device has measured of the NATs in front of it.
+    ///
+    /// # Errors
+    /// [`StorageError`].
+    #[instrument(name = "db.device.nat", skip_all)]
+    pub async fn nat(&self, pu: &PuId) -> Result<Option<NatReport>, StorageError> {
+        let row: Option<(Option<String>,)> = query::rows!(
+            read,
+            one,
+            self.0,
+            (Option<String>,),
+            "SELECT nat FROM device WHERE domain = $1 AND pu = $2",
+            self.0.domain.as_str(),
+            pu.as_str(),
+        )?;
+        let nat = row.and_then(|(nat,)| nat);
+        nat.map(|nat| from_json(&nat, "report of NATs")).transpose()
     }
 
     /// Whether `epoch` is the last one of the device.

@@ -7,49 +7,49 @@
 //! Not found is `Ok(None)`; an `Err` is always our own fault or the database's. Every row carries
 //! the domain that the [`Database`] was opened for, and no statement reaches beyond it.
 //!
-//! SQLite runs in WAL mode with one writing connection and several reading ones, and a busy
-//! timeout, so that writers queue instead of failing.
+//! SQLite runs in WAL mode; writers take turns, readers wait for nobody. What is written is durable
+//! when the call returns, but for what the `pools` module calls quick.
 
 mod account;
 mod audit;
 mod binding;
 mod device;
+mod network_stat;
 mod play_token;
+mod pools;
 mod query;
 mod rate_limit;
+mod relay_usage;
 mod sign_in;
 mod signing_key;
 mod sms_code;
+mod viewer_path;
 
 use std::{
     fs::{OpenOptions, Permissions},
     path::Path,
     str::FromStr,
-    time::Duration,
 };
 
 use sightline_model::{ChannelId, DomainName};
-use sqlx::{
-    PgPool, SqlitePool,
-    migrate::Migrator,
-    postgres::PgPoolOptions,
-    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
-};
+use sqlx::{migrate::Migrator, sqlite::SqliteConnectOptions};
+
+use pools::{Backend, PgPools, SqlitePools};
 
 pub use account::{Account, Accounts};
 pub use audit::{Audit, NewEntry};
 pub use binding::{Bindings, NewBinding};
 pub use device::{DeviceRow, Devices, NewRegistration};
+pub use network_stat::{MAX_NETWORKS_A_DAY, NetworkStats, OTHER, SESSIONS, Side, StatRow};
 pub use play_token::{NewPlayToken, PlayTokens, Session, TokenRow};
 pub use rate_limit::RateLimits;
+pub use relay_usage::{RelayUsages, SessionUsage};
 pub use sign_in::{NewSignIn, SignIn, SignIns};
 pub use signing_key::{SigningKeyRow, SigningKeys};
 pub use sms_code::SmsCodes;
+pub use viewer_path::{SessionPlace, rung_word};
 
 static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
-
-/// How long a connection waits for SQLite's write lock, and a caller for a connection.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The database cannot do its work. Never the caller's fault.
 #[derive(Debug, thiserror::Error)]
@@ -75,12 +75,6 @@ pub struct Database {
     domain: DomainName,
 }
 
-#[derive(Debug, Clone)]
-enum Backend {
-    Sqlite { writer: SqlitePool, reader: SqlitePool },
-    Postgres(PgPool),
-}
-
 impl Database {
     /// Opens `url` (`sqlite:PATH` or `postgres://…`), makes the file when it is missing, and brings
     /// the tables up to date.
@@ -89,13 +83,11 @@ impl Database {
     /// [`StorageError`].
     pub async fn connect(url: &str, domain: DomainName) -> Result<Self, StorageError> {
         let backend = match url.split_once(':') {
-            Some(("sqlite", _)) => open_sqlite(url).await?,
-            Some(("postgres" | "postgresql", _)) => {
-                let options = PgPoolOptions::new().max_connections(16);
-                let pool = options.acquire_timeout(BUSY_TIMEOUT).connect(url).await?;
-                MIGRATIONS.run(&pool).await?;
-                Backend::Postgres(pool)
+            Some(("sqlite", _)) => {
+                let options = SqliteConnectOptions::from_str(url)?;
+                Backend::Sqlite(SqlitePools::open(options).await?)
             }
+            Some(("postgres" | "postgresql", _)) => Backend::Postgres(PgPools::open(url).await?),
             _ => return Err(StorageError::Url),
         };
         Ok(Self { backend, domain })
@@ -118,11 +110,20 @@ impl Database {
     /// Closes every connection; SQLite then merges its log into the file.
     pub async fn close(&self) {
         match &self.backend {
-            Backend::Sqlite { writer, reader } => {
-                reader.close().await;
-                writer.close().await;
-            }
-            Backend::Postgres(pool) => pool.close().await,
+            Backend::Sqlite(pools) => pools.close().await,
+            Backend::Postgres(pools) => pools.close().await,
+        }
+    }
+
+    /// Brings to the disk what repositories have written quickly; the service calls it every
+    /// second. Most writes are durable before they return and do not need it.
+    ///
+    /// # Errors
+    /// [`StorageError::Engine`].
+    pub async fn flush(&self) -> Result<(), StorageError> {
+        match &self.backend {
+            Backend::Sqlite(pools) => Ok(pools.flush().await?),
+            Backend::Postgres(_) => Ok(()),
         }
     }
 
@@ -166,27 +167,21 @@ impl Database {
     pub const fn audit(&self) -> Audit<'_> {
         Audit(self)
     }
+    /// Counts by day and network.
+    #[must_use]
+    pub const fn network_stats(&self) -> NetworkStats<'_> {
+        NetworkStats(self)
+    }
+    /// What MTUs relayed.
+    #[must_use]
+    pub const fn relay_usages(&self) -> RelayUsages<'_> {
+        RelayUsages(self)
+    }
     /// Public signing keys.
     #[must_use]
     pub const fn signing_keys(&self) -> SigningKeys<'_> {
         SigningKeys(self)
     }
-}
-
-async fn open_sqlite(url: &str) -> Result<Backend, StorageError> {
-    let options = SqliteConnectOptions::from_str(url)?
-        .create_if_missing(true)
-        .journal_mode(SqliteJournalMode::Wal)
-        // An acknowledged binding must survive a power cut; WAL with NORMAL may lose the last one.
-        .synchronous(SqliteSynchronous::Full)
-        .busy_timeout(BUSY_TIMEOUT)
-        .foreign_keys(true);
-    make_private(options.get_filename()).map_err(sqlx::Error::Io)?;
-    let pool = |size| SqlitePoolOptions::new().max_connections(size).acquire_timeout(BUSY_TIMEOUT);
-    let writer = pool(1).connect_with(options.clone()).await?;
-    MIGRATIONS.run(&writer).await?;
-    let reader = pool(4).connect_with(options.read_only(true)).await?;
-    Ok(Backend::Sqlite { writer, reader })
 }
 
 /// The file holds telephone numbers: nobody but the service's user may read it. SQLite gives its

@@ -36,6 +36,10 @@ pub struct NewPlayToken<'a> {
     pub rights: &'a Rights,
     /// What the CU can take.
     pub capabilities: &'a Capabilities,
+    /// Where its CU asked from, as a prefix.
+    pub viewer_network: &'a str,
+    /// Where the device is, as a prefix.
+    pub pu_network: &'a str,
     /// Who alone may use it, when known from the start.
     pub bearer: Option<&'a str>,
     /// When.
@@ -142,17 +146,20 @@ fn read_sessions(rows: Vec<SessionRow>) -> Result<Vec<Session>, StorageError> {
 }
 
 impl PlayTokens<'_> {
-    /// Stores a token.
+    /// Stores a token. It lives for minutes, so it is written quickly: after a power cut its CU has
+    /// to ask again, as after its expiry.
     ///
     /// # Errors
     /// [`StorageError`].
     #[instrument(name = "db.play_token.insert", skip_all)]
     pub async fn insert(&self, new: &NewPlayToken<'_>) -> Result<(), StorageError> {
         query::execute!(
+            quick,
             self.0,
             "INSERT INTO play_token (domain, hash, jti, session, user_id, sign_in_id, pu, channel,
-                 rights, capabilities, bearer, revoked, created_at, expires_at)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 0, $12, $13)",
+                 rights, capabilities, bearer, revoked, created_at, expires_at, viewer_network,
+                 pu_network)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 0, $12, $13, $14, $15)",
             self.0.domain.as_str(),
             new.hash.as_str(),
             new.jti.as_str(),
@@ -166,6 +173,8 @@ impl PlayTokens<'_> {
             new.bearer,
             new.now.0,
             new.expires_at.0,
+            new.viewer_network,
+            new.pu_network,
         )?;
         Ok(())
     }
@@ -267,6 +276,7 @@ impl PlayTokens<'_> {
 
     /// Stores what a PU reports of a session; `None` ends it. Gives whether the session's being
     /// watched has changed by it. A session that this device was not asked for changes nothing.
+    /// Written quickly: a device reports anew when it registers anew.
     ///
     /// # Errors
     /// [`StorageError`].
@@ -281,6 +291,7 @@ impl PlayTokens<'_> {
         let domain = self.0.domain.as_str();
         let Some(path) = path else {
             let ended = query::execute!(
+                quick,
                 self.0,
                 "UPDATE play_token SET ended_at = $4
                  WHERE domain = $1 AND pu = $2 AND session = $3
@@ -293,6 +304,7 @@ impl PlayTokens<'_> {
             return Ok(ended > 0);
         };
         let begun = query::execute!(
+            quick,
             self.0,
             "UPDATE play_token SET started_at = $4, ended_at = NULL
              WHERE domain = $1 AND pu = $2 AND session = $3
@@ -303,6 +315,7 @@ impl PlayTokens<'_> {
             now.0,
         )?;
         query::execute!(
+            quick,
             self.0,
             "UPDATE play_token SET path = $4 WHERE domain = $1 AND pu = $2 AND session = $3",
             domain,

@@ -12,7 +12,8 @@ pub struct RateLimits<'a>(pub(crate) &'a Database);
 
 impl RateLimits<'_> {
     /// Takes one use of `key`, which costs `cost_us`, unless the stored time runs more than
-    /// `tolerance_us` ahead of now. `Ok(None)`: taken. `Ok(Some(stored))`: refused.
+    /// `tolerance_us` ahead of now. `Ok(None)`: taken. `Ok(Some(stored))`: refused. Written quickly:
+    /// nobody gains by a power cut.
     ///
     /// # Errors
     /// [`StorageError`].
@@ -25,7 +26,7 @@ impl RateLimits<'_> {
         now: UnixMicros,
     ) -> Result<Option<UnixMicros>, StorageError> {
         let row: Option<(i64,)> = query::rows!(
-            write,
+            quick,
             one,
             self.0,
             (i64,),

@@ -44,6 +44,9 @@ both_engines!(
     bindings,
     play_tokens,
     audit_and_keys,
+    network_stats,
+    relay_usages,
+    viewer_paths,
 );
 
 #[tokio::test]

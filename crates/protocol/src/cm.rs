@@ -6,8 +6,8 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 use sightline_model::{
-    AudioCodec, CameraId, Capabilities, ClientId, DeviceId, MediaSessionId, PhoneNumber, Presence,
-    PuId, PublicKey, Rights, SessionToken, StreamInfo, UnixMicros, UserId,
+    AudioCodec, CameraId, Capabilities, ClientId, DeviceId, MediaSessionId, MtuId, PhoneNumber,
+    Presence, PuId, PublicKey, Rights, Rung, SessionToken, StreamInfo, UnixMicros, UserId,
 };
 
 /// Where the API lives.
@@ -406,4 +406,133 @@ pub struct AuditEntry {
     pub target: String,
     /// `ok`, or the problem's type.
     pub outcome: String,
+}
+
+/// `GET /operator/mtus`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct MtuList {
+    /// By name.
+    pub mtus: Vec<MtuRow>,
+}
+
+/// A relay (MTU) as the operator sees it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct MtuRow {
+    /// Its name.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
+    pub mtu: MtuId,
+    /// Share of its capacity in use, 0 to 1.
+    pub load: f32,
+    /// Whether it takes new sessions.
+    pub accepting: bool,
+    /// Whether it was told to drain.
+    pub draining: bool,
+    /// What it can relay in all, bits per second; absent while unknown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub capacity_bps: Option<u64>,
+    /// What it relayed lately, bits per second.
+    pub relayed_bps: u64,
+    /// Allocations that it holds; an MTU that drains can be stopped when there are none.
+    pub allocations: u32,
+    /// When it was heard last.
+    pub heard_at: UnixMicros,
+}
+
+/// `PUT /operator/mtus/{mtu}`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct MtuChange {
+    /// Whether it is to drain: to go on with what it relays, and to take nothing new.
+    pub draining: bool,
+}
+
+/// Which end's network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum NetworkSide {
+    /// Where viewers ask from.
+    Viewer,
+    /// Where devices are.
+    Pu,
+}
+
+/// `GET /operator/networks`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct NetworkList {
+    /// From when on sessions count.
+    pub from: UnixMicros,
+    /// Those with the most sessions first; at most 200.
+    pub networks: Vec<NetworkRow>,
+}
+
+/// How sessions of one network reach their viewers.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct NetworkRow {
+    /// A prefix such as `203.0.113.0/24`, or `other`.
+    pub network: String,
+    /// Sessions of which a rung is known.
+    pub sessions: u64,
+    /// On which rung of the ladder they stood last, best first.
+    pub rungs: Vec<RungCount>,
+    /// Bytes that MTUs relayed for them.
+    pub relayed_bytes: u64,
+    /// From the click to the first frame: each stage, then `total`.
+    pub stages: Vec<StageFigures>,
+}
+
+/// Sessions on one rung.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct RungCount {
+    /// The rung.
+    pub rung: Rung,
+    /// How many.
+    pub sessions: u64,
+}
+
+/// How long a stage took.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct StageFigures {
+    /// Which, as in `cs::StageTimes`.
+    pub stage: String,
+    /// Half of the sessions took no longer; up to 9 % too long.
+    pub p50_ms: u32,
+    /// 95 of 100 sessions took no longer; up to 9 % too long.
+    pub p95_ms: u32,
+}
+
+/// `GET /operator/usage`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct UsageList {
+    /// Those that began last first; at most 500.
+    pub sessions: Vec<UsageRow>,
+}
+
+/// What was relayed for one session.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct UsageRow {
+    /// Whose session, if it was known when the usage was reported.
+    pub user: Option<UserId>,
+    /// The session.
+    pub session: MediaSessionId,
+    /// How many MTUs had part in it.
+    pub mtus: u32,
+    /// Bytes in both directions, payload only.
+    pub bytes: u64,
+    /// Packets in both directions.
+    pub packets: u64,
+    /// Seconds that allocations were held, all together.
+    pub allocated_s: u64,
+    /// When the first allocation was made.
+    pub from: UnixMicros,
+    /// Until when this counts.
+    pub to: UnixMicros,
 }

@@ -527,6 +527,37 @@ fn cm_messages() {
         outcome: "ok".into(),
     };
     check("cm-audit-list", AuditList { entries: vec![entry] });
+    let row = MtuRow {
+        mtu: id("mtu1"),
+        load: 0.25,
+        accepting: false,
+        draining: true,
+        capacity_bps: Some(2_000_000_000),
+        relayed_bps: 500_000_000,
+        allocations: 250,
+        heard_at: NOW,
+    };
+    check("cm-mtu-list", MtuList { mtus: vec![row] });
+    check("cm-mtu-change", MtuChange { draining: true });
+    let row = NetworkRow {
+        network: "203.0.113.0/24".into(),
+        sessions: 10,
+        rungs: vec![RungCount { rung: Rung::Punched, sessions: 9 }],
+        relayed_bytes: 120_000_000,
+        stages: vec![StageFigures { stage: "total".into(), p50_ms: 180, p95_ms: 256 }],
+    };
+    check("cm-network-list", NetworkList { from: NOW, networks: vec![row] });
+    let row = UsageRow {
+        user: Some(id("u1")),
+        session: id("s1"),
+        mtus: 2,
+        bytes: 120_000_000,
+        packets: 100_000,
+        allocated_s: 120,
+        from: NOW,
+        to: UnixMicros(NOW.0 + 60_000_000),
+    };
+    check("cm-usage-list", UsageList { sessions: vec![row] });
     check("cm-problem", problem());
 }
 

@@ -7,7 +7,7 @@ use std::{
 };
 
 use axum::Router;
-use axum_server::{Handle, tls_rustls::RustlsConfig};
+use axum_server::{Handle, accept::NoDelayAcceptor, tls_rustls::RustlsConfig};
 
 use crate::{
     lifecycle::Lifecycle,
@@ -47,7 +47,8 @@ pub fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), ListenErro
 }
 
 /// Serves `router`, over TLS when there is an identity, until the lifecycle ends. Handlers see the
-/// peer's address as `ConnectInfo<SocketAddr>`.
+/// peer's address as `ConnectInfo<SocketAddr>`. Small messages go out at once: an answer and the
+/// candidates after it would else wait for each other's acknowledgement (RFC 9293, 3.7.4).
 ///
 /// # Errors
 /// [`ListenError`].
@@ -76,11 +77,13 @@ pub fn serve(
             let config = identity.server_config(&[b"http/1.1"])?;
             let config = RustlsConfig::from_config(Arc::new(config));
             let server = axum_server::from_tcp_rustls(listener, config).map_err(failed)?;
+            let server = server.map(|tls| tls.acceptor(NoDelayAcceptor::new()));
             let serving = server.handle(handle).serve(service);
             lifecycle.tasks.spawn(async move { ended(serving.await) });
         }
         None => {
             let server = axum_server::from_tcp(listener).map_err(failed)?;
+            let server = server.acceptor(NoDelayAcceptor::new());
             let serving = server.handle(handle).serve(service);
             lifecycle.tasks.spawn(async move { ended(serving.await) });
         }

@@ -285,8 +285,11 @@ impl Calls {
             }
             return;
         };
-        // A call that this SCU has never heard of: it began before the SCU did.
+        // A call that this SCU has never heard of began at another, or before this one did; its CU
+        // may still be signalling over whichever SCU it is connected to.
+        let began_elsewhere = !self.calls.contains_key(session);
         let Ok(call) = self.get_or_insert(session, device, CallState::Flowing) else { return };
+        call.cu_leg |= began_elsewhere;
         let way = if path.relayed { MediaPath::Relayed } else { MediaPath::Direct };
         call.state = CallState::Flowing;
         let settle = match &call.route {
@@ -375,6 +378,21 @@ impl Calls {
                     call.pu_leg = PuLeg::Lost { until };
                     self.timers.set(&Timer::Leg(session), until);
                 }
+            }
+        }
+    }
+
+    /// Another SCU speaks for the device: its calls go on there. An offer that was not answered yet
+    /// is lost, since nobody there knows of it.
+    pub fn device_moved(&mut self, device: &PuId) {
+        for session in self.by_device.get(device).cloned().unwrap_or_default() {
+            let state = self.calls.get(&session).map(|call| call.state);
+            if matches!(state, Some(CallState::Offered { .. })) {
+                let why = "the camera's device has just moved; try again";
+                let problem = Problem::new(ProblemKind::DeviceOffline, why);
+                self.end(&session, Some(problem), (false, true));
+            } else {
+                self.remove(&session);
             }
         }
     }

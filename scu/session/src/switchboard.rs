@@ -68,12 +68,12 @@ impl<R> Switchboard<R> {
             Input::Device { conn, request, from } => self.request(now, conn, request, from),
             Input::LeaseGranted { device, epoch } => {
                 let fenced = self.devices.granted(now, &device, epoch);
-                self.fence(now, &device, fenced);
+                self.fence(&device, fenced);
             }
             Input::LeasesLost(devices) => {
                 for device in devices {
                     let fenced = self.devices.remove(&device);
-                    self.fence(now, &device, fenced);
+                    self.fence(&device, fenced);
                 }
             }
             Input::CuOffer { conn, session, device, offer } => {
@@ -112,10 +112,10 @@ impl<R> Switchboard<R> {
         }
     }
 
-    fn fence(&mut self, now: Instant, device: &PuId, conn: Option<ConnId>) {
+    fn fence(&mut self, device: &PuId, conn: Option<ConnId>) {
         if let Some(conn) = conn {
             self.outputs.push_back(Output::FencePu { conn });
-            self.calls.device_lost(now, device);
+            self.calls.device_moved(device);
         }
     }
 

@@ -21,7 +21,7 @@ use sightline_protocol::{
     ps::{self, Addresses, ChannelStatus, MediaAnswer, PuToScu, Registration, ScuToPu},
     sc::{Lease, ScReply, ScRequest, TokenGrant},
     sd::MtuStatus,
-    sm::{LeaseGranted, SmReply, SmRequest},
+    sm::{LeaseGranted, SmOrder, SmReply, SmRequest},
     subject,
 };
 use sightline_service_kit::{lifecycle::Lifecycle, tls::Authority};
@@ -123,11 +123,27 @@ impl Centre {
     }
 
     pub async fn announce_mtu(&self) {
-        let mtu = "mtu-1".parse().expect("valid id");
-        let urls = vec!["stun:192.0.2.1:3478".to_owned(), "turn:192.0.2.1:3478".to_owned()];
-        let status = MtuStatus::new(mtu, urls, 0.0, true, UnixMicros(0));
-        let payload = encode(&status, None).into();
+        let payload = encode(&mtu_status("mtu-1"), None).into();
         self.bus.publish(&subject::mtu_status(&domain()), payload).await.expect("bus");
+    }
+
+    /// Gives an order to whichever SCU takes it, as a CMU does.
+    pub async fn order(&self, order: &SmOrder) -> SmReply {
+        let payload = encode(order, None).into();
+        let reply = self.bus.request(&subject::scu(&domain()), payload, PATIENCE).await;
+        decode(&reply.expect("an SCU answers")).expect("readable").body
+    }
+
+    /// What an MTU is commanded.
+    pub async fn mtu_commands(&self, mtu: &str) -> sightline_bus::Subscription {
+        let subject = subject::mtu(&domain(), &mtu.parse().expect("valid id"));
+        self.bus.subscribe(&subject, None).await.expect("bus")
+    }
+
+    /// What CUs have reported so far.
+    pub fn viewer_reports(&self) -> Vec<ScRequest> {
+        let is = |r: &&ScRequest| matches!(r, ScRequest::ViewerReport { .. });
+        self.books.lock().seen.iter().filter(is).cloned().collect()
     }
 
     /// Waits until the CMU has had a request that fits.
@@ -139,6 +155,11 @@ impl Centre {
         })
         .await;
     }
+}
+
+pub fn mtu_status(mtu: &str) -> MtuStatus {
+    let urls = vec!["stun:192.0.2.1:3478".to_owned(), "turn:192.0.2.1:3478".to_owned()];
+    MtuStatus::new(mtu.parse().expect("valid id"), urls, 0.0, true, UnixMicros(0))
 }
 
 async fn answer(bus: &Bus, books: &Mutex<Books>, request: ScRequest) -> ScReply {

@@ -1,6 +1,8 @@
 //! What every engine must do. `db` and `other` are two domains of one database: nothing of one
 //! shows in the other.
 
+mod paths;
+
 use std::net::IpAddr;
 
 use cmu_storage::{
@@ -8,14 +10,16 @@ use cmu_storage::{
     SigningKeyRow,
 };
 use sightline_model::{
-    CameraId, Capabilities, ChannelId, ClaimCode, ClaimSecret, PuId, PublicKey, Rights, ScuId,
-    SessionToken, Signature, UnixMicros, UserId,
+    CameraId, Capabilities, ChannelId, ClaimCode, ClaimSecret, MediaSessionId, PuId, PublicKey,
+    Rights, ScuId, SessionToken, Signature, UnixMicros, UserId,
 };
 use sightline_protocol::{
     cm::Subscription,
     pc::{MediaTransport, PathReport},
     ps::{Addresses, ChannelStatus, Registration},
 };
+
+pub use paths::{network_stats, relay_usages, viewer_paths};
 
 const T0: UnixMicros = UnixMicros(1_000);
 
@@ -287,6 +291,8 @@ pub async fn play_tokens(db: &Database, other: &Database) {
         camera: &camera,
         rights: &Rights::owner(),
         capabilities: &Capabilities::default(),
+        viewer_network: "192.0.2.0/24",
+        pu_network: "198.51.100.0/24",
         bearer: None,
         now: T0,
         expires_at: at(9_000),
@@ -325,6 +331,33 @@ pub async fn play_tokens(db: &Database, other: &Database) {
     assert!(!tokens.claim(hash.as_str(), "ip:1").await.expect("read"));
     assert!(tokens.revoke_for_sign_in(&sign_in).await.expect("revoked").is_empty());
     assert_eq!(tokens.purge(at(9_001)).await.expect("purged"), 1);
+}
+
+/// A user with a device and a play token: device, session, hash.
+async fn store_token(db: &Database) -> (PuId, MediaSessionId, String) {
+    sign_in_for_tokens(db).await;
+    let r = registration(1);
+    register(db, &r, "scu-1", 5_000).await;
+    assert!(bind(db, &r.pu, "anna", None).await);
+    let hash = SessionToken::new("t".into()).hash();
+    let session: MediaSessionId = "m1".parse().expect("valid");
+    let new = NewPlayToken {
+        hash: &hash,
+        jti: &"j1".parse().expect("valid"),
+        session: &session,
+        user: &user("anna"),
+        sign_in: &"s1".parse().expect("valid"),
+        camera: &CameraId { pu: r.pu.clone(), channel: ChannelId(0) },
+        rights: &Rights::owner(),
+        capabilities: &Capabilities::default(),
+        viewer_network: "192.0.2.0/24",
+        pu_network: "198.51.100.0/24",
+        bearer: None,
+        now: T0,
+        expires_at: at(9_000),
+    };
+    db.play_tokens().insert(&new).await.expect("stored");
+    (r.pu, session, hash.as_str().to_owned())
 }
 
 async fn sign_in_for_tokens(db: &Database) {

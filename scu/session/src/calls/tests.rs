@@ -56,6 +56,38 @@ fn a_call_outlives_a_short_absence_of_its_device() {
 }
 
 #[test]
+fn a_call_that_began_at_another_scu_has_a_leg_to_its_cu() {
+    let device = PuId::from_public_key(&PublicKey::from_bytes([1; 32]));
+    let session: MediaSessionId = "call".parse().expect("valid id");
+    let mut calls = Calls::default();
+    let path = PathReport::new(MediaTransport::Webrtc, false, "");
+    calls.reported(&device, &session, Some(&path));
+    assert!(calls.has_cu(&device, &session));
+    calls.end(&session, None, (true, false));
+    assert!(
+        matches!(calls.poll_output(), Some(CallOutput::Ended { pu: Some(pu), .. }) if pu == device)
+    );
+}
+
+#[test]
+fn calls_of_a_device_that_moves_go_on_elsewhere() {
+    let now = Instant::now();
+    let (mut calls, _, device) = flowing(now);
+    let offered: MediaSessionId = "offered".parse().expect("valid id");
+    calls.offer(now, &offered, &device).expect("taken");
+    calls.device_moved(&device);
+    // Only the CU whose offer nobody will answer hears of it.
+    assert!(matches!(
+        calls.poll_output(),
+        Some(CallOutput::Ended { session, pu: None, cu: true, unanswered: true, problem: Some(_) })
+            if session == offered
+    ));
+    calls.handle_timeout(now + 2 * PU_BACK_WITHIN);
+    assert!(calls.poll_output().is_none() && calls.is_empty());
+    assert!(calls.poll_timeout().is_none());
+}
+
+#[test]
 fn calls_of_a_device_are_bounded_and_those_that_nobody_came_for_give_way() {
     let now = Instant::now();
     let device = PuId::from_public_key(&PublicKey::from_bytes([1; 32]));

@@ -1,0 +1,57 @@
+//! `GET /operator/usage`.
+
+use axum::{Json, extract::State};
+use cmu_domain::network;
+use serde::Deserialize;
+use sightline_model::UserId;
+use sightline_protocol::cm::{UsageList, UsageRow};
+
+use crate::{
+    error::{ApiError, ProblemDocument},
+    extract::{Caller, Query},
+    state::AppState,
+};
+
+const MAX_ROWS: u32 = 500;
+const USUAL_DAYS: u16 = 30;
+
+/// What to list.
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+pub struct Which {
+    /// Whose sessions; everybody's when left out.
+    #[param(value_type = Option<String>)]
+    user: Option<UserId>,
+    /// Days back from today, which counts; 30 when left out, 400 at most.
+    days: Option<u16>,
+}
+
+/// What was relayed, by session, for accounting; those that began last come first.
+#[utoipa::path(get, path = "/operator/usage", operation_id = "listUsage", tag = "operator",
+    security(("bearer" = [])), params(Which),
+    responses(
+        (status = 200, body = UsageList),
+        (status = 400, body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 401, body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 403, description = "not the operator's staff", body = ProblemDocument, content_type = "application/problem+json"),
+    ))]
+pub async fn handler(
+    State(app): State<AppState>,
+    caller: Caller,
+    Query(which): Query<Which>,
+) -> Result<Json<UsageList>, ApiError> {
+    caller.operator()?;
+    let days = which.days.unwrap_or(USUAL_DAYS).clamp(1, 400);
+    let since = network::begin_of(network::day(app.now()) - i64::from(days) + 1);
+    let sessions = app.db.relay_usages().sessions(since, which.user.as_ref(), MAX_ROWS).await?;
+    let sessions = sessions.into_iter().map(|usage| UsageRow {
+        user: usage.user,
+        session: usage.session,
+        mtus: usage.mtus,
+        bytes: usage.bytes,
+        packets: usage.packets,
+        allocated_s: usage.allocated_s,
+        from: usage.from,
+        to: usage.to,
+    });
+    Ok(Json(UsageList { sessions: sessions.collect() }))
+}
