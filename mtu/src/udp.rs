@@ -20,11 +20,15 @@ mod relays;
 mod sockets;
 mod streams;
 mod transmit;
+mod veiled;
 mod worker;
 
 use std::{
     net::{IpAddr, SocketAddr},
-    sync::{Arc, atomic::AtomicBool, atomic::Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
     thread::JoinHandle,
     time::Instant,
 };
@@ -36,6 +40,7 @@ use tokio::sync::mpsc;
 pub use inbox::{Gone, WorkerHandle};
 pub use options::{Options, RelayAddress};
 pub use streams::{StreamOut, TcpRelays};
+pub(crate) use veiled::DtlsOptions;
 
 /// How many ended allocations may wait to be accounted for; more are counted as lost.
 const USAGES: usize = 65_536;
@@ -67,6 +72,7 @@ pub struct Workers {
     threads: Vec<JoinHandle<()>>,
     shared: Arc<Shared>,
     stopping: Arc<AtomicBool>,
+    relayed_bytes: Arc<AtomicU64>,
 }
 
 impl Workers {
@@ -78,6 +84,15 @@ impl Workers {
         options: Options,
         settings: Arc<ArcSwap<Settings>>,
     ) -> Result<(Self, mpsc::Receiver<Usage>), StartError> {
+        Self::start_with(options, settings, None)
+    }
+
+    /// The same, with DTLS at the same addresses.
+    pub(crate) fn start_with(
+        options: Options,
+        settings: Arc<ArcSwap<Settings>>,
+        dtls: Option<DtlsOptions>,
+    ) -> Result<(Self, mpsc::Receiver<Usage>), StartError> {
         sockets::raise_file_limit();
         let mut nonce_key = [0; 32];
         aws_lc_rs::rand::fill(&mut nonce_key).map_err(|_| StartError::Random)?;
@@ -87,9 +102,10 @@ impl Workers {
         let listeners = sockets::listen(&options.listen, options.workers)?;
         let addresses = listeners.addresses;
         let stopping = Arc::new(AtomicBool::new(false));
+        let relayed_bytes = Arc::<AtomicU64>::default();
         let mut made = vec![];
-        for sockets in listeners.sockets {
-            made.push((inbox::Inbox::new()?, sockets));
+        for (index, sockets) in (0..).zip(listeners.sockets) {
+            made.push((inbox::Inbox::new(WorkerIndex(index))?, sockets));
         }
         let handles: Vec<_> = made.iter().map(|((_, handle), _)| handle.clone()).collect();
         let common = worker::Common {
@@ -98,15 +114,17 @@ impl Workers {
             settings,
             usage,
             stopping: stopping.clone(),
+            relayed_bytes: relayed_bytes.clone(),
             batches: inbox::Batches::new(handles.clone()),
             held: Arc::default(),
+            dtls,
         };
         let mut workers =
-            Self { addresses, handles, threads: vec![], shared, stopping };
-        for (index, ((inbox, handle), sockets)) in made.into_iter().enumerate() {
-            let worker = WorkerIndex(u16::try_from(index).unwrap_or(u16::MAX));
-            let mut worker = worker::Worker::new(worker, &common, handle, inbox, sockets)?;
-            let thread = std::thread::Builder::new().name(format!("relay-{index}"));
+            Self { addresses, handles, threads: vec![], shared, stopping, relayed_bytes };
+        for ((inbox, handle), sockets) in made {
+            let index = handle.index();
+            let mut worker = worker::Worker::new(index, &common, handle, inbox, sockets)?;
+            let thread = std::thread::Builder::new().name(format!("relay-{}", index.0));
             workers.threads.push(thread.spawn(move || worker.run())?);
         }
         Ok((workers, usages))
@@ -122,6 +140,12 @@ impl Workers {
     #[must_use]
     pub const fn shared(&self) -> &Arc<Shared> {
         &self.shared
+    }
+
+    /// Payload relayed by all workers since they started, as of a second ago.
+    #[must_use]
+    pub fn relayed_bytes(&self) -> u64 {
+        self.relayed_bytes.load(Ordering::Relaxed)
     }
 
     /// All workers.

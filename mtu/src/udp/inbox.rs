@@ -10,7 +10,7 @@ use std::{
 
 use crossbeam_queue::ArrayQueue;
 use mio::Waker;
-use mtu_turn::{ClientId, RawAttribute, RelayId, Ticket, WorkerIndex};
+use mtu_turn::{ClientId, RawAttribute, RelayId, Ticket, Usage, WorkerIndex};
 use tokio::sync::{mpsc, oneshot};
 
 use super::StreamOut;
@@ -36,6 +36,7 @@ pub(super) enum Message {
     Close(ClientId),
     Answer(Ticket, Result<Vec<RawAttribute>, (u16, &'static str)>),
     Offer { relay: RelayId, peer: SocketAddr, connection: u32, taken: oneshot::Sender<bool> },
+    Usage(oneshot::Sender<Vec<Usage>>),
 }
 
 /// Packets from relayed addresses of one worker to those of another.
@@ -83,6 +84,7 @@ impl Batch {
 /// A worker, as other threads see it.
 #[derive(Clone)]
 pub struct WorkerHandle {
+    index: WorkerIndex,
     messages: mpsc::Sender<Message>,
     batches: Arc<ArrayQueue<Batch>>,
     waker: Arc<Waker>,
@@ -96,6 +98,22 @@ impl std::fmt::Debug for WorkerHandle {
 }
 
 impl WorkerHandle {
+    /// Which worker it is.
+    #[must_use]
+    pub const fn index(&self) -> WorkerIndex {
+        self.index
+    }
+
+    /// What each of its allocations has carried until now.
+    ///
+    /// # Errors
+    /// [`Gone`].
+    pub async fn usage(&self) -> Result<Vec<Usage>, Gone> {
+        let (taken, usage) = oneshot::channel();
+        self.tell(Message::Usage(taken)).await?;
+        usage.await.map_err(|_| Gone)
+    }
+
     /// A stream's client has come; what it is sent goes to `out`.
     ///
     /// # Errors
@@ -178,13 +196,14 @@ impl Inbox {
     /// An inbox wakes its worker by this token.
     pub(super) const TOKEN: mio::Token = mio::Token(0);
 
-    pub(super) fn new() -> std::io::Result<(Self, WorkerHandle)> {
+    pub(super) fn new(index: WorkerIndex) -> std::io::Result<(Self, WorkerHandle)> {
         let poll = mio::Poll::new()?;
         let waker = Arc::new(Waker::new(poll.registry(), Self::TOKEN)?);
         let (sender, messages) = mpsc::channel(MESSAGES);
         let batches = Arc::new(ArrayQueue::new(BATCHES));
         let woken = Arc::new(AtomicBool::new(false));
         let handle = WorkerHandle {
+            index,
             messages: sender,
             batches: batches.clone(),
             waker,

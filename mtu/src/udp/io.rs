@@ -43,6 +43,8 @@ pub(super) struct Io {
     pub(super) relays: Relays,
     pub(super) groups: Groups,
     pub(super) streams: HashMap<ClientId, Box<dyn StreamOut>>,
+    /// What waits to be encrypted for clients under DTLS.
+    pub(super) veiled: Vec<(ClientId, Vec<u8>)>,
     pub(super) losses: Losses,
     outboxes: Vec<Batch>,
     batches: Batches,
@@ -74,6 +76,7 @@ impl Io {
             relays: Relays::new(held),
             groups: Groups::new(options.gso),
             streams: HashMap::new(),
+            veiled: vec![],
             losses: Losses::default(),
             outboxes: std::iter::repeat_with(Batch::default).take(batches.workers()).collect(),
             batches,
@@ -161,7 +164,8 @@ impl Driver for Io {
     fn send_to_client(&mut self, client: &ClientId, head: &[u8], payload: &[u8], tail: &[u8]) {
         match client.transport {
             Transport::Udp => self.send_datagram(client, [head, payload, tail]),
-            Transport::Tcp | Transport::Tls | Transport::Dtls => {
+            Transport::Dtls => self.veiled.push((*client, [head, payload, tail].concat())),
+            Transport::Tcp | Transport::Tls => {
                 if let Some(stream) = self.streams.get_mut(client) {
                     stream.send(head, payload, tail);
                 }

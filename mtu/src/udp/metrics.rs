@@ -13,7 +13,8 @@ pub(super) struct Reported {
 }
 
 impl Reported {
-    pub(super) fn report(&mut self, counters: Counters, sent: Sent, losses: Losses) {
+    /// Says how many bytes were relayed since the last time.
+    pub(super) fn report(&mut self, counters: Counters, sent: Sent, losses: Losses) -> u64 {
         let (last, now) = (self.counters, counters);
         macro_rules! count {
             ($name:literal $(, $label:literal => $value:literal)? ; $last:expr, $now:expr) => {
@@ -53,5 +54,6 @@ impl Reported {
             self.losses.between_workers, losses.between_workers);
         count!("sightline_mtu_usage_lost_total"; self.losses.usages, losses.usages);
         *self = Self { counters, sent, losses };
+        (now.bytes_to_peers - last.bytes_to_peers) + (now.bytes_to_clients - last.bytes_to_clients)
     }
 }

@@ -7,6 +7,7 @@ use std::{
     os::fd::AsFd,
 };
 
+use nix::sys::socket::{self as nix_socket, sockopt as nix_option};
 use quinn_udp::{UdpSockRef, UdpSocketState};
 use rustix::net::sockopt::{self, Ipv4PathMtuDiscovery, Ipv6PathMtuDiscovery};
 use rustix::process::{Resource, getrlimit, setrlimit};
@@ -33,8 +34,33 @@ impl Udp {
         let socket = UdpSocket::from(socket);
         let state = UdpSocketState::new(UdpSockRef::from(&socket))?;
         enlarge(&socket, buffer);
+        if let Err(error) = silence(&socket) {
+            tracing::debug!(%error, "packets come with more than is needed");
+        }
         Ok(Self { socket, state })
     }
+}
+
+/// What `quinn-udp` wants to know of each packet for QUIC, and a relay does not: each costs the
+/// kernel something for each packet. To which address a packet came matters where there are many.
+fn silence(socket: &UdpSocket) -> io::Result<()> {
+    nix_socket::setsockopt(socket, nix_option::ReceiveTimestampns, &false)?;
+    let local = socket.local_addr()?;
+    match local.ip() {
+        IpAddr::V4(ip) => {
+            sockopt::set_ip_recvtos(socket, false)?;
+            if !ip.is_unspecified() {
+                nix_socket::setsockopt(socket, nix_option::Ipv4PacketInfo, &false)?;
+            }
+        }
+        IpAddr::V6(ip) => {
+            sockopt::set_ipv6_recvtclass(socket, false)?;
+            if !ip.is_unspecified() {
+                nix_socket::setsockopt(socket, nix_option::Ipv6RecvPacketInfo, &false)?;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// A relay's socket. Peers' ICMP errors come to its error queue.

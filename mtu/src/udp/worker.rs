@@ -5,7 +5,7 @@ use std::{
     net::{IpAddr, SocketAddr},
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
@@ -27,7 +27,9 @@ use super::{
     relays::{Held, Relays},
     sockets::Udp,
     transmit::is_about_another,
+    veiled::{DtlsOptions, Veiled},
 };
+use crate::dtls;
 
 /// Sockets that are ready at a time; others are told of next time.
 const EVENTS: usize = 1_024;
@@ -48,18 +50,23 @@ pub(super) struct Common {
     pub(super) settings: Arc<ArcSwap<Settings>>,
     pub(super) usage: mpsc::Sender<Usage>,
     pub(super) stopping: Arc<AtomicBool>,
+    /// Payload relayed by all workers.
+    pub(super) relayed_bytes: Arc<AtomicU64>,
     pub(super) batches: Batches,
     pub(super) held: Held,
+    pub(super) dtls: Option<DtlsOptions>,
 }
 
 pub(super) struct Worker {
     server: Server,
     io: Io,
+    veiled: Option<Veiled>,
     inbox: Inbox,
     batches: Batches,
     buffers: Buffers,
     settings: Cache<Arc<ArcSwap<Settings>>, Arc<Settings>>,
     stopping: Arc<AtomicBool>,
+    relayed_bytes: Arc<AtomicU64>,
     /// Sockets that have more to give than their turn.
     unfinished: Vec<Token>,
     coalesce: Duration,
@@ -95,11 +102,13 @@ impl Worker {
         Ok(Self {
             server,
             io,
+            veiled: common.dtls.clone().map(Veiled::new),
             inbox,
             batches: common.batches.clone(),
             buffers: Buffers::new(),
             settings,
             stopping: common.stopping.clone(),
+            relayed_bytes: common.relayed_bytes.clone(),
             unfinished: vec![],
             coalesce: common.options.coalesce,
             reported: Reported::default(),
@@ -119,7 +128,7 @@ impl Worker {
                 }
             };
             let now = at(woken);
-            self.reload();
+            self.reload(woken);
             for token in std::mem::take(&mut self.unfinished) {
                 self.read(token, now);
             }
@@ -134,6 +143,7 @@ impl Worker {
             }
             self.read_inbox(now);
             self.server.handle_timeout(now, &mut self.io);
+            self.serve_veiled(now);
             self.io.flush();
             if woken >= tick {
                 tick = woken + TICK;
@@ -141,14 +151,19 @@ impl Worker {
             }
             self.linger(woken);
         }
-        self.server.close(at(Instant::now()), &mut self.io);
+        let now = at(Instant::now());
+        if let Some(veiled) = &mut self.veiled {
+            veiled.close(&mut self.server, &mut self.io, now);
+        }
+        self.server.close(now, &mut self.io);
         self.io.flush();
         self.report();
     }
 
     /// Until something happens, or is due.
     fn wait(&mut self, events: &mut Events, tick: Instant) -> io::Result<Instant> {
-        let due = self.server.poll_timeout().map_or(tick, |due| due.min(tick));
+        let veiled = self.veiled.as_ref().and_then(Veiled::poll_timeout);
+        let due = self.server.poll_timeout().into_iter().chain(veiled).fold(tick, Instant::min);
         let timeout = if self.unfinished.is_empty() {
             due.saturating_duration_since(Instant::now())
         } else {
@@ -164,8 +179,8 @@ impl Worker {
     /// Under load, lets packets come together: a call costs more than the packets in it.
     fn linger(&mut self, woken: Instant) {
         let now = Instant::now();
-        let handled = self.server.counters().packets_to_peers
-            + self.server.counters().packets_to_clients;
+        let handled =
+            self.server.counters().packets_to_peers + self.server.counters().packets_to_clients;
         if self.coalesce.is_zero() || !self.load.is_busy(handled, now) {
             return;
         }
@@ -175,15 +190,31 @@ impl Worker {
         }
     }
 
-    fn reload(&mut self) {
+    fn reload(&mut self, now: Instant) {
+        if let Some(veiled) = &mut self.veiled {
+            veiled.reload(now);
+        }
         let settings = self.settings.load();
         if !Arc::ptr_eq(settings, self.server.settings()) {
             self.server.set_settings(settings.clone());
         }
     }
 
+    /// DTLS has timers of its own, and encrypts what the server sent.
+    fn serve_veiled(&mut self, now: Now) {
+        let Some(veiled) = &mut self.veiled else { return };
+        if veiled.poll_timeout().is_some_and(|due| due <= now.instant) {
+            veiled.handle_timeout(&mut self.server, &mut self.io, now);
+        }
+        if !self.io.veiled.is_empty() {
+            veiled.send(&mut self.server, &mut self.io, now);
+        }
+    }
+
     fn report(&mut self) {
-        self.reported.report(*self.server.counters(), self.io.groups.sent, self.io.losses);
+        let counters = *self.server.counters();
+        let relayed = self.reported.report(counters, self.io.groups.sent, self.io.losses);
+        self.relayed_bytes.fetch_add(relayed, Ordering::Relaxed);
     }
 
     fn read(&mut self, token: Token, now: Now) {
@@ -211,7 +242,14 @@ impl Worker {
             for n in 0..received.count {
                 let (meta, train) = self.buffers.get(n);
                 let client = ClientId::new(Transport::Udp, meta.addr, local_of(local, meta));
-                self.server.handle_input(&client, train, meta.stride, now, &mut self.io);
+                let is_dtls = train.first().is_some_and(|first| dtls::FIRST_BYTE.contains(first));
+                match &mut self.veiled {
+                    Some(veiled) if is_dtls => {
+                        let both = (&mut self.server, &mut self.io);
+                        veiled.handle_train(&client, train, meta.stride, both, now);
+                    }
+                    _ => self.server.handle_input(&client, train, meta.stride, now, &mut self.io),
+                }
             }
             if received.drained {
                 return true;
@@ -290,6 +328,9 @@ impl Worker {
                 let told = self.server.offer_connection(relay, peer, connection, now, io);
                 // Whoever asked may have gone.
                 let _ = taken.send(told);
+            }
+            Message::Usage(taken) => {
+                let _ = taken.send(self.server.usage(now).collect());
             }
         }
     }

@@ -2,7 +2,6 @@
 
 use std::{
     net::SocketAddr,
-    sync::atomic::Ordering,
     time::{Duration, Instant},
 };
 
@@ -133,7 +132,6 @@ impl Server {
         let bytes = payload.len() as u64;
         allocation.bytes_to_peers += bytes;
         allocation.packets += 1;
-        allocation.user.bytes_to_peers.fetch_add(bytes, Ordering::Relaxed);
         self.counters.packets_to_peers += 1;
         self.counters.bytes_to_peers += bytes;
         match route {
@@ -205,7 +203,6 @@ impl Server {
         let bytes = payload.len() as u64;
         allocation.bytes_to_client += bytes;
         allocation.packets += 1;
-        allocation.user.bytes_to_client.fetch_add(bytes, Ordering::Relaxed);
         self.counters.packets_to_clients += 1;
         self.counters.bytes_to_clients += bytes;
         let client = &allocation.client;

@@ -53,4 +53,3 @@ pub use live::LiveRelays;
 pub use server::{Now, Server};
 pub use settings::{Limits, Listening, Settings};
 pub use shared::Shared;
-pub use users::UserUsage;

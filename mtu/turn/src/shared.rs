@@ -9,7 +9,7 @@ use std::{
 
 use parking_lot::Mutex;
 
-use crate::{limits::Meter, live::LiveRelays, nonce::Nonces, users::UserUsage, users::Users};
+use crate::{limits::Meter, live::LiveRelays, nonce::Nonces, users::Users};
 
 /// How long the next port is held (RFC 8656 section 7.2).
 const HELD: Duration = Duration::from_secs(30);
@@ -65,10 +65,10 @@ impl Shared {
         &self.live
     }
 
-    /// What every user with allocations has carried.
+    /// Users with allocations.
     #[must_use]
-    pub fn usage(&self) -> Vec<UserUsage> {
-        self.users.usage()
+    pub fn users(&self) -> usize {
+        self.users.len()
     }
 
     /// Takes a place for an allocation, if one is left.

@@ -1,12 +1,6 @@
 //! Who uses the relay, over all workers.
 
-use std::{
-    collections::HashMap,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-};
+use std::{collections::HashMap, sync::Arc};
 
 use parking_lot::Mutex;
 
@@ -26,21 +20,6 @@ struct Entry {
 #[derive(Debug, Default)]
 pub(crate) struct User {
     pub(crate) meter: Meter,
-    pub(crate) bytes_to_peers: AtomicU64,
-    pub(crate) bytes_to_client: AtomicU64,
-}
-
-/// What a user with allocations has carried since its first one of those.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct UserUsage {
-    /// The part of the user name after the expiry.
-    pub user: Box<str>,
-    /// Allocations now.
-    pub allocations: u32,
-    /// Payload to peers.
-    pub bytes_to_peers: u64,
-    /// Payload to the client.
-    pub bytes_to_client: u64,
 }
 
 impl Users {
@@ -72,14 +51,8 @@ impl Users {
         }
     }
 
-    pub(crate) fn usage(&self) -> Vec<UserUsage> {
-        let users = self.0.lock();
-        let usage = users.iter().map(|(name, Entry { user, allocations })| UserUsage {
-            user: name.clone(),
-            allocations: *allocations,
-            bytes_to_peers: user.bytes_to_peers.load(Ordering::Relaxed),
-            bytes_to_client: user.bytes_to_client.load(Ordering::Relaxed),
-        });
-        usage.collect()
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.0.lock().len()
     }
 }

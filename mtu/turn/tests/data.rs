@@ -357,13 +357,11 @@ fn what_was_carried_is_accounted_for() {
         client.send_channel(&mut world, 0x4000, &[0; 100]);
         world.peer_input(relayed, peer, &[0; 30]);
     }
-    let usage = world.shared.usage();
-    assert_eq!(
-        (&*usage[0].user, usage[0].bytes_to_peers, usage[0].bytes_to_client),
-        ("call", 1_000, 300)
-    );
+    let usage = world.server.usage(world.now).next().unwrap();
+    let carried = (&*usage.user, usage.bytes_to_peers, usage.bytes_to_client);
+    assert_eq!(carried, ("call", 1_000, 300));
     world.server.close(world.now, &mut world.hands);
-    assert!(world.shared.usage().is_empty());
+    assert_eq!((world.shared.users(), world.server.usage(world.now).count()), (0, 0));
     let ended = &world.hands.ended[0];
     assert_eq!((&*ended.user, ended.bytes_to_peers, ended.bytes_to_client), ("call", 1_000, 300));
 }
