@@ -6,6 +6,7 @@
 
 mod calls;
 mod choices;
+mod ladder;
 mod media;
 mod messages;
 mod network;
@@ -16,6 +17,7 @@ mod uplink;
 
 pub use calls::calls;
 pub use choices::Choices;
+pub use ladder::{description, ladder, nat_test};
 pub use media::{barcode, depacketize, mp4, packetize};
 pub use messages::{claim_code, control, http_headers, protocol, rest_fields};
 pub use network::{offer_text, onvif_answer, ps_frames, reorder, stun_answer, turn_request};
@@ -34,8 +36,11 @@ pub const TARGETS: &[Target] = &[
     ("claim_code", claim_code),
     ("control", control),
     ("depacketize", depacketize),
+    ("description", description),
     ("http_headers", http_headers),
+    ("ladder", ladder),
     ("mp4", mp4),
+    ("nat_test", nat_test),
     ("offer_text", offer_text),
     ("onvif_answer", onvif_answer),
     ("packetize", packetize),
