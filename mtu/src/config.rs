@@ -1,9 +1,12 @@
 //! Configuration, documented key by key in `mtu.sample.toml`.
 
+mod many;
+
 use std::{
     net::{IpAddr, SocketAddr},
     ops::RangeInclusive,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use ipnet::IpNet;
@@ -12,7 +15,10 @@ use sightline_model::{DomainName, MtuId, Secret};
 use sightline_service_kit::{
     config::{ConfigError, read_secret},
     telemetry::TelemetryConfig,
+    tls::Identity,
 };
+
+pub use many::Many;
 
 /// Everything that can be set.
 #[derive(Debug, Clone, Deserialize)]
@@ -24,37 +30,115 @@ pub struct Config {
     pub id: Option<MtuId>,
     /// Where the bus is; empty for a program that hands in its own.
     pub bus_url: String,
-    /// STUN and TURN over UDP.
-    pub udp_listen: SocketAddr,
-    /// STUN and TURN over TCP, if wanted.
-    pub tcp_listen: Option<SocketAddr>,
-    /// Address under which units reach this MTU; needed when it listens on every address or
-    /// stands behind a one-to-one NAT.
-    pub public_ip: Option<IpAddr>,
+    /// STUN and TURN over UDP, and over DTLS where there is a certificate.
+    pub udp_listen: Many<SocketAddr>,
+    /// STUN and TURN over TCP, and over TLS where there is a certificate.
+    pub tcp_listen: Many<SocketAddr>,
+    /// PEM file with the certificate chain for TLS and DTLS.
+    pub certificate_file: Option<PathBuf>,
+    /// PEM file with its key.
+    pub key_file: Option<PathBuf>,
+    /// Given by a program that starts the MTU as a library; comes before the files.
+    #[serde(skip)]
+    pub identity: Option<Identity>,
+    /// Whether the UDP port serves DTLS, too.
+    pub dtls: bool,
+    /// Ports of other listeners that hand over TURN over TLS (see [`crate::Running::streams`]).
+    #[serde(skip)]
+    pub shared_tls_ports: Vec<u16>,
+    /// Addresses under which units reach this MTU, one of each family; needed when it listens on
+    /// every address or stands behind a one-to-one NAT.
+    pub public_ip: Many<IpAddr>,
     /// Name of that address in the DNS. Units are told it in its place: TLS needs a name that the
     /// certificate has, and hosts without IPv4 find the way through their NAT64 by it.
     pub public_name: Option<String>,
-    /// Address where relays are bound; that of `udp_listen` when absent.
-    pub relay_bind: Option<IpAddr>,
+    /// A second port, for the tests of RFC 5780: the one after the first of `udp_listen` when
+    /// absent, and none when 0.
+    pub alternate_port: Option<u16>,
+    /// A second address of this machine, for the tests of RFC 5780.
+    pub alternate_ip: Option<IpAddr>,
+    /// Where relays are bound; the addresses of `udp_listen` when absent.
+    #[serde(alias = "relay_bind")]
+    pub relay_addresses: Many<RelayAddress>,
     /// First and last port of relays; the system chooses when absent.
     pub relay_ports: Option<(u16, u16)>,
     /// Realm of the credentials (RFC 8489).
     pub realm: String,
     /// File with the secret that SCUs and MTUs share.
     pub secret_file: Option<PathBuf>,
-    /// Given by a program that starts the MTU as a library; comes before the file.
+    /// Files with secrets that were good before, or will be soon.
+    pub more_secret_files: Vec<PathBuf>,
+    /// Given by a program that starts the MTU as a library; comes before the files.
     #[serde(skip)]
     pub secret: Option<Secret<String>>,
     /// Relays at a time.
     pub max_allocations: u32,
-    /// Requests without credentials that are answered per second.
+    /// Relays at a time of one media session.
+    pub allocations_per_user: u32,
+    /// What one relay may carry, both directions together, in bits per second.
+    pub allocation_bps: Option<u64>,
+    /// What one media session may.
+    pub user_bps: Option<u64>,
+    /// What all may.
+    pub server_bps: Option<u64>,
+    /// What this machine's line can carry, both directions together: the figure by which SCUs
+    /// choose among MTUs. `server_bps` when absent.
+    pub capacity_bps: Option<u64>,
+    /// Requests without good credentials that are answered per second and subscriber.
     pub newcomers_per_s: u32,
+    /// TCP, TLS and DTLS clients at a time.
+    pub max_connections: usize,
+    /// TCP, TLS and DTLS clients of one subscriber.
+    pub connections_per_subscriber: usize,
+    /// Threads that relay; as many as there are cores when absent.
+    pub workers: Option<u16>,
     /// Networks to which relays may send although they would be denied.
     pub allow_peers: Vec<IpNet>,
+    /// Networks to which relays may not send although they would be allowed.
+    pub deny_peers: Vec<IpNet>,
+    /// Whether TCP is relayed, too (RFC 6062).
+    pub tcp_relays: bool,
+    /// Other MTUs to which clients are sent while this one drains.
+    pub alternates: Vec<SocketAddr>,
+    /// How long a program that was asked to stop waits for its allocations to end.
+    pub drain_s: u32,
     /// Where `/healthz`, `/readyz` and `/metrics` are served, if anywhere.
     pub admin_listen: Option<SocketAddr>,
     /// Logs and traces.
     pub telemetry: TelemetryConfig,
+}
+
+/// Where relays are bound, and what peers are told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(untagged)]
+pub enum RelayAddress {
+    /// The same.
+    Plain(IpAddr),
+    /// Another one, behind a one-to-one NAT.
+    Mapped {
+        /// Of this machine.
+        bind: IpAddr,
+        /// As peers see it.
+        public: IpAddr,
+    },
+}
+
+impl RelayAddress {
+    /// Of this machine.
+    #[must_use]
+    pub const fn bind(self) -> IpAddr {
+        match self {
+            Self::Plain(bind) | Self::Mapped { bind, .. } => bind,
+        }
+    }
+
+    /// As peers see it.
+    #[must_use]
+    pub const fn public(self) -> IpAddr {
+        match self {
+            Self::Plain(public) | Self::Mapped { public, .. } => public,
+        }
+    }
 }
 
 impl Default for Config {
@@ -63,26 +147,46 @@ impl Default for Config {
             domain: DomainName::default(),
             id: None,
             bus_url: String::new(),
-            udp_listen: SocketAddr::from(([0, 0, 0, 0], 3478)),
-            tcp_listen: None,
-            public_ip: None,
+            udp_listen: SocketAddr::from(([0, 0, 0, 0], 3478)).into(),
+            tcp_listen: Many::default(),
+            certificate_file: None,
+            key_file: None,
+            identity: None,
+            dtls: true,
+            shared_tls_ports: vec![],
+            public_ip: Many::default(),
             public_name: None,
-            relay_bind: None,
+            alternate_port: None,
+            alternate_ip: None,
+            relay_addresses: Many::default(),
             relay_ports: None,
             realm: "sightline".to_owned(),
             secret_file: None,
+            more_secret_files: vec![],
             secret: None,
             max_allocations: 1_000,
-            newcomers_per_s: 200,
+            allocations_per_user: 32,
+            allocation_bps: None,
+            user_bps: None,
+            server_bps: None,
+            capacity_bps: None,
+            newcomers_per_s: 50,
+            max_connections: 10_000,
+            connections_per_subscriber: 64,
+            workers: None,
             allow_peers: vec![],
+            deny_peers: vec![],
+            tcp_relays: false,
+            alternates: vec![],
+            drain_s: 0,
             admin_listen: None,
             telemetry: TelemetryConfig::default(),
         }
     }
 }
 
-fn unusable(what: &str) -> ConfigError {
-    ConfigError::Unusable(what.to_owned())
+fn unusable(what: impl Into<String>) -> ConfigError {
+    ConfigError::Unusable(what.into())
 }
 
 impl Config {
@@ -99,16 +203,45 @@ impl Config {
     /// # Errors
     /// [`ConfigError`], in words.
     pub fn check(&self) -> Result<(), ConfigError> {
-        if self.realm.is_empty() || self.realm.contains(['"', ':']) || self.realm.len() > 127 {
-            return Err(unusable("realm must have 1 to 127 characters, no quote and no colon"));
-        }
-        if self.max_allocations == 0 || self.newcomers_per_s == 0 {
-            return Err(unusable("max_allocations and newcomers_per_s may not be 0"));
-        }
+        self.check_limits()?;
         self.ports()?;
-        self.public_ip()?;
-        self.public_host()?;
-        self.secret()?;
+        self.relays()?;
+        for listen in self.udp_listen.iter().chain(&self.tcp_listen) {
+            self.public_host(listen.ip())?;
+        }
+        self.identity()?;
+        self.credentials()?;
+        Ok(())
+    }
+
+    fn check_limits(&self) -> Result<(), ConfigError> {
+        let zero = [
+            ("max_allocations", self.max_allocations == 0),
+            ("allocations_per_user", self.allocations_per_user == 0),
+            ("newcomers_per_s", self.newcomers_per_s == 0),
+            ("max_connections", self.max_connections == 0),
+            ("connections_per_subscriber", self.connections_per_subscriber == 0),
+            ("workers", self.workers == Some(0)),
+            ("udp_listen", self.udp_listen.is_empty()),
+        ];
+        if let Some((key, _)) = zero.iter().find(|(_, is_zero)| *is_zero) {
+            return Err(unusable(format!("{key} may not be 0 or empty")));
+        }
+        let rates = [self.allocation_bps, self.user_bps, self.server_bps, self.capacity_bps];
+        if rates.into_iter().flatten().any(|bps| bps < 8_000) {
+            return Err(unusable("limits in bits per second must be at least 8000"));
+        }
+        if let Some(alternate) = self.alternate_ip {
+            let same = self.udp_listen.iter().any(|listen| listen.ip() == alternate);
+            if alternate.is_unspecified() || same {
+                return Err(unusable("alternate_ip must be another address than udp_listen's"));
+            }
+            if self.udp_listen.iter().any(|listen| listen.ip().is_unspecified()) {
+                return Err(unusable(
+                    "with alternate_ip, udp_listen must name an address, not all of them",
+                ));
+            }
+        }
         Ok(())
     }
 
@@ -120,8 +253,10 @@ impl Config {
         }
     }
 
-    pub(crate) fn public_ip(&self) -> Result<IpAddr, ConfigError> {
-        let ip = self.public_ip.unwrap_or(self.udp_listen.ip());
+    /// What clients are told of an address where this MTU listens.
+    pub(crate) fn announced(&self, listen: IpAddr) -> Result<IpAddr, ConfigError> {
+        let same_family = |ip: &&IpAddr| ip.is_ipv4() == listen.is_ipv4();
+        let ip = self.public_ip.iter().find(same_family).copied().unwrap_or(listen);
         if ip.is_unspecified() {
             return Err(unusable(
                 "public_ip must say under which address units reach this MTU, \
@@ -131,10 +266,28 @@ impl Config {
         Ok(ip)
     }
 
+    /// The address of this machine at which packets for a listening address arrive.
+    pub(crate) fn concrete(&self, listen: IpAddr) -> Result<IpAddr, ConfigError> {
+        if !listen.is_unspecified() {
+            return Ok(listen);
+        }
+        let public = self.announced(listen)?;
+        let is_own = std::net::UdpSocket::bind((public, 0)).is_ok();
+        if is_own {
+            return Ok(public);
+        }
+        // Behind a one-to-one NAT: where the way out begins. Nothing is sent.
+        let way_out = std::net::UdpSocket::bind((listen, 0)).and_then(|socket| {
+            socket.connect((public, 9))?;
+            socket.local_addr()
+        });
+        Ok(way_out.map_or(listen, |local| local.ip()))
+    }
+
     /// What stands in URLs: the name, or the address.
-    pub(crate) fn public_host(&self) -> Result<String, ConfigError> {
+    pub(crate) fn public_host(&self, listen: IpAddr) -> Result<String, ConfigError> {
         let Some(name) = &self.public_name else {
-            return Ok(match self.public_ip()? {
+            return Ok(match self.announced(listen)? {
                 IpAddr::V4(ip) => ip.to_string(),
                 IpAddr::V6(ip) => format!("[{ip}]"),
             });
@@ -146,16 +299,83 @@ impl Config {
         Ok(name.clone())
     }
 
-    pub(crate) fn secret(&self) -> Result<Secret<String>, ConfigError> {
-        if let Some(secret) = &self.secret {
-            return Ok(secret.clone());
+    /// Where relays are bound and what peers are told of it.
+    pub(crate) fn relays(&self) -> Result<Vec<RelayAddress>, ConfigError> {
+        if !self.relay_addresses.is_empty() {
+            let relays: Vec<_> =
+                self.relay_addresses.iter().map(|relay| self.as_announced(*relay)).collect();
+            if relays.iter().any(|relay| relay.public().is_unspecified()) {
+                return Err(unusable("relay_addresses must name single addresses to peers"));
+            }
+            return Ok(relays);
         }
-        let path = self.secret_file.as_ref().ok_or_else(|| {
-            unusable(
-                "secret_file is missing: it holds the secret that all SCUs and MTUs share; \
-                 make one with: openssl rand -base64 32",
-            )
-        })?;
-        Ok(Secret::new(read_secret(path)?.to_string()))
+        let mut relays: Vec<RelayAddress> = vec![];
+        for listen in &self.udp_listen {
+            let (bind, public) = (listen.ip(), self.announced(listen.ip())?);
+            let relay = RelayAddress::Mapped { bind, public };
+            if !relays.contains(&relay) {
+                relays.push(relay);
+            }
+        }
+        Ok(relays)
+    }
+
+    /// The only relay address of a family is announced as the MTU itself is.
+    fn as_announced(&self, relay: RelayAddress) -> RelayAddress {
+        let RelayAddress::Plain(bind) = relay else { return relay };
+        let is_v4 = bind.is_ipv4();
+        let alone =
+            self.relay_addresses.iter().filter(|r| r.bind().is_ipv4() == is_v4).count() == 1;
+        let public = self.public_ip.iter().find(|ip| ip.is_ipv4() == is_v4);
+        match public.filter(|_| alone) {
+            Some(&public) => RelayAddress::Mapped { bind, public },
+            None => relay,
+        }
+    }
+
+    /// What TLS and DTLS show, if they are served.
+    pub(crate) fn identity(&self) -> Result<Option<Identity>, ConfigError> {
+        if let Some(identity) = &self.identity {
+            return Ok(Some(identity.clone()));
+        }
+        match (&self.certificate_file, &self.key_file) {
+            (Some(chain), Some(key)) => {
+                let identity = Identity::from_pem_files(chain, key);
+                identity.map(Some).map_err(|error| unusable(error.to_string()))
+            }
+            (None, None) => Ok(None),
+            _ => Err(unusable("certificate_file and key_file belong together")),
+        }
+    }
+
+    /// Realm and all secrets that are good now.
+    pub(crate) fn credentials(&self) -> Result<mtu_turn::Credentials, ConfigError> {
+        let mut secrets = Vec::from_iter(self.secret.clone());
+        if secrets.is_empty() {
+            let path = self.secret_file.as_ref().ok_or_else(|| {
+                unusable(
+                    "secret_file is missing: it holds the secret that all SCUs and MTUs share; \
+                     make one with: openssl rand -base64 32",
+                )
+            })?;
+            secrets.push(Secret::new(read_secret(path)?.to_string()));
+        }
+        for path in &self.more_secret_files {
+            secrets.push(Secret::new(read_secret(path)?.to_string()));
+        }
+        mtu_turn::Credentials::new(&self.realm, secrets)
+            .map_err(|error| unusable(error.to_string()))
+    }
+
+    /// Files whose change is taken over while the MTU runs.
+    pub(crate) fn watched_files(&self) -> Vec<PathBuf> {
+        let tls = [&self.certificate_file, &self.key_file, &self.secret_file];
+        tls.into_iter().flatten().chain(&self.more_secret_files).cloned().collect()
+    }
+
+    /// How long a program that was asked to stop waits for its allocations to end.
+    #[must_use]
+    pub fn drain(&self) -> Duration {
+        Duration::from_secs(self.drain_s.into())
     }
 }

@@ -158,7 +158,8 @@ impl Table {
     }
 
     /// Clients with state.
-    pub(crate) fn len(&self) -> usize {
+    #[cfg(test)]
+    fn len(&self) -> usize {
         self.sessions.len()
     }
 

@@ -1,21 +1,20 @@
 //! Media transmission unit (MTU, H.626.4 clause 7.3): STUN and TURN for media that finds no
-//! direct way (Mp, Pd, Mc, Cd), announced to the SCUs over the bus (Sd, Dm).
+//! direct way (Mp, Pd, Mc, Cd), announced to the SCUs over the bus and commanded by them (Sd), and
+//! accounted for at the CMU (Dm).
 //!
 //! It relays what it cannot read: media is encrypted between PU and CU. It trusts nobody without
 //! a time-limited credential of an SCU, and sends to nobody inside the operator's network.
 //!
-//! This is the server of the demo and of tests, made of the `turn` crate behind
-//! [`RelayServer`]. What it leaves to the production server of the issue "Path": state per
-//! unauthenticated request (bounded here only in rate), nonces bound to the client, quotas per
-//! user, the check that every request of an allocation comes from the same user (441), several
-//! XOR-PEER-ADDRESS in one request, deletion of a TCP client's allocation with its connection,
-//! TLS, IPv6 beside IPv4, and speed.
+//! `mtu-turn` is the server itself, without sockets; [`udp`] has the threads that own it and the
+//! datagrams, `streams` the connections (TCP, TLS), `dtls` the datagrams under DTLS. All of them
+//! are one relay: a client over TLS and one over UDP may be each other's peer.
 //!
 //! ```no_run
 //! # async fn example() -> anyhow::Result<()> {
+//! use std::net::SocketAddr;
 //! use sightline_service_kit::lifecycle::Lifecycle;
 //! let config = mtu::Config {
-//!     udp_listen: "127.0.0.1:0".parse()?,
+//!     udp_listen: "127.0.0.1:0".parse::<SocketAddr>()?.into(),
 //!     secret: Some(sightline_model::Secret::new("0123456789abcdef".to_owned())),
 //!     ..Default::default()
 //! };
@@ -24,35 +23,30 @@
 //! # Ok(()) }
 //! ```
 
-mod auth;
+mod announcement;
 mod config;
+mod control;
 mod dtls;
-mod framing;
-mod front;
-mod named_peers;
-mod peers;
-mod relay;
+mod load;
 mod server;
-mod tcp;
+mod streams;
+mod tcp_relays;
 pub mod udp;
-mod user_name;
+mod usage;
 
-use std::{
-    net::{IpAddr, SocketAddr},
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::net::SocketAddr;
 
+use announcement::{Announcement, Measured};
+use parking_lot::Mutex;
+use server::Relay;
 use sightline_bus::Bus;
-use sightline_model::{DomainName, MtuId};
-use sightline_protocol::{encode, sd::MtuStatus, subject};
+use sightline_model::MtuId;
 use sightline_service_kit::{config::ConfigError, lifecycle::Lifecycle};
+use usage::Reporter;
 
-pub use config::Config;
-pub use server::RelayServer;
-
-/// How often an MTU announces itself.
-pub const STATUS_EVERY: Duration = Duration::from_secs(2);
+pub use announcement::STATUS_EVERY;
+pub use config::{Config, Many, RelayAddress};
+pub use control::Control;
 
 /// The service cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -68,9 +62,9 @@ pub enum StartError {
         /// Why.
         source: std::io::Error,
     },
-    /// The relay server cannot be made.
-    #[error("cannot start the relay server: {0}")]
-    Server(String),
+    /// The threads of the relay cannot start.
+    #[error(transparent)]
+    Workers(#[from] udp::StartError),
     /// The system gives no random numbers.
     #[error("the system gives no random numbers")]
     Random,
@@ -81,12 +75,14 @@ pub enum StartError {
 pub struct Running {
     /// Its name.
     pub mtu: MtuId,
-    /// STUN and TURN over UDP.
+    /// STUN and TURN over UDP, and over DTLS where there is a certificate: the first address.
     pub udp_addr: SocketAddr,
-    /// STUN and TURN over TCP.
+    /// STUN and TURN over TCP, and over TLS where there is a certificate: the first address.
     pub tcp_addr: Option<SocketAddr>,
     /// What units are told.
     pub urls: Vec<String>,
+    /// For whoever operates it.
+    pub control: Control,
 }
 
 /// Starts an MTU.
@@ -97,73 +93,36 @@ pub async fn start(config: Config, bus: Bus, lifecycle: &Lifecycle) -> Result<Ru
     config.check()?;
     let mtu = match &config.id {
         Some(mtu) => mtu.clone(),
-        None => random_id()?,
+        None => MtuId::from_random(random()?),
     };
-    let server: Arc<dyn RelayServer> =
-        Arc::new(server::TurnCrate::start(&config, lifecycle).await?);
-    let (udp_addr, tcp_addr) = (server.udp_addr(), server.tcp_addr());
-    let urls = urls(config.public_ip()?, udp_addr, tcp_addr);
+    let run = MtuId::from_random(random()?).to_string();
+    let domain = config.domain.clone();
+    let (relay, ended) = Relay::start(config, lifecycle).await?;
+    let urls = relay.urls()?;
+    let (udp_addr, tcp_addr) = (relay.first_udp(), relay.tcp.first().copied());
     let announcement = Announcement {
         mtu: mtu.clone(),
         urls: urls.clone(),
-        domain: config.domain.clone(),
-        server: server.clone(),
-        bus,
+        domain: domain.clone(),
+        relay: relay.clone(),
+        bus: bus.clone(),
+        measured: Mutex::new(Measured::new()),
     };
-    announcement.publish().await;
+    announcement.publish(true).await;
+    let reporter = Reporter { relay: relay.clone(), bus, domain, mtu: mtu.clone(), run };
+    lifecycle.spawn_graceful(|token| reporter.run(ended, token));
+    let stopping = relay.clone();
     lifecycle.spawn_graceful(|token| async move {
-        tokio::select! {
-            () = announcement.run() => {}
-            () = token.cancelled() => {}
-        }
-        server.stop().await;
+        announcement.run(token).await;
+        stopping.stop().await;
     });
+    let control = Control::new(relay, lifecycle);
     tracing::info!(%mtu, %udp_addr, ?tcp_addr, "MTU started");
-    Ok(Running { mtu, udp_addr, tcp_addr, urls })
+    Ok(Running { mtu, udp_addr, tcp_addr, urls, control })
 }
 
-/// RFC 7064, RFC 7065.
-fn urls(public: IpAddr, udp: SocketAddr, tcp: Option<SocketAddr>) -> Vec<String> {
-    let at = |addr: SocketAddr| SocketAddr::new(public, addr.port());
-    let mut urls = vec![format!("stun:{}", at(udp)), format!("turn:{}?transport=udp", at(udp))];
-    urls.extend(tcp.map(|tcp| format!("turn:{}?transport=tcp", at(tcp))));
-    urls
-}
-
-fn random_id() -> Result<MtuId, StartError> {
+fn random() -> Result<[u8; 16], StartError> {
     let mut bits = [0; 16];
     aws_lc_rs::rand::fill(&mut bits).map_err(|_| StartError::Random)?;
-    Ok(MtuId::from_random(bits))
-}
-
-struct Announcement {
-    mtu: MtuId,
-    urls: Vec<String>,
-    domain: DomainName,
-    server: Arc<dyn RelayServer>,
-    bus: Bus,
-}
-
-impl Announcement {
-    async fn run(&self) {
-        loop {
-            tokio::time::sleep(STATUS_EVERY).await;
-            self.publish().await;
-        }
-    }
-
-    async fn publish(&self) {
-        let status = MtuStatus::new(
-            self.mtu.clone(),
-            self.urls.clone(),
-            self.server.load(),
-            self.server.accepting(),
-            SystemTime::now().into(),
-        );
-        metrics::gauge!("sightline_mtu_load_ratio").set(f64::from(status.load));
-        let subject = subject::mtu_status(&self.domain);
-        if let Err(error) = self.bus.publish(&subject, encode(&status, None).into()).await {
-            tracing::warn!(%error, "cannot announce this MTU");
-        }
-    }
+    Ok(bits)
 }

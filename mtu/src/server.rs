@@ -1,144 +1,273 @@
-//! The relay server as the rest of the MTU sees it, and the one made of the `turn` crate.
+//! The relay, put together: workers, streams, DTLS, certificates, settings.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
-
-use async_trait::async_trait;
-use sightline_service_kit::lifecycle::Lifecycle;
-use tokio::net::{TcpListener, UdpSocket};
-use turn::server::{
-    Server,
-    config::{ConnConfig, ServerConfig},
+use std::{
+    net::{IpAddr, SocketAddr},
+    num::NonZeroUsize,
+    sync::Arc,
 };
+
+use arc_swap::{ArcSwap, ArcSwapOption};
+use dimpl::DtlsCertificate;
+use mtu_turn::{Limits, Listening, Settings, Usage, peers::PeerRules};
+use parking_lot::RwLock;
+use sightline_service_kit::{config::ConfigError, lifecycle::Lifecycle, tls::Identity};
+use tokio::{net::TcpListener, sync::mpsc};
 
 use crate::{
-    Config, StartError,
-    auth::Credentials,
-    front::{Bucket, Front},
-    peers::PeerFilter,
-    relay::{Relays, Shared},
-    tcp::TcpFront,
+    Config, StartError, dtls,
+    streams::{Streams, TlsConfig},
+    tcp_relays::TcpRelays,
+    udp::{DtlsOptions, Options, RelayAddress, Workers},
 };
 
-/// Share of the capacity above which new sessions should go elsewhere.
-const FULL: f32 = 0.9;
+/// The workers, as long as they run.
+pub(crate) type SharedWorkers = Arc<RwLock<Workers>>;
 
-/// A STUN and TURN server (RFC 8489, RFC 8656).
-#[async_trait]
-pub trait RelayServer: Send + Sync {
-    /// Where it is reached over UDP.
-    fn udp_addr(&self) -> SocketAddr;
-    /// Where it is reached over TCP, if at all.
-    fn tcp_addr(&self) -> Option<SocketAddr>;
-    /// Share of its capacity in use, 0 to 1.
-    fn load(&self) -> f32;
-    /// Whether it takes new sessions.
-    fn accepting(&self) -> bool {
-        self.load() < FULL
+/// How many hellos of strangers one DTLS table answers per second: each costs about as much as an
+/// authenticated request.
+const HELLOS_PER_S: u32 = 1_000;
+
+/// A STUN and TURN server (RFC 8489, RFC 8656) over UDP, TCP, TLS and DTLS.
+pub(crate) struct Relay {
+    pub(crate) config: Config,
+    pub(crate) workers: SharedWorkers,
+    pub(crate) settings: Arc<ArcSwap<Settings>>,
+    pub(crate) streams: Arc<Streams>,
+    shown: Shown,
+    pub(crate) udp: Vec<SocketAddr>,
+    pub(crate) tcp: Vec<SocketAddr>,
+}
+
+impl std::fmt::Debug for Relay {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Relay").field("udp", &self.udp).field("tcp", &self.tcp).finish()
     }
-    /// Ends every allocation and the server.
-    async fn stop(&self);
 }
 
-/// The `turn` crate's server, with what it lacks put around it: see `docs/decisions/0051`.
-pub(crate) struct TurnCrate {
-    server: Server,
-    shared: Arc<Shared>,
-    udp: SocketAddr,
-    tcp: Option<SocketAddr>,
-}
+impl Relay {
+    /// Starts it. The receiver tells what each allocation has carried when it has ended.
+    pub(crate) async fn start(
+        config: Config,
+        lifecycle: &Lifecycle,
+    ) -> Result<(Arc<Self>, mpsc::Receiver<Usage>), StartError> {
+        let identity = config.identity()?;
+        let shown = Shown::default();
+        shown.show(&config, identity.as_ref())?;
+        let workers = config.workers.map(usize::from).and_then(NonZeroUsize::new);
+        let workers = workers.or(std::thread::available_parallelism().ok());
+        let workers = workers.unwrap_or(NonZeroUsize::MIN);
+        let tcp_relays =
+            if config.tcp_relays { Some(TcpRelays::new(&config, lifecycle)?) } else { None };
 
-impl TurnCrate {
-    pub(crate) async fn start(config: &Config, lifecycle: &Lifecycle) -> Result<Self, StartError> {
-        let announce = config.public_ip()?;
-        let bind = config.relay_bind.unwrap_or(config.udp_listen.ip());
-        let mut own = vec![announce, bind];
-        own.extend(interfaces());
-        let shared = Arc::new(Shared {
-            bind,
-            announce,
-            ports: config.ports()?,
-            max: config.max_allocations,
-            open: 0.into(),
-            filter: PeerFilter::new(config.allow_peers.clone(), own),
-        });
-        let credentials = Credentials::new(config.secret()?, config.realm.clone());
-        let newcomers = Bucket::new(config.newcomers_per_s);
-        let front = Around { credentials: credentials.clone(), shared: shared.clone(), newcomers };
-        let failed = |address| move |source| StartError::Listen { address, source };
-
-        let socket = UdpSocket::bind(config.udp_listen).await.map_err(failed(config.udp_listen))?;
-        let udp = socket.local_addr().map_err(failed(config.udp_listen))?;
-        let mut conn_configs = vec![front.put(socket)];
-        let mut tcp = None;
-        if let Some(listen) = config.tcp_listen {
-            let listener = TcpListener::bind(listen).await.map_err(failed(listen))?;
-            tcp = Some(listener.local_addr().map_err(failed(listen))?);
-            let streams = TcpFront::start(listener, lifecycle).map_err(failed(listen))?;
-            conn_configs.push(front.put(streams));
+        let settings = Arc::new(ArcSwap::from_pointee(settings(&config, &[])?));
+        let listen = listen(&config);
+        let options = Options {
+            listen: listen.clone(),
+            relays: config.relays()?.into_iter().map(relay_address).collect(),
+            ports: config.ports()?.unwrap_or(Options::default().ports),
+            workers,
+            tcp_relays: tcp_relays.clone().map(|relays| relays as _),
+            ..Options::default()
+        };
+        let mut key = [0; 32];
+        aws_lc_rs::rand::fill(&mut key).map_err(|_| StartError::Random)?;
+        let bounds = dtls::Bounds {
+            clients: (config.max_connections / workers).max(1),
+            per_subscriber: config.connections_per_subscriber,
+            hellos_per_s: HELLOS_PER_S,
+        };
+        let veiled = DtlsOptions { certificate: shown.dtls.clone(), bounds, key };
+        let (running, usage) = Workers::start_with(options, settings.clone(), Some(veiled))?;
+        let addresses = running.addresses().to_vec();
+        settings.store(Arc::new(self::settings(&config, &addresses)?));
+        let running: SharedWorkers = Arc::new(RwLock::new(running));
+        let streams = Streams::new(
+            config.max_connections,
+            config.connections_per_subscriber,
+            shown.tls.clone(),
+            running.clone(),
+        );
+        if let Some(relays) = &tcp_relays {
+            relays.attach(&streams);
         }
-        let server = Server::new(ServerConfig {
-            conn_configs,
-            realm: config.realm.clone(),
-            auth_handler: credentials,
-            // RFC 8656 section 12: ten minutes.
-            channel_bind_timeout: Duration::from_secs(600),
-            alloc_close_notify: None,
-        });
-        let server = server.await.map_err(|e| StartError::Server(e.to_string()))?;
-        Ok(Self { server, shared, udp, tcp })
+        let mut tcp = vec![];
+        for &address in &config.tcp_listen {
+            let failed = |source| StartError::Listen { address, source };
+            let listener = TcpListener::bind(address).await.map_err(failed)?;
+            tcp.push(listener.local_addr().map_err(failed)?);
+            streams.listen(listener, lifecycle);
+        }
+        let udp = addresses[..config.udp_listen.len()].to_vec();
+        let workers = running;
+        let relay = Self { config, workers, settings, streams, shown, udp, tcp };
+        Ok((Arc::new(relay), usage))
     }
-}
 
-struct Around {
-    credentials: Arc<Credentials>,
-    shared: Arc<Shared>,
-    newcomers: Arc<Bucket>,
-}
+    /// Where units find it over UDP.
+    pub(crate) fn first_udp(&self) -> SocketAddr {
+        // A configuration without one was refused.
+        self.udp.first().copied().unwrap_or(SocketAddr::from(([0, 0, 0, 0], 0)))
+    }
 
-impl Around {
-    fn put<C: webrtc_util::Conn + Send + Sync + 'static>(&self, inner: C) -> ConnConfig {
-        ConnConfig {
-            conn: Arc::new(Front {
-                inner,
-                credentials: self.credentials.clone(),
-                shared: self.shared.clone(),
-                newcomers: self.newcomers.clone(),
-            }),
-            relay_addr_generator: Box::new(Relays { shared: self.shared.clone() }),
+    /// RFC 7064, RFC 7065.
+    pub(crate) fn urls(&self) -> Result<Vec<String>, ConfigError> {
+        let mut urls = vec![];
+        let at = |addr: &SocketAddr| {
+            Ok(format!("{}:{}", self.config.public_host(addr.ip())?, addr.port()))
+        };
+        for udp in &self.udp {
+            let at = at(udp)?;
+            urls.extend([format!("stun:{at}"), format!("turn:{at}?transport=udp")]);
+        }
+        for tcp in &self.tcp {
+            urls.push(format!("turn:{}?transport=tcp", at(tcp)?));
+        }
+        if self.shown.tls.load().is_some() {
+            let shared = self.config.shared_tls_ports.iter().zip(self.udp.iter().cycle());
+            let shared = shared.map(|(port, udp)| SocketAddr::new(udp.ip(), *port));
+            for tls in self.tcp.iter().copied().chain(shared) {
+                urls.push(format!("turns:{}?transport=tcp", at(&tls)?));
+            }
+        }
+        Ok(urls)
+    }
+
+    /// Takes over certificates and secrets from their files. What runs goes on.
+    pub(crate) fn reload(&self) -> Result<(), ConfigError> {
+        let credentials = self.config.credentials()?;
+        let identity = self.config.identity()?;
+        self.shown.show(&self.config, identity.as_ref())?;
+        self.settings
+            .rcu(|settings| Settings { credentials: credentials.clone(), ..(**settings).clone() });
+        Ok(())
+    }
+
+    /// Takes no new allocations, or takes them again.
+    pub(crate) fn set_draining(&self, draining: bool) {
+        self.settings.rcu(|settings| Settings { draining, ..(**settings).clone() });
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        self.settings.load().draining
+    }
+
+    /// Allocations now.
+    pub(crate) fn allocations(&self) -> u32 {
+        self.workers.read().shared().allocations()
+    }
+
+    /// Payload relayed since the start, as of a second ago.
+    pub(crate) fn relayed_bytes(&self) -> u64 {
+        self.workers.read().relayed_bytes()
+    }
+
+    /// What every allocation has carried until now.
+    pub(crate) async fn usage(&self) -> Vec<Usage> {
+        let handles = self.workers.read().handles().to_vec();
+        let mut all = vec![];
+        for handle in handles {
+            // A worker that has ended has told what its allocations carried.
+            all.extend(handle.usage().await.unwrap_or_default());
+        }
+        all
+    }
+
+    /// Ends every allocation, and the threads.
+    pub(crate) async fn stop(&self) {
+        let workers = self.workers.clone();
+        if tokio::task::spawn_blocking(move || workers.write().stop()).await.is_err() {
+            tracing::error!("the relay did not end well");
         }
     }
+}
+
+/// What clients of TLS and DTLS are shown from now on.
+#[derive(Default)]
+struct Shown {
+    tls: TlsConfig,
+    dtls: Arc<ArcSwapOption<DtlsCertificate>>,
+}
+
+impl Shown {
+    fn show(&self, config: &Config, identity: Option<&Identity>) -> Result<(), ConfigError> {
+        let Some(identity) = identity else { return Ok(()) };
+        let tls = identity.server_config(&[]);
+        let tls = tls.map_err(|error| ConfigError::Unusable(error.to_string()))?;
+        self.tls.store(Some(Arc::new(tls)));
+        if config.dtls {
+            match dtls::certificate(&identity.chain, &identity.key) {
+                Ok(certificate) => self.dtls.store(Some(Arc::new(certificate))),
+                Err(error) => tracing::warn!(%error, "DTLS is not served"),
+            }
+        }
+        Ok(())
+    }
+}
+
+fn relay_address(relay: crate::config::RelayAddress) -> RelayAddress {
+    RelayAddress { bind: relay.bind(), announced: relay.public() }
+}
+
+/// All UDP addresses: those that units are told, and others for RFC 5780.
+fn listen(config: &Config) -> Vec<SocketAddr> {
+    let mut listen = config.udp_listen.to_vec();
+    let Some(&first) = listen.first() else { return listen };
+    let other_port = match config.alternate_port {
+        Some(0) => None,
+        None if first.port() == 0 => Some(0),
+        port => port.or(first.port().checked_add(1)),
+    };
+    listen.extend(other_port.map(|port| SocketAddr::new(first.ip(), port)));
+    if let Some(ip) = config.alternate_ip {
+        let ports = [Some(first.port()), other_port];
+        listen.extend(ports.into_iter().flatten().map(|port| SocketAddr::new(ip, port)));
+    }
+    listen
+}
+
+fn settings(config: &Config, addresses: &[SocketAddr]) -> Result<Settings, ConfigError> {
+    let listening = addresses.iter().map(|address| {
+        let local = SocketAddr::new(config.concrete(address.ip())?, address.port());
+        let alternate = config.alternate_ip == Some(address.ip());
+        let ip = if alternate { address.ip() } else { config.announced(address.ip())? };
+        Ok(Listening { local, announced: SocketAddr::new(ip, address.port()) })
+    });
+    let listening = listening.collect::<Result<Vec<_>, ConfigError>>()?;
+    let mut own: Vec<_> = interfaces();
+    own.extend(listening.iter().flat_map(|at| [at.local.ip(), at.announced.ip()]));
+    own.extend(config.relays()?.iter().flat_map(|relay| [relay.bind(), relay.public()]));
+    let bytes = |bps: Option<u64>| bps.map(|bps| bps / 8);
+    let limits = Limits {
+        allocations: config.max_allocations,
+        allocations_per_user: config.allocations_per_user,
+        allocation_bytes_per_s: bytes(config.allocation_bps),
+        user_bytes_per_s: bytes(config.user_bps),
+        server_bytes_per_s: bytes(config.server_bps),
+        refusals_per_s: config.newcomers_per_s,
+        ..Limits::default()
+    };
+    Ok(Settings {
+        credentials: config.credentials()?,
+        peers: PeerRules {
+            allowed: config.allow_peers.clone(),
+            denied: config.deny_peers.clone(),
+            own,
+        },
+        limits,
+        listening,
+        draining: false,
+        alternates: config.alternates.clone(),
+        tcp_relays: config.tcp_relays,
+    })
 }
 
 /// Every address of this machine: none of them is a peer.
-fn interfaces() -> Vec<std::net::IpAddr> {
-    match webrtc_util::ifaces::ifaces() {
-        Ok(interfaces) => {
-            interfaces.into_iter().filter_map(|i| i.addr).map(|addr| addr.ip()).collect()
-        }
+fn interfaces() -> Vec<IpAddr> {
+    match if_addrs::get_if_addrs() {
+        Ok(interfaces) => interfaces.into_iter().map(|interface| interface.ip()).collect(),
         Err(error) => {
             tracing::warn!(%error, "cannot list this machine's addresses");
             vec![]
-        }
-    }
-}
-
-#[async_trait]
-impl RelayServer for TurnCrate {
-    fn udp_addr(&self) -> SocketAddr {
-        self.udp
-    }
-
-    fn tcp_addr(&self) -> Option<SocketAddr> {
-        self.tcp
-    }
-
-    fn load(&self) -> f32 {
-        self.shared.load()
-    }
-
-    async fn stop(&self) {
-        if let Err(error) = self.server.close().await {
-            tracing::warn!(%error, "the relay server did not end well");
         }
     }
 }

@@ -4,12 +4,12 @@
 mod common;
 
 use std::{
-    net::IpAddr,
+    net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
     process::{Output, Stdio},
 };
 
-use common::{SECRET, config, credentials, loopback, soon, start};
+use common::{SECRET, config, credentials, loopback, soon, start, with_identity};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpListener,
@@ -86,19 +86,45 @@ async fn uclient_over_tcp_with_indications() {
 }
 
 #[tokio::test]
+async fn uclient_over_tls_with_channels_and_indications() {
+    let (mtu, _lifecycle) = start(with_identity(config(&[])).0).await;
+    let port = mtu.tcp_addr.expect("served").port();
+    uclient(&["-t", "-S"], port).await;
+    uclient(&["-t", "-S", "-s"], port).await;
+}
+
+#[tokio::test]
+async fn uclient_over_dtls_with_channels_and_indications() {
+    let (mtu, _lifecycle) = start(with_identity(config(&[])).0).await;
+    uclient(&["-S"], mtu.udp_addr.port()).await;
+    uclient(&["-S", "-s"], mtu.udp_addr.port()).await;
+}
+
+#[tokio::test]
 async fn aiortc_is_relayed() {
     let Some(python) = tool("python", "it runs aiortc") else { return };
-    let (mtu, _lifecycle) = start(config(&[])).await;
+    let (config, authority) = with_identity(config(&[]));
+    let (mtu, _lifecycle) = start(config).await;
     let (udp, tcp) = (mtu.udp_addr, mtu.tcp_addr.expect("served"));
-    for url in [format!("turn:{udp}?transport=udp"), format!("turn:{tcp}?transport=tcp")] {
-        aiortc(&python, &url).await;
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let ca = folder.path().join("ca.pem");
+    std::fs::write(&ca, authority.certificate_pem()).expect("written");
+    let (udp, tcp, tls) = (
+        format!("turn:{udp}?transport=udp"),
+        format!("turn:{tcp}?transport=tcp"),
+        format!("turns:localhost:{}?transport=tcp", tcp.port()),
+    );
+    for url in [udp, tcp, tls] {
+        aiortc(&python, &url, &ca).await;
     }
 }
 
-async fn aiortc(python: &Path, url: &str) {
+async fn aiortc(python: &Path, url: &str, ca: &Path) {
     let (username, password) = credentials(600, SECRET);
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/interop/aiortc_relay.py");
-    let output = run(Command::new(python).arg(script).args([url, &username, &password])).await;
+    let mut command = Command::new(python);
+    command.arg(script).args([url, &username, &password]).env("SSL_CERT_FILE", ca);
+    let output = run(&mut command).await;
     assert!(said(&output).contains("echoed 50"), "{url}: {}", said(&output));
 }
 
@@ -110,8 +136,8 @@ async fn gstreamer_is_relayed() {
     // libnice ignores loopback.
     let Some(own) = outer_address() else { return };
     let config = mtu::Config {
-        udp_listen: (own, 0).into(),
-        tcp_listen: Some((own, 0).into()),
+        udp_listen: SocketAddr::new(own, 0).into(),
+        tcp_listen: SocketAddr::new(own, 0).into(),
         ..config(&[])
     };
     let (mtu, _lifecycle) = start(config).await;

@@ -160,7 +160,7 @@ async fn a_configuration_that_cannot_work_is_refused_in_words() {
     type Spoil = fn(&mut mtu::Config);
     let cases: [(&str, Spoil); 4] = [
         ("secret_file", |c| c.secret = None),
-        ("public_ip", |c| c.udp_listen = ([0, 0, 0, 0], 0).into()),
+        ("public_ip", |c| c.udp_listen = SocketAddr::from(([0, 0, 0, 0], 0)).into()),
         ("relay_ports", |c| c.relay_ports = Some((60_000, 50_000))),
         ("realm", |c| c.realm = "a\"b".to_owned()),
     ];

@@ -44,7 +44,7 @@ fn ip(text: &str) -> IpAddr {
 
 /// A relayed address of this MTU may be a peer; that it is 127.0.0.1 would be this test's doing.
 fn elsewhere() -> mtu::Config {
-    mtu::Config { public_ip: Some(ip("203.0.113.9")), ..config(&[]) }
+    mtu::Config { public_ip: ip("203.0.113.9").into(), ..config(&[]) }
 }
 
 /// 403 for another address family may be 443: refused either way.

@@ -195,10 +195,10 @@ fn centre_config(args: &Args) -> Config {
     config.scu.quic_listen = any_port(SocketAddr::new(register_at, 7443), args.free_ports);
     let outside = config.tls.addresses.iter().find(|a| a.is_ipv4() && !a.is_loopback());
     let relay = args.public.filter(IpAddr::is_ipv4).or(outside.copied());
-    config.mtu.public_ip = Some(relay.unwrap_or(Ipv4Addr::LOCALHOST.into()));
+    config.mtu.public_ip = relay.unwrap_or(Ipv4Addr::LOCALHOST.into()).into();
     config.mtu.udp_listen =
-        any_port(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 3478), args.free_ports);
-    config.mtu.tcp_listen = None;
+        any_port(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 3478), args.free_ports).into();
+    config.mtu.tcp_listen = mtu::Many::default();
     config
 }
 

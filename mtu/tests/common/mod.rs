@@ -10,7 +10,10 @@ use aws_lc_rs::hmac;
 use base64::Engine as _;
 use sightline_bus::Bus;
 use sightline_model::Secret;
-use sightline_service_kit::lifecycle::Lifecycle;
+use sightline_service_kit::{
+    lifecycle::Lifecycle,
+    tls::{Authority, client_config},
+};
 use stun::{
     attributes::{ATTR_NONCE, ATTR_REALM, ATTR_USERNAME, AttrType},
     error_code::ErrorCodeAttribute,
@@ -44,12 +47,19 @@ pub fn loopback(port: u16) -> SocketAddr {
 
 pub fn config(allow: &[&str]) -> mtu::Config {
     mtu::Config {
-        udp_listen: loopback(0),
-        tcp_listen: Some(loopback(0)),
+        udp_listen: loopback(0).into(),
+        tcp_listen: loopback(0).into(),
         secret: Some(Secret::new(SECRET.to_owned())),
         allow_peers: allow.iter().map(|net| net.parse().expect("a network")).collect(),
         ..Default::default()
     }
+}
+
+/// With TLS and DTLS for localhost, under an authority of its own.
+pub fn with_identity(config: mtu::Config) -> (mtu::Config, Authority) {
+    let authority = Authority::create("Test").expect("made");
+    let identity = authority.issue(&["localhost"], &[[127, 0, 0, 1].into()]).expect("issued");
+    (mtu::Config { identity: Some(identity), ..config }, authority)
 }
 
 pub async fn start(config: mtu::Config) -> (mtu::Running, Lifecycle) {
@@ -99,6 +109,18 @@ impl Client {
 
     pub async fn tcp(mtu: &mtu::Running) -> Self {
         let stream = TcpStream::connect(mtu.tcp_addr.expect("served")).await.expect("connected");
+        Self::over(Stream::Tcp(Box::new(stream)), credentials(600, SECRET))
+    }
+
+    pub async fn tls(mtu: &mtu::Running, authority: &Authority) -> Self {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let ca = folder.path().join("ca.pem");
+        std::fs::write(&ca, authority.certificate_pem()).expect("written");
+        let tls = client_config(Some(&ca), &[]).expect("usable");
+        let stream = TcpStream::connect(mtu.tcp_addr.expect("served")).await.expect("connected");
+        let name = "localhost".try_into().expect("a name");
+        let connector = tokio_rustls::TlsConnector::from(std::sync::Arc::new(tls));
+        let stream = soon("TLS", connector.connect(name, stream)).await.expect("trusted");
         Self::over(Stream::Tcp(Box::new(stream)), credentials(600, SECRET))
     }
 

@@ -1,0 +1,292 @@
+//! TCP and TLS in front of TURN (RFC 8489 section 6.2.2, RFC 8656 section 3.1): connections in,
+//! whole messages out, and back.
+//!
+//! One port serves both: TLS begins with a handshake record (22), STUN with a zero or a one. A
+//! connection that somebody else has accepted, on the port that is shared with HTTP, is handed in
+//! with [`Streams::serve`].
+//!
+//! Bounds: connections in all and per subscriber (more are closed at once); a stranger has
+//! [`HELLO`] for the handshake and for each message until it has an allocation, and may send
+//! short messages only; what waits for a slow reader is bounded (the newest is dropped), and a
+//! reader that takes nothing for [`STALLED`] is cut off.
+
+mod framing;
+mod outbox;
+mod places;
+
+use std::{collections::HashMap, io, net::SocketAddr, sync::Arc, time::Duration};
+
+use arc_swap::ArcSwapOption;
+use bytes::{Buf, BytesMut};
+use framing::{MAX_MESSAGE, MAX_STRANGERS_MESSAGE, frame};
+use mtu_turn::{ClientId, Transport};
+use outbox::{Next, Outbox};
+use parking_lot::RwLock;
+use places::{Place, Places};
+use sightline_service_kit::lifecycle::Lifecycle;
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf},
+    net::{TcpListener, TcpStream},
+    time::timeout,
+};
+use tokio_rustls::TlsAcceptor;
+
+use crate::{
+    server::SharedWorkers,
+    udp::{StreamOut, WorkerHandle},
+};
+
+/// How long a stranger may take for a handshake or a message.
+const HELLO: Duration = Duration::from_secs(15);
+/// A client with an allocation that says nothing for so long is gone: it refreshes more often.
+const IDLE: Duration = Duration::from_secs(660);
+/// How long a connection may take nothing of what waits for it.
+const STALLED: Duration = Duration::from_secs(15);
+/// First byte of a TLS handshake record (RFC 8446 section 5.1).
+const TLS_HANDSHAKE: u8 = 22;
+/// Room for what has arrived; grows for longer messages.
+const READ_BUFFER: usize = 8 * 1_024;
+
+/// Where TLS clients' certificates come from; nothing while TLS is not served.
+pub(crate) type TlsConfig = Arc<ArcSwapOption<rustls::ServerConfig>>;
+
+/// All clients that came over a stream.
+pub(crate) struct Streams {
+    clients: RwLock<HashMap<ClientId, Arc<Outbox>>>,
+    places: Arc<Places>,
+    tls: TlsConfig,
+    workers: SharedWorkers,
+}
+
+impl std::fmt::Debug for Streams {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Streams").field("clients", &self.places.taken()).finish_non_exhaustive()
+    }
+}
+
+/// How a connection ended.
+enum End {
+    /// With this result.
+    Closed(io::Result<()>),
+    /// It goes on as a connection between client and peer (RFC 6062 section 5.4).
+    Pipe(TcpStream),
+}
+
+impl Streams {
+    pub(crate) fn new(
+        total: usize,
+        per_subscriber: usize,
+        tls: TlsConfig,
+        workers: SharedWorkers,
+    ) -> Arc<Self> {
+        let (clients, places) = (RwLock::default(), Places::new(total, per_subscriber));
+        Arc::new(Self { clients, places, tls, workers })
+    }
+
+    /// Connections now.
+    pub(crate) fn len(&self) -> usize {
+        self.places.taken()
+    }
+
+    /// After the next message, the client's connection is this peer's (RFC 6062 section 5.4).
+    /// `false` when there is no such client.
+    pub(crate) fn pipe(&self, client: &ClientId, peer: TcpStream) -> bool {
+        match self.clients.read().get(client) {
+            Some(outbox) => {
+                outbox.pipe(peer);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Accepts until the lifecycle ends.
+    pub(crate) fn listen(self: &Arc<Self>, listener: TcpListener, lifecycle: &Lifecycle) {
+        let (streams, owner) = (self.clone(), lifecycle.clone());
+        lifecycle.spawn(async move { streams.accept(listener, owner).await });
+    }
+
+    async fn accept(self: Arc<Self>, listener: TcpListener, lifecycle: Lifecycle) {
+        loop {
+            match listener.accept().await {
+                Ok((stream, _)) => {
+                    let streams = self.clone();
+                    lifecycle.spawn(async move { streams.greet(stream).await });
+                }
+                Err(error) => {
+                    // Out of file descriptors, most likely: wait until some are free.
+                    tracing::warn!(%error, "cannot accept a TCP client");
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+            }
+        }
+    }
+
+    /// Finds out what a new connection speaks.
+    async fn greet(&self, stream: TcpStream) {
+        let (Ok(remote), Ok(local)) = (stream.peer_addr(), stream.local_addr()) else { return };
+        let Some(place) = self.place(remote) else { return };
+        let _ = stream.set_nodelay(true);
+        let mut first = [0];
+        if !matches!(timeout(HELLO, stream.peek(&mut first)).await, Ok(Ok(1))) {
+            return;
+        }
+        if first[0] != TLS_HANDSHAKE {
+            let client = ClientId::new(Transport::Tcp, remote, local);
+            return self.run(stream, client, place).await;
+        }
+        let Some(tls) = self.tls.load_full() else { return };
+        match timeout(HELLO, TlsAcceptor::from(tls).accept(stream)).await {
+            Ok(Ok(stream)) => {
+                let client = ClientId::new(Transport::Tls, remote, local);
+                self.run(stream, client, place).await;
+            }
+            Ok(Err(error)) => tracing::debug!(%error, "no TLS with a client"),
+            Err(_) => tracing::debug!("a client takes too long for TLS"),
+        }
+    }
+
+    /// Serves a connection over TLS that somebody else has accepted.
+    pub(crate) async fn serve(
+        &self,
+        stream: impl AsyncRead + AsyncWrite + Send + Unpin,
+        remote: SocketAddr,
+        local: SocketAddr,
+    ) {
+        let Some(place) = self.place(remote) else { return };
+        self.run(stream, ClientId::new(Transport::Tls, remote, local), place).await;
+    }
+
+    fn place(&self, remote: SocketAddr) -> Option<Place> {
+        let place = self.places.take(remote.ip());
+        if place.is_none() {
+            metrics::counter!("sightline_mtu_refused_clients_total", "transport" => "stream")
+                .increment(1);
+        }
+        place
+    }
+
+    async fn run(
+        &self,
+        stream: impl AsyncRead + AsyncWrite + Send + Unpin,
+        client: ClientId,
+        _place: Place,
+    ) {
+        let worker = self.workers.read().worker_for(&client).clone();
+        let registered = Registered::new(self, client);
+        let (mut read, mut write) = tokio::io::split(stream);
+        let outbox = registered.outbox.clone();
+        if worker.open(client, Box::new(Out(outbox.clone()))).await.is_err() {
+            return;
+        }
+        // Whichever side ends, ends both.
+        let end = tokio::select! {
+            read = read_all(&mut read, &client, &outbox, &worker) => End::Closed(read),
+            end = write_all(&mut write, &outbox) => end,
+        };
+        drop(registered);
+        let closed = worker.close(client).await;
+        match end {
+            _ if closed.is_err() => {}
+            End::Closed(Ok(())) => {}
+            End::Closed(Err(error)) => tracing::debug!(%error, "a client's stream has ended"),
+            End::Pipe(mut peer) => {
+                let mut stream = read.unsplit(write);
+                if let Err(error) = tokio::io::copy_bidirectional(&mut stream, &mut peer).await {
+                    tracing::debug!(%error, "a relayed connection has ended");
+                }
+            }
+        }
+    }
+}
+
+/// The worker's end of an outbox.
+struct Out(Arc<Outbox>);
+
+impl StreamOut for Out {
+    fn send(&mut self, head: &[u8], payload: &[u8], tail: &[u8]) {
+        if !self.0.send(head, payload, tail) {
+            metrics::counter!("sightline_mtu_slow_client_drops_total").increment(1);
+        }
+    }
+}
+
+/// A client whose connection can be handed over, as long as this lives.
+struct Registered<'a> {
+    streams: &'a Streams,
+    client: ClientId,
+    outbox: Arc<Outbox>,
+}
+
+impl<'a> Registered<'a> {
+    fn new(streams: &'a Streams, client: ClientId) -> Self {
+        let outbox = Arc::new(Outbox::default());
+        streams.clients.write().insert(client, outbox.clone());
+        Self { streams, client, outbox }
+    }
+}
+
+impl Drop for Registered<'_> {
+    fn drop(&mut self) {
+        self.streams.clients.write().remove(&self.client);
+    }
+}
+
+fn invalid(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, error)
+}
+
+async fn read_all(
+    read: &mut ReadHalf<impl AsyncRead>,
+    client: &ClientId,
+    outbox: &Outbox,
+    worker: &WorkerHandle,
+) -> io::Result<()> {
+    let mut arrived = BytesMut::with_capacity(READ_BUFFER);
+    loop {
+        let known = outbox.is_allocated();
+        let most = if known { MAX_MESSAGE } else { MAX_STRANGERS_MESSAGE };
+        while let Some(next) = frame(&arrived, most).map_err(invalid)? {
+            if arrived.len() < next.padded {
+                arrived.reserve(next.padded - arrived.len());
+                break;
+            }
+            let message = arrived[..next.length].to_vec();
+            worker.frame(*client, message).await.map_err(|_| io::ErrorKind::NotConnected)?;
+            arrived.advance(next.padded);
+        }
+        arrived.reserve(READ_BUFFER / 2);
+        let patience = if known { IDLE } else { HELLO };
+        if timeout(patience, read.read_buf(&mut arrived)).await?? == 0 {
+            return Ok(());
+        }
+    }
+}
+
+async fn write_all(write: &mut WriteHalf<impl AsyncWrite>, outbox: &Outbox) -> End {
+    let mut bytes = Vec::new();
+    loop {
+        let next = outbox.take(&mut bytes).await;
+        let written = async {
+            let mut rest = &bytes[..];
+            while !rest.is_empty() {
+                let n = timeout(STALLED, write.write(rest)).await??;
+                if n == 0 {
+                    return Err(io::ErrorKind::WriteZero.into());
+                }
+                rest = &rest[n..];
+            }
+            timeout(STALLED, write.flush()).await?
+        };
+        if let Err(error) = written.await {
+            if error.kind() == io::ErrorKind::TimedOut {
+                metrics::counter!("sightline_mtu_stalled_clients_total").increment(1);
+            }
+            return End::Closed(Err(error));
+        }
+        bytes.clear();
+        if let Next::Pipe(peer) = next {
+            return End::Pipe(peer);
+        }
+    }
+}

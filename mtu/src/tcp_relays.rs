@@ -1,0 +1,324 @@
+//! Relayed connections (RFC 6062): off unless enabled, since they are a way for strangers to reach
+//! services. Peers are judged by the core, by the same rules as for datagrams.
+//!
+//! What passes through such a connection is not counted for accounting, and no limit of bandwidth
+//! holds for it.
+
+use std::{
+    collections::{HashMap, HashSet},
+    net::{IpAddr, SocketAddr},
+    ops::RangeInclusive,
+    sync::{Arc, OnceLock, Weak},
+    time::Duration,
+};
+
+use mtu_turn::{
+    Extension, ExtensionRequest, Family, OpenError, OpenRelay, Opened, RawAttribute, RelayId,
+    Ticket, WorkerIndex,
+};
+use parking_lot::Mutex;
+use sightline_service_kit::{config::ConfigError, lifecycle::Lifecycle};
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    Config,
+    config::RelayAddress,
+    streams::Streams,
+    udp::{self, Options, WorkerHandle},
+};
+
+/// RFC 6062 section 4.3, section 5.2: how long a connection waits for its client, and a client
+/// for a connection.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Connections that wait for their clients, over all relays.
+const MAX_PENDING: usize = 1_024;
+/// Peers to which one relay connects at a time.
+const MAX_PEERS: usize = 16;
+/// How many ports are tried for one relay.
+const TRIES: usize = 64;
+/// RFC 6062 section 6.2.1.
+const CONNECTION_ID: u16 = 0x002a;
+/// RFC 6062 section 6.1.
+const CONNECT: u16 = 0x000a;
+const CONNECTION_BIND: u16 = 0x000b;
+
+type Key = (WorkerIndex, RelayId);
+
+/// All relays of connections.
+pub(crate) struct TcpRelays {
+    addresses: Vec<RelayAddress>,
+    ports: RangeInclusive<u16>,
+    lifecycle: Lifecycle,
+    runtime: tokio::runtime::Handle,
+    streams: OnceLock<Weak<Streams>>,
+    me: Weak<Self>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    relays: HashMap<Key, Relay>,
+    pending: HashMap<u32, Pending>,
+}
+
+struct Relay {
+    bind: SocketAddr,
+    /// Where its client is.
+    client: IpAddr,
+    closed: CancellationToken,
+    /// Peers to which it connects, or is connected while the client has not taken over.
+    peers: HashSet<SocketAddr>,
+}
+
+/// A connection that waits for its client.
+struct Pending {
+    key: Key,
+    peer: SocketAddr,
+    /// Who asked for it; nobody did when the peer came by itself.
+    user: Option<Box<str>>,
+    stream: TcpStream,
+}
+
+impl TcpRelays {
+    pub(crate) fn new(config: &Config, lifecycle: &Lifecycle) -> Result<Arc<Self>, ConfigError> {
+        let addresses = config.relays()?;
+        let ports = config.ports()?.unwrap_or(Options::default().ports);
+        Ok(Arc::new_cyclic(|me| Self {
+            addresses,
+            ports,
+            lifecycle: lifecycle.clone(),
+            runtime: tokio::runtime::Handle::current(),
+            streams: OnceLock::new(),
+            me: me.clone(),
+            state: Mutex::default(),
+        }))
+    }
+
+    /// Where clients' connections are.
+    pub(crate) fn attach(&self, streams: &Arc<Streams>) {
+        // Only the first time counts, and there is only one.
+        let _ = self.streams.set(Arc::downgrade(streams));
+    }
+
+    fn listener(&self, bind: IpAddr) -> Option<std::net::TcpListener> {
+        (0..TRIES).find_map(|_| {
+            let port = rand::random_range(self.ports.clone());
+            let address = SocketAddr::new(bind, port);
+            let kind = Type::STREAM.nonblocking();
+            let socket = Socket::new(Domain::for_address(address), kind, Some(Protocol::TCP));
+            let socket = socket.ok()?;
+            // Connections that the client asks for leave from the same port.
+            socket.set_reuse_port(true).ok()?;
+            socket.bind(&address.into()).and_then(|()| socket.listen(8)).ok()?;
+            Some(socket.into())
+        })
+    }
+
+    /// Takes peers that connect by themselves.
+    async fn accept(
+        self: Arc<Self>,
+        listener: std::net::TcpListener,
+        worker: WorkerHandle,
+        relay: RelayId,
+        closed: CancellationToken,
+    ) {
+        let Ok(listener) = TcpListener::from_std(listener) else { return };
+        let accepting = async {
+            loop {
+                match listener.accept().await {
+                    Ok((stream, peer)) => self.offer(&worker, relay, stream, peer).await,
+                    Err(error) => {
+                        tracing::debug!(%error, "a TCP relay cannot accept");
+                        tokio::time::sleep(Duration::from_millis(100)).await;
+                    }
+                }
+            }
+        };
+        tokio::select! {
+            () = accepting => {}
+            () = closed.cancelled() => {}
+        }
+    }
+
+    async fn offer(
+        &self,
+        worker: &WorkerHandle,
+        relay: RelayId,
+        stream: TcpStream,
+        peer: SocketAddr,
+    ) {
+        let key = (worker.index(), relay);
+        let Some(id) = self.wait(Pending { key, peer, user: None, stream }) else { return };
+        if worker.offer_connection(relay, peer, id).await != Ok(true) {
+            self.state.lock().pending.remove(&id);
+        }
+    }
+
+    /// Lets a connection wait for its client; its number.
+    fn wait(&self, pending: Pending) -> Option<u32> {
+        let mut state = self.state.lock();
+        if state.pending.len() >= MAX_PENDING || !state.relays.contains_key(&pending.key) {
+            return None;
+        }
+        let mut id = rand::random();
+        while state.pending.contains_key(&id) {
+            id = rand::random();
+        }
+        state.pending.insert(id, pending);
+        drop(state);
+        let me = self.me.clone();
+        self.lifecycle.spawn(async move {
+            tokio::time::sleep(PATIENCE).await;
+            if let Some(relays) = me.upgrade() {
+                relays.state.lock().pending.remove(&id);
+            }
+        });
+        Some(id)
+    }
+
+    /// CONNECT (RFC 6062 section 5.2).
+    fn connect(&self, worker: &WorkerHandle, request: &ExtensionRequest<'_>) -> Extension {
+        let Some((relay, _)) = request.relay else {
+            return Extension::Refused(437, "Allocation Mismatch");
+        };
+        let Some(peer) = request.peer else { return Extension::Refused(400, "Bad Request") };
+        let key = (worker.index(), relay);
+        let mut state = self.state.lock();
+        let Some(open) = state.relays.get_mut(&key) else {
+            return Extension::Refused(437, "Allocation Mismatch");
+        };
+        if open.bind.is_ipv4() != peer.is_ipv4() {
+            return Extension::Refused(443, "Peer Address Family Mismatch");
+        }
+        if open.peers.len() >= MAX_PEERS {
+            return Extension::Refused(486, "Allocation Quota Reached");
+        }
+        if !open.peers.insert(peer) {
+            return Extension::Refused(446, "Connection Already Exists");
+        }
+        let (bind, closed) = (open.bind, open.closed.clone());
+        drop(state);
+        let Some(me) = self.me.upgrade() else { return Extension::Refused(500, "Server Error") };
+        let (worker, ticket) = (worker.clone(), request.ticket.clone());
+        let user = request.user.into();
+        let connecting = async move {
+            me.connected(key, bind, peer, user, worker, ticket, closed).await;
+        };
+        self.lifecycle.tasks.spawn_on(connecting, &self.runtime);
+        Extension::Later
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "all that a request was")]
+    async fn connected(
+        &self,
+        key: Key,
+        bind: SocketAddr,
+        peer: SocketAddr,
+        user: Box<str>,
+        worker: WorkerHandle,
+        ticket: Ticket,
+        closed: CancellationToken,
+    ) {
+        let stream = tokio::select! {
+            stream = tokio::time::timeout(PATIENCE, dial(bind, peer)) => stream.ok(),
+            () = closed.cancelled() => None,
+            () = self.lifecycle.token.cancelled() => None,
+        };
+        let pending = stream.and_then(Result::ok).map(|stream| Pending {
+            key,
+            peer,
+            user: Some(user),
+            stream,
+        });
+        let outcome = match pending.and_then(|pending| self.wait(pending)) {
+            Some(id) => {
+                Ok(vec![RawAttribute { kind: CONNECTION_ID, value: id.to_be_bytes().to_vec() }])
+            }
+            None => {
+                self.forget(key, peer);
+                Err((447, "Connection Timeout or Failure"))
+            }
+        };
+        // A worker that has ended answers nobody.
+        let _ = worker.answer(ticket, outcome).await;
+    }
+
+    fn forget(&self, key: Key, peer: SocketAddr) {
+        if let Some(relay) = self.state.lock().relays.get_mut(&key) {
+            relay.peers.remove(&peer);
+        }
+    }
+
+    /// CONNECTION-BIND (RFC 6062 section 5.4).
+    fn bind(&self, request: &ExtensionRequest<'_>) -> Extension {
+        const REFUSED: Extension = Extension::Refused(400, "Bad Request");
+        let Some(id) = request.connection.filter(|_| request.client.transport.is_stream()) else {
+            return REFUSED;
+        };
+        let mut state = self.state.lock();
+        let theirs = state.pending.get(&id).is_some_and(|pending| match &pending.user {
+            Some(user) => **user == *request.user,
+            None => state.relays.get(&pending.key).is_some_and(|r| r.client == request.client.ip()),
+        });
+        if !theirs {
+            return REFUSED;
+        }
+        let Some(pending) = state.pending.remove(&id) else { return REFUSED };
+        if let Some(relay) = state.relays.get_mut(&pending.key) {
+            relay.peers.remove(&pending.peer);
+        }
+        drop(state);
+        let streams = self.streams.get().and_then(Weak::upgrade);
+        match streams.map(|streams| streams.pipe(request.client, pending.stream)) {
+            Some(true) => Extension::Done(vec![]),
+            Some(false) | None => REFUSED,
+        }
+    }
+}
+
+async fn dial(bind: SocketAddr, peer: SocketAddr) -> std::io::Result<TcpStream> {
+    let socket = if peer.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    socket.set_reuseport(true)?;
+    socket.bind(bind)?;
+    let stream = socket.connect(peer).await?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+impl udp::TcpRelays for TcpRelays {
+    fn open(&self, worker: &WorkerHandle, wanted: &OpenRelay) -> Result<Opened, OpenError> {
+        let v4 = wanted.family == Family::V4;
+        let mut addresses = self.addresses.iter().filter(|a| a.bind().is_ipv4() == v4).peekable();
+        addresses.peek().ok_or(OpenError::Family)?;
+        let found = addresses.find_map(|address| Some((address, self.listener(address.bind())?)));
+        let (address, listener) = found.ok_or(OpenError::Exhausted)?;
+        let bind = listener.local_addr().map_err(|_| OpenError::Exhausted)?;
+        let me = self.me.upgrade().ok_or(OpenError::Exhausted)?;
+        let closed = self.lifecycle.token.child_token();
+        let client = wanted.client.ip();
+        let relay = Relay { bind, client, closed: closed.clone(), peers: HashSet::new() };
+        self.state.lock().relays.insert((worker.index(), wanted.relay), relay);
+        let accepting = me.accept(listener, worker.clone(), wanted.relay, closed);
+        self.lifecycle.tasks.spawn_on(accepting, &self.runtime);
+        Ok(Opened { address: SocketAddr::new(address.public(), bind.port()), held: None })
+    }
+
+    fn close(&self, worker: &WorkerHandle, relay: RelayId) {
+        let key = (worker.index(), relay);
+        let mut state = self.state.lock();
+        if let Some(relay) = state.relays.remove(&key) {
+            relay.closed.cancel();
+        }
+        state.pending.retain(|_, pending| pending.key != key);
+    }
+
+    fn extend(&self, worker: &WorkerHandle, request: &ExtensionRequest<'_>) -> Extension {
+        match request.method.as_u16() {
+            CONNECT => self.connect(worker, request),
+            CONNECTION_BIND => self.bind(request),
+            _ => Extension::Unknown,
+        }
+    }
+}

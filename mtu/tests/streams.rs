@@ -1,0 +1,184 @@
+//! TCP and TLS in front of the relay: what is served, and within which bounds.
+
+mod common;
+
+use std::{net::IpAddr, time::Duration};
+
+use common::{Client, Stream, config, loopback, soon, start, with_identity};
+use stun::attributes::AttrType;
+use stun::message::{METHOD_ALLOCATE, METHOD_CONNECT, METHOD_CONNECTION_BIND, Message, Setter};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream, UdpSocket},
+};
+use turn::proto::{
+    PROTO_TCP, peeraddr::PeerAddress, relayaddr::RelayedAddress, reqtrans::RequestedTransport,
+};
+
+const CONNECTION_ID: AttrType = AttrType(0x002a);
+
+async fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    soon(what, async {
+        while !holds() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn one_port_serves_tcp_and_tls() {
+    let (config, authority) = with_identity(config(&["127.0.0.0/8"]));
+    let (mtu, _lifecycle) = start(config).await;
+    assert!(mtu.urls.iter().any(|url| url.starts_with("turns:127.0.0.1:")), "{:?}", mtu.urls);
+    let peer = UdpSocket::bind(loopback(0)).await.expect("bound");
+    for mut client in [Client::tcp(&mtu).await, Client::tls(&mtu, &authority).await] {
+        let relayed = client.allocate().await.expect("allocated");
+        client.bind(peer.local_addr().expect("bound")).await.expect("bound");
+        client.channel_data(b"there").await;
+        let mut buffer = [0; 64];
+        let (n, from) = soon("packet", peer.recv_from(&mut buffer)).await.expect("received");
+        assert_eq!((&buffer[..n], from), (&b"there"[..], relayed));
+        peer.send_to(b"and back", relayed).await.expect("sent");
+        assert_eq!(client.receive().await[4..], *b"and back");
+    }
+}
+
+#[tokio::test]
+async fn an_allocation_ends_with_its_connection() {
+    let (mtu, _lifecycle) = start(config(&[])).await;
+    let mut client = Client::tcp(&mtu).await;
+    client.allocate().await.expect("allocated");
+    assert_eq!(mtu.control.allocations(), 1);
+    drop(client);
+    until("end of the allocation", || mtu.control.allocations() == 0).await;
+}
+
+/// Cleanly or by a reset.
+async fn closes(stream: &mut TcpStream) {
+    let _ = soon("end of the connection", stream.read_to_end(&mut vec![])).await;
+}
+
+#[tokio::test]
+async fn connections_of_one_subscriber_are_bounded() {
+    let config = mtu::Config { connections_per_subscriber: 2, ..config(&[]) };
+    let (mtu, _lifecycle) = start(config).await;
+    let (mut one, mut two) = (Client::tcp(&mtu).await, Client::tcp(&mtu).await);
+    one.allocate().await.expect("served");
+    two.allocate().await.expect("served");
+    let mut third = TcpStream::connect(mtu.tcp_addr.expect("served")).await.expect("connected");
+    closes(&mut third).await;
+    drop(one);
+    // The place is given back before the allocation ends.
+    until("end of the allocation", || mtu.control.allocations() == 1).await;
+    Client::tcp(&mtu).await.allocate().await.expect("served");
+}
+
+#[tokio::test]
+async fn who_speaks_something_else_is_cut_off() {
+    let (mtu, _lifecycle) = start(config(&[])).await;
+    let tcp = mtu.tcp_addr.expect("served");
+    // TLS without a certificate among them; a length that no stranger needs.
+    for foreign in [&b"\x80rubbish"[..], b"\x16\x03\x01\x00\x05hello", &[0, 1, 0xff, 0xfc, 0, 0]] {
+        let mut stream = TcpStream::connect(tcp).await.expect("connected");
+        stream.write_all(foreign).await.expect("sent");
+        closes(&mut stream).await;
+    }
+    Client::tcp(&mtu).await.allocate().await.expect("others are served");
+}
+
+#[tokio::test]
+async fn a_slow_reader_harms_nobody() {
+    let (mtu, _lifecycle) = start(config(&["127.0.0.0/8"])).await;
+    let peer = UdpSocket::bind(loopback(0)).await.expect("bound");
+    let mut slow = Client::tcp(&mtu).await;
+    let relayed = slow.allocate().await.expect("allocated");
+    slow.bind(peer.local_addr().expect("bound")).await.expect("bound");
+    for _ in 0..20_000 {
+        peer.send_to(&[7; 1_200], relayed).await.expect("sent");
+    }
+    // Meanwhile others are served, and what the slow one gets later is whole messages.
+    Client::tcp(&mtu).await.allocate().await.expect("others are served");
+    for _ in 0..100 {
+        let received = slow.receive().await;
+        assert_eq!((received.len(), &received[..4]), (1_204, &[0x40, 0, 4, 0xb0][..]));
+    }
+}
+
+struct Raw(AttrType, Vec<u8>);
+
+impl Setter for Raw {
+    fn add_to(&self, message: &mut Message) -> Result<(), stun::Error> {
+        message.add(self.0, &self.1);
+        Ok(())
+    }
+}
+
+fn peer_address(addr: std::net::SocketAddr) -> Box<dyn Setter> {
+    Box::new(PeerAddress { ip: addr.ip(), port: addr.port() })
+}
+
+/// A client with a TCP allocation.
+async fn tcp_client(mtu: &mtu::Running) -> (Client, std::net::SocketAddr) {
+    let mut client = Client::tcp(mtu).await;
+    assert!(client.allocate_once().await.is_err(), "without credentials");
+    let tcp = Box::new(RequestedTransport { protocol: PROTO_TCP });
+    let answer = client.request(METHOD_ALLOCATE, vec![tcp]).await.expect("a TCP relay");
+    let mut relayed = RelayedAddress::default();
+    stun::message::Getter::get_from(&mut relayed, &answer).expect("an address");
+    (client, std::net::SocketAddr::new(relayed.ip, relayed.port))
+}
+
+#[tokio::test]
+async fn rfc_6062_relays_connections_where_it_is_enabled() {
+    let config = mtu::Config { tcp_relays: true, ..config(&["127.0.0.0/8"]) };
+    let (mtu, _lifecycle) = start(config).await;
+    let service = TcpListener::bind(loopback(0)).await.expect("bound");
+    let peer = service.local_addr().expect("bound");
+    let (mut client, relayed) = tcp_client(&mtu).await;
+    client.permit(&[peer.ip()]).await.expect("permitted");
+    let answer = client.request(METHOD_CONNECT, vec![peer_address(peer)]).await;
+    let id = answer.expect("connected").get(CONNECTION_ID).expect("a number");
+    let (mut accepted, from) = soon("connection", service.accept()).await.expect("accepted");
+    assert_eq!(from, relayed);
+    // Twice at a time is refused (446).
+    let again = client.request(METHOD_CONNECT, vec![peer_address(peer)]).await;
+    assert_eq!(again.map(|_| ()), Err(446));
+    // The connection for data, of the same user.
+    let mut data = Client::tcp(&mtu).await;
+    let bind =
+        |id: &[u8]| -> Vec<Box<dyn Setter>> { vec![Box::new(Raw(CONNECTION_ID, id.to_vec()))] };
+    assert_eq!(data.request(METHOD_CONNECTION_BIND, bind(&id)).await.map(|_| ()), Err(401));
+    assert_eq!(
+        data.request(METHOD_CONNECTION_BIND, bind(&[9; 4])).await.map(|_| ()),
+        Err(400),
+        "an invented number was taken"
+    );
+    data.request(METHOD_CONNECTION_BIND, bind(&id)).await.expect("bound");
+    data.send_raw(b"question").await;
+    let mut heard = [0; 8];
+    soon("question", accepted.read_exact(&mut heard)).await.expect("read");
+    assert_eq!(&heard, b"question");
+    accepted.write_all(b"answer").await.expect("sent");
+    let Stream::Tcp(stream) = &mut data.stream else { panic!("TCP") };
+    let mut heard = [0; 6];
+    soon("answer", stream.read_exact(&mut heard)).await.expect("read");
+    assert_eq!(&heard, b"answer");
+}
+
+#[tokio::test]
+async fn slack_turn_ssrf_tcp_relays_reach_no_inner_peer() {
+    let config = mtu::Config {
+        tcp_relays: true,
+        public_ip: IpAddr::from([203, 0, 113, 9]).into(),
+        ..config(&[])
+    };
+    let (mtu, _lifecycle) = start(config).await;
+    let (mut client, _) = tcp_client(&mtu).await;
+    for denied in ["127.0.0.1", "10.0.0.1", "169.254.169.254", "0.0.0.0", "192.168.0.1"] {
+        let ip: IpAddr = denied.parse().expect("an address");
+        assert_eq!(client.permit(&[ip]).await.map(|_| ()), Err(403), "{denied}");
+        let connect = client.request(METHOD_CONNECT, vec![peer_address((ip, 80).into())]).await;
+        assert_eq!(connect.map(|_| ()), Err(403), "{denied}");
+    }
+}
