@@ -105,7 +105,7 @@ impl Credentials {
                 let expected = expected.as_ref().get(..signed.mac.len())?;
                 constant_time::verify_slices_are_equal(expected, signed.mac).is_ok()
             };
-            good.then(|| Seal { key, integrity: signed.integrity })
+            good.then_some(Seal { key, integrity: signed.integrity })
         })
     }
 }

@@ -114,10 +114,12 @@ impl<'a> Request<'a> {
                 let peer = read_xor(value, message.transaction).ok_or(Bad::Malformed)?;
                 self.peers.push(peer);
             }
-            unknown if unknown < 0x8000 && !UNDERSTOOD.contains(&unknown) => {
-                if !self.unknown.contains(&unknown) {
-                    self.unknown.push(unknown);
-                }
+            unknown
+                if unknown < 0x8000
+                    && !UNDERSTOOD.contains(&unknown)
+                    && !self.unknown.contains(&unknown) =>
+            {
+                self.unknown.push(unknown);
             }
             _ => {}
         }

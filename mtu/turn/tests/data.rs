@@ -43,7 +43,7 @@ fn indications_go_both_ways_while_there_is_a_permission() {
     for payload in [&b""[..], b"a", b"four", b"hello, peer", &[7; 1_200]] {
         client.send(&mut world, peer, payload);
         let relay = world.relay_of(relayed);
-        let expected = Out::ToPeer(relay, peer, payload.to_vec(), Fragment::Allowed);
+        let expected = Out::Peer(relay, peer, payload.to_vec(), Fragment::Allowed);
         assert_eq!(world.take(), Some(expected));
         world.peer_input(relayed, peer, payload);
         assert_eq!(data(&world.take_for(&client.id)), (peer, payload.to_vec()));
@@ -69,7 +69,7 @@ fn channels_go_both_ways_until_they_end() {
     client.bind(&mut world, 0x4000, peer).unwrap();
     client.send_channel(&mut world, 0x4000, b"hello");
     let relay = world.relay_of(relayed);
-    let expected = Out::ToPeer(relay, peer, b"hello".to_vec(), Fragment::Allowed);
+    let expected = Out::Peer(relay, peer, b"hello".to_vec(), Fragment::Allowed);
     assert_eq!(world.take(), Some(expected));
     world.peer_input(relayed, peer, b"hello");
     assert_eq!(world.take_for(&client.id), [&[0x40, 0, 0, 5][..], b"hello"].concat());
@@ -205,7 +205,7 @@ fn both_ends_relayed_by_two_workers_meet_too() {
     a.bind(&mut world, 0x4000, b_relayed).unwrap();
     b.permit(&mut other, &[a_relayed]).unwrap();
     a.send_channel(&mut world, 0x4000, b"hello");
-    let expected = Out::ToWorker(WorkerIndex(1), a_relayed, b_relayed, b"hello".to_vec());
+    let expected = Out::Worker(WorkerIndex(1), a_relayed, b_relayed, b"hello".to_vec());
     assert_eq!(world.take(), Some(expected));
     other.server.handle_relayed(a_relayed, b_relayed, b"hello", other.now, &mut other.hands);
     assert_eq!(data(&other.take_for(&b.id)), (a_relayed, b"hello".to_vec()));
@@ -229,7 +229,7 @@ fn trains_come_apart_in_order() {
     world.server.handle_input(&client.id, &train, 100, world.now, &mut world.hands);
     for (to, fill, length) in [(peer, 1, 96), (other, 2, 96), (peer, 4, 40)] {
         match world.take() {
-            Some(Out::ToPeer(_, went, bytes, _)) => {
+            Some(Out::Peer(_, went, bytes, _)) => {
                 assert_eq!((went, bytes), (to, vec![fill; length]));
             }
             other => panic!("{other:?}"),
@@ -247,8 +247,8 @@ fn trains_come_apart_in_order() {
     train.extend(packet(0x4000, 5, indication.len() - 4));
     let (now, hands) = (world.now, &mut world.hands);
     world.server.handle_input(&client.id, &train, indication.len(), now, hands);
-    assert!(matches!(world.take(), Some(Out::ToPeer(_, to, ..)) if to == other));
-    assert!(matches!(world.take(), Some(Out::ToPeer(_, to, ..)) if to == peer));
+    assert!(matches!(world.take(), Some(Out::Peer(_, to, ..)) if to == other));
+    assert!(matches!(world.take(), Some(Out::Peer(_, to, ..)) if to == peer));
 }
 
 #[test]
@@ -273,7 +273,7 @@ fn malformed_data_is_dropped() {
     }
     // Padding after ChannelData is not payload, and nothing to complain about.
     world.input(&client.id, &[0x40, 0, 0, 1, 7, 0, 0, 0]);
-    assert!(matches!(world.take(), Some(Out::ToPeer(_, _, bytes, _)) if bytes == [7]));
+    assert!(matches!(world.take(), Some(Out::Peer(_, _, bytes, _)) if bytes == [7]));
 }
 
 #[test]
@@ -297,7 +297,7 @@ fn dont_fragment_is_passed_on() {
             .with_attribute(DontFragment::default())
             .with_attribute(Data::new(b"hello"));
     world.input(&client.id, &encode(&builder.build()));
-    assert!(matches!(world.take(), Some(Out::ToPeer(_, _, _, Fragment::Forbidden))));
+    assert!(matches!(world.take(), Some(Out::Peer(_, _, _, Fragment::Forbidden))));
 }
 
 #[test]

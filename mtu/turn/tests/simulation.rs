@@ -164,7 +164,7 @@ impl Simulation {
             // Where one of us was, and is no more, nobody may send: it is our own address.
             None if to.ip() == relayed.ip() => self.world.assert_silent(),
             None => {
-                let Some(Out::ToPeer(_, went, bytes, _)) = self.world.take() else {
+                let Some(Out::Peer(_, went, bytes, _)) = self.world.take() else {
                     panic!("nothing was sent");
                 };
                 assert_eq!((went, &bytes[..]), (to, payload));

@@ -52,9 +52,9 @@ pub fn settings() -> Settings {
 /// What came out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Out {
-    ToClient(ClientId, Vec<u8>),
-    ToPeer(RelayId, SocketAddr, Vec<u8>, Fragment),
-    ToWorker(WorkerIndex, SocketAddr, SocketAddr, Vec<u8>),
+    Client(ClientId, Vec<u8>),
+    Peer(RelayId, SocketAddr, Vec<u8>, Fragment),
+    Worker(WorkerIndex, SocketAddr, SocketAddr, Vec<u8>),
 }
 
 /// Relays without sockets.
@@ -92,15 +92,15 @@ impl Hands {
 
 impl Driver for Hands {
     fn send_to_client(&mut self, client: &ClientId, head: &[u8], payload: &[u8], tail: &[u8]) {
-        self.out.push_back(Out::ToClient(*client, [head, payload, tail].concat()));
+        self.out.push_back(Out::Client(*client, [head, payload, tail].concat()));
     }
 
     fn send_to_peer(&mut self, relay: RelayId, peer: SocketAddr, bytes: &[u8], f: Fragment) {
-        self.out.push_back(Out::ToPeer(relay, peer, bytes.to_vec(), f));
+        self.out.push_back(Out::Peer(relay, peer, bytes.to_vec(), f));
     }
 
     fn send_to_worker(&mut self, w: WorkerIndex, from: SocketAddr, to: SocketAddr, bytes: &[u8]) {
-        self.out.push_back(Out::ToWorker(w, from, to, bytes.to_vec()));
+        self.out.push_back(Out::Worker(w, from, to, bytes.to_vec()));
     }
 
     fn open_relay(&mut self, wanted: &OpenRelay) -> Result<Opened, OpenError> {
@@ -216,7 +216,7 @@ impl World {
     /// The one thing that came out, for this client.
     pub fn take_for(&mut self, client: &ClientId) -> Vec<u8> {
         match self.take() {
-            Some(Out::ToClient(to, bytes)) if to == *client => bytes,
+            Some(Out::Client(to, bytes)) if to == *client => bytes,
             other => panic!("expected a message for {client:?}, not {other:?}"),
         }
     }
