@@ -6,6 +6,7 @@
 //! | `portal.json` | portal, its private authority if any, who is signed in |
 //! | `tokens.json` | access and refresh token |
 //! | `pins.json` | device ids whose claim codes were typed here |
+//! | `networks.json` | how long mappings live in the networks where this client was |
 //! | `lock` | held while tokens or pins change |
 //!
 //! Every file is replaced as a whole (write, synchronize, rename): a reader sees the old content or
@@ -89,6 +90,12 @@ impl Home {
 
     fn path(&self, name: &str) -> PathBuf {
         self.dir.join(name)
+    }
+
+    /// The file with what was learned of networks: how long routers keep mappings. No secrets.
+    #[must_use]
+    pub fn networks(&self) -> PathBuf {
+        self.path("networks.json")
     }
 
     /// Waits until no other `cu` changes this folder. Blocks: call it off the async threads.

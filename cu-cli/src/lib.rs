@@ -21,7 +21,6 @@ pub mod home;
 mod output;
 pub mod play;
 mod quality;
-pub mod stun;
 pub mod tls;
 mod trace;
 

@@ -5,6 +5,7 @@
 
 pub mod assembler;
 mod figures;
+mod ladder;
 mod quic;
 mod record;
 pub mod reorder;
@@ -24,7 +25,7 @@ use tokio::time::Instant;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use self::{assembler::Assembler, session::Session};
-pub(crate) use self::{figures::Figures, quic::connect as quic_connect};
+pub(crate) use self::{figures::Figures, ladder::best_way, quic::connect as quic_connect};
 use crate::{
     api::SignedInApi,
     cli::{Play, Via},
@@ -58,6 +59,7 @@ impl Incoming {
     ) -> (Self, T) {
         let (publisher, hub) = Hub::new(Limits::default());
         let figures = Arc::new(Figures::since(session.asked));
+        figures.stage(figures::Stage::Play);
         let token = CancellationToken::new();
         let kept = before(&hub);
         let assembler = Assembler::new(publisher, Arc::clone(&figures));

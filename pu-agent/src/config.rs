@@ -39,6 +39,8 @@ pub struct Config {
     pub max_transcodes: usize,
     /// Tell the centre loopback addresses too: for a demo on one machine.
     pub announce_loopback: bool,
+    /// Ask the home gateway to map the unit's ports (UPnP IGD, NAT-PMP, PCP; A8.3).
+    pub map_ports: bool,
     /// Most sessions at once.
     pub max_sessions: usize,
     /// RTSP to players.
@@ -66,6 +68,7 @@ impl Default for Config {
             onvif: OnvifConfig::default(),
             max_transcodes: 2,
             announce_loopback: false,
+            map_ports: true,
             max_sessions: 64,
             rtsp: any(8554),
             quic: any(8555),

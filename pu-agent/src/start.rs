@@ -11,11 +11,15 @@ use std::{
 use sightline_media_io::{
     camera::Cameras,
     gate::Gate,
-    rtsp_server::{self, RtspServer},
+    rtsp_server::{self, RtspServer, quic::Carrier},
     webrtc::{self, LocalCandidates, QualitySource, WebrtcConfig},
 };
 use sightline_model::{ClaimCode, PuId};
-use sightline_protocol::ps::{Addresses, ChannelStatus};
+use sightline_p2p_net::{Lifetimes, Mux, RelayOptions, gateway::Protocol};
+use sightline_protocol::{
+    cm::IceServer,
+    ps::{Addresses, ChannelStatus},
+};
 use sightline_service_kit::{
     config::ConfigError,
     health::{self, Health},
@@ -32,7 +36,9 @@ use crate::{
     discovery,
     gate::{self, GateSettings, PuGate},
     identity::{Identity, IdentityError},
+    ladders::{LadderSettings, Ladders},
     listen,
+    outside::Outside,
     quality::Quality,
     uplink::{
         Driver, DriverSettings, Status, Uplink, Watched,
@@ -45,6 +51,8 @@ use crate::{
 
 /// How often addresses and the button are looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(1_500);
+/// What was learned of networks.
+const LIFETIMES_FILE: &str = "networks.json";
 /// How often a unit that is on WebSocket tries QUIC.
 const RETRY_QUIC: Duration = Duration::from_secs(30);
 
@@ -124,16 +132,21 @@ pub async fn start(config: Config, lifecycle: &Lifecycle) -> Result<Running, Sta
     let rtsp = listen::tcp(config.rtsp.listen).await.map_err(rtsp_at)?;
     let rtsp_addr = rtsp.local_addr().map_err(rtsp_at)?;
     let quic_at = |source| listen_error("QUIC", config.quic.listen, source);
-    let quic = quic_endpoint(&config, &identity)?;
-    let quic_addr = quic.local_addr().map_err(quic_at)?;
+    let mux = Mux::new(listen::udp(config.quic.listen).map_err(quic_at)?).map_err(quic_at)?;
+    let quic_addr = mux.main_addr().map_err(quic_at)?;
+    let quic_config = rtsp_server::quic::server_config(&identity.pkcs8())?;
+    let quic = mux.endpoint(Some(quic_config)).map_err(quic_at)?;
     let (health_listener, http_addr) = http::bind(config.http.listen)?;
 
     let cameras = camera::start(find_cameras(&config).await?, lifecycle);
     let channels = camera::watch(&cameras, lifecycle);
+    let (finder, outside) = Outside::new();
     let reach = Reach {
         interfaces: Interfaces { loopback: config.announce_loopback },
         rtsp: rtsp_addr,
         quic: quic_addr,
+        webrtc: config.webrtc.listen,
+        outside,
     };
     let machine = reach.interfaces.list();
     let (addresses_tx, addresses) = watch::channel(reach.addresses(&machine));
@@ -160,18 +173,47 @@ pub async fn start(config: Config, lifecycle: &Lifecycle) -> Result<Running, Sta
     };
     let gate = PuGate::new(gate_settings, uplink.clone(), clock, lifecycle);
     let candidates = reach.candidates(&machine, Vec::new());
-    let engine = start_webrtc(&config, &cameras, candidates, relay_tls, lifecycle)?;
-    serve_rtsp(&config, &cameras, &gate, rtsp, quic, lifecycle);
+    let engine = start_webrtc(&config, &cameras, candidates, Arc::clone(&relay_tls), lifecycle)?;
+    let ladders = Ladders::new(
+        LadderSettings {
+            mux,
+            key: identity.public_key(),
+            relay: RelayOptions { tls: Some(relay_tls), ..RelayOptions::default() },
+            loopback: config.announce_loopback,
+            lifetimes: Lifetimes::open(&config.data_dir.join(LIFETIMES_FILE)),
+            outside: reach.outside.clone(),
+            bound: quic_addr,
+        },
+        uplink.clone(),
+        lifecycle,
+    );
+    let carried: Arc<dyn Carrier> = Arc::new(ladders.clone());
+    serve_rtsp(&config, &cameras, &gate, rtsp, (quic, carried), lifecycle);
 
     let handler = Viewers::new(
         Arc::clone(&identity),
         gate,
         uplink.clone(),
         Arc::new(engine.clone()),
+        Some(ladders),
         lifecycle,
     );
+    let webrtc_addr = engine.bound().iter().find(|a| a.is_ipv4()).copied();
+    let mapped = [
+        (Protocol::Udp, Some(quic_addr)),
+        (Protocol::Udp, webrtc_addr),
+        (Protocol::Tcp, Some(rtsp_addr)),
+    ];
+    let mapped: Vec<_> = if config.map_ports {
+        mapped.into_iter().filter_map(|(protocol, at)| Some((protocol, at?))).collect()
+    } else {
+        Vec::new()
+    };
+    finder.start(&mapped, &uplink, lifecycle);
+    let reach = Reach { webrtc: webrtc_addr.unwrap_or(config.webrtc.listen), ..reach };
     let look = Look { reach, identity: Arc::clone(&identity), engine: engine.clone() };
-    lifecycle.spawn(look.run(addresses_tx, unlocked_tx, uplink.status(), machine));
+    let servers = handler.servers();
+    lifecycle.spawn(look.run(addresses_tx, unlocked_tx, uplink.status(), servers, machine));
     lifecycle.spawn(driver.run(Arc::new(handler)));
     serve_health(&uplink, health_listener, lifecycle)?;
     tracing::info!(pu = %identity.pu_id(), "the agent runs");
@@ -254,7 +296,7 @@ fn serve_rtsp(
     cameras: &Cameras,
     gate: &PuGate,
     listener: tokio::net::TcpListener,
-    quic: quinn::Endpoint,
+    (quic, carrier): (quinn::Endpoint, Arc<dyn Carrier>),
     lifecycle: &Lifecycle,
 ) {
     let gate: Arc<dyn Gate> = Arc::new(gate.clone());
@@ -265,7 +307,7 @@ fn serve_rtsp(
     let server = RtspServer::new(Arc::clone(cameras), gate, options);
     let (over_quic, tasks) = (server.clone(), lifecycle.tasks.clone());
     lifecycle.spawn_graceful(|token| async move {
-        over_quic.serve_quic(quic, token, tasks).await;
+        over_quic.serve_quic_carried(quic, carrier, token, tasks).await;
     });
     let tasks = lifecycle.tasks.clone();
     lifecycle.spawn_graceful(|token| async move {
@@ -273,15 +315,6 @@ fn serve_rtsp(
             tracing::error!(%error, "RTSP has ended");
         }
     });
-}
-
-fn quic_endpoint(config: &Config, identity: &Identity) -> Result<quinn::Endpoint, StartError> {
-    let server = rtsp_server::quic::server_config(&identity.pkcs8())?;
-    let failed = |source| listen_error("QUIC", config.quic.listen, source);
-    let socket = listen::udp(config.quic.listen).map_err(failed)?;
-    let runtime = Arc::new(quinn::TokioRuntime);
-    quinn::Endpoint::new(quinn::EndpointConfig::default(), Some(server), socket, runtime)
-        .map_err(failed)
 }
 
 fn serve_health(
@@ -313,6 +346,8 @@ struct Reach {
     interfaces: Interfaces,
     rtsp: SocketAddr,
     quic: SocketAddr,
+    webrtc: SocketAddr,
+    outside: Outside,
 }
 
 impl Reach {
@@ -320,14 +355,21 @@ impl Reach {
         Addresses {
             rtsp: self.interfaces.of_socket(self.rtsp, machine),
             quic: self.interfaces.of_socket(self.quic, machine),
-            ..Addresses::default()
+            nat_rtsp: self.outside.of_socket(Protocol::Tcp, self.rtsp),
+            nat_quic: self.outside.of_socket(Protocol::Udp, self.quic),
         }
     }
 
     fn candidates(&self, machine: &[IpAddr], stun_servers: Vec<SocketAddr>) -> LocalCandidates {
         // Port 0 stands for the engine's own.
         let host = machine.iter().map(|ip| SocketAddr::new(*ip, 0)).collect();
-        LocalCandidates { host, stun_servers, ..LocalCandidates::default() }
+        LocalCandidates {
+            host,
+            stun_servers,
+            mapped: self.outside.of_socket(Protocol::Udp, self.webrtc),
+            nat: self.outside.nat.borrow().clone(),
+            nat64: *self.outside.nat64.borrow(),
+        }
     }
 }
 
@@ -344,11 +386,21 @@ impl Look {
         addresses: watch::Sender<Addresses>,
         unlocked: watch::Sender<bool>,
         mut status: watch::Receiver<Status>,
+        mut servers: watch::Receiver<Vec<IceServer>>,
         mut machine: Vec<IpAddr>,
     ) {
         let mut stun = Vec::new();
+        let mut outside = self.reach.outside.clone();
         loop {
             tokio::select! {
+                () = outside.changed() => {
+                    let now = self.reach.addresses(&machine);
+                    addresses.send_if_modified(|known| {
+                        let changed = *known != now;
+                        *known = now;
+                        changed
+                    });
+                }
                 () = tokio::time::sleep(LOOK_EVERY) => {
                     unlocked.send_if_modified(|known| {
                         let now = self.identity.claim_unlocked();
@@ -373,6 +425,10 @@ impl Look {
                         continue;
                     }
                     stun = now;
+                }
+                Ok(()) = servers.changed(), if stun.is_empty() => {
+                    let told = servers.borrow_and_update().clone();
+                    stun = stun_servers(&told).await;
                 }
             }
             self.engine.set_candidates(self.reach.candidates(&machine, stun.clone())).await;

@@ -9,17 +9,21 @@ use sightline_media_io::{
     webrtc,
 };
 use sightline_model::{MediaSessionId, UserId};
+use sightline_p2p_net::p2p::{Description, DescriptionError};
 use sightline_protocol::{
-    Problem, ProblemKind, cs,
+    Problem, ProblemKind,
+    cm::IceServer,
+    cs,
     ps::{MediaAnswer, PuToScu, ScuToPu, TokenBearer, answer_bytes, dtls_fingerprint, offer_bytes},
 };
 use sightline_service_kit::lifecycle::Lifecycle;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tracing::Instrument;
 
 use crate::{
     gate::PuGate,
     identity::Identity,
+    ladders::Ladders,
     uplink::{Handler, Uplink},
 };
 
@@ -27,8 +31,6 @@ use crate::{
 const MAX_OFFERS: usize = 64;
 /// Candidates of one session that may wait; more are lost, as RFC 8838 allows.
 const MAX_CANDIDATES: usize = 32;
-/// Candidates that come while their offer is being answered and are kept; the rest is lost.
-const MAX_EARLY: usize = 32;
 /// Signals to the engine that may wait; more candidates are lost, ends are told by the gate too.
 const MAX_SIGNALS: usize = 256;
 
@@ -78,17 +80,14 @@ struct Shared {
     gate: PuGate,
     uplink: Uplink,
     engine: Arc<dyn Answerer>,
+    /// Calls over QUIC, where there is an endpoint for them.
+    ladders: Option<Ladders>,
     offers: Arc<Semaphore>,
     signals: mpsc::Sender<Signal>,
-    early: Mutex<HashMap<MediaSessionId, Early>>,
+    /// Candidates of sessions whose offer is still being checked.
+    early: Mutex<HashMap<MediaSessionId, Vec<String>>>,
+    servers: watch::Sender<Vec<IceServer>>,
     lifecycle: Lifecycle,
-}
-
-/// Candidates of a session whose offer is being answered: the engine knows nothing of it yet.
-#[derive(Default)]
-struct Early {
-    offers: usize,
-    candidates: Vec<String>,
 }
 
 impl Viewers {
@@ -99,6 +98,7 @@ impl Viewers {
         gate: PuGate,
         uplink: Uplink,
         engine: Arc<dyn Answerer>,
+        ladders: Option<Ladders>,
         lifecycle: &Lifecycle,
     ) -> Self {
         let (signals, mut queue) = mpsc::channel(MAX_SIGNALS);
@@ -113,9 +113,27 @@ impl Viewers {
         });
         let offers = Arc::new(Semaphore::new(MAX_OFFERS));
         let lifecycle = lifecycle.clone();
-        let early = Mutex::default();
-        let shared = Shared { identity, gate, uplink, engine, offers, signals, early, lifecycle };
+        let (early, servers) = (Mutex::default(), watch::Sender::default());
+        let shared = Shared {
+            identity,
+            gate,
+            uplink,
+            engine,
+            ladders,
+            offers,
+            signals,
+            early,
+            servers,
+            lifecycle,
+        };
         Self { shared: Arc::new(shared) }
+    }
+
+    /// The servers that the last offer named: a unit that registered before the SCU knew of any MTU
+    /// learns of them here.
+    #[must_use]
+    pub fn servers(&self) -> watch::Receiver<Vec<IceServer>> {
+        self.shared.servers.subscribe()
     }
 
     fn offered(&self, session: MediaSessionId, offer: Box<cs::MediaOffer>) {
@@ -125,11 +143,15 @@ impl Viewers {
             let result = Err(Problem::new(ProblemKind::Busy, why));
             return shared.uplink.send(PuToScu::MediaAnswer { session, result });
         };
-        shared.early.lock().entry(session.clone()).or_default().offers += 1;
-        let viewers = self.clone();
+        shared.early.lock().entry(session.clone()).or_default();
         let answering = async move {
-            let result = shared.answer(&session, *offer).await;
-            viewers.answered(&session);
+            let result = match &shared.ladders {
+                Some(ladders) if Description::is_quic(&offer.sdp) => {
+                    shared.answer_quic(ladders, &session, *offer).await
+                }
+                Some(_) | None => shared.answer(&session, *offer).await,
+            };
+            shared.let_through(&session);
             if let Err(problem) = &result {
                 tracing::info!(session = %session, kind = ?problem.kind, "an offer was refused");
             }
@@ -139,33 +161,38 @@ impl Viewers {
         self.shared.lifecycle.spawn(answering.in_current_span());
     }
 
-    /// What has come meanwhile goes to the engine now.
-    fn answered(&self, session: &MediaSessionId) {
+    /// Those that come while the offer is being checked wait for the end of that.
+    fn candidate(&self, session: MediaSessionId, line: String) {
         let mut early = self.shared.early.lock();
-        let Some(held) = early.get_mut(session) else { return };
-        held.offers -= 1;
-        if held.offers > 0 {
-            return;
+        match early.get_mut(&session) {
+            Some(waiting) if waiting.len() < MAX_CANDIDATES => waiting.push(line),
+            Some(_) => metrics::counter!("sightline_pu_signals_dropped_total").increment(1),
+            None => self.shared.deliver(session, line),
         }
-        let candidates = early.remove(session).unwrap_or_default().candidates;
-        drop(early);
-        for candidate in candidates {
-            self.signal(Signal::Candidate(session.clone(), candidate));
+    }
+}
+
+impl Shared {
+    fn let_through(&self, session: &MediaSessionId) {
+        // Under the lock, so that none overtakes them.
+        let mut early = self.early.lock();
+        for line in early.remove(session).unwrap_or_default() {
+            self.deliver(session.clone(), line);
         }
     }
 
-    fn candidate(&self, session: MediaSessionId, candidate: String) {
-        if let Some(held) = self.shared.early.lock().get_mut(&session) {
-            if held.candidates.len() < MAX_EARLY {
-                held.candidates.push(candidate);
-            }
-            return;
+    fn deliver(&self, session: MediaSessionId, line: String) {
+        let line = match &self.ladders {
+            Some(ladders) => ladders.line(&session, line),
+            None => Some(line),
+        };
+        if let Some(line) = line {
+            self.signal(Signal::Candidate(session, line));
         }
-        self.signal(Signal::Candidate(session, candidate));
     }
 
     fn signal(&self, signal: Signal) {
-        if self.shared.signals.try_send(signal).is_err() {
+        if self.signals.try_send(signal).is_err() {
             metrics::counter!("sightline_pu_signals_dropped_total").increment(1);
         }
     }
@@ -184,7 +211,7 @@ impl Handler for Viewers {
             }
             ScuToPu::EndSession { session, problem } => {
                 gate.end_session(&session, problem.clone());
-                self.signal(Signal::End(session, problem));
+                self.shared.signal(Signal::End(session, problem));
             }
             ScuToPu::RevokeUser { user } => gate.revoke(user.as_ref()),
             // The uplink's own business.
@@ -217,6 +244,13 @@ impl Shared {
         offer: cs::MediaOffer,
     ) -> Result<MediaAnswer, Problem> {
         let admission = self.admit(session, &offer).await?;
+        self.servers.send_if_modified(|known| {
+            let new = *known != offer.ice_servers && !offer.ice_servers.is_empty();
+            if new {
+                known.clone_from(&offer.ice_servers);
+            }
+            new
+        });
         let (candidate_tx, candidates) = mpsc::channel(MAX_CANDIDATES);
         let request = webrtc::OfferRequest {
             session: session.clone(),
@@ -231,6 +265,30 @@ impl Shared {
             answer_bytes(session, &answer.offered_fingerprint, &answer.answered_fingerprint);
         Ok(MediaAnswer {
             sdp: answer.sdp,
+            public_key: self.identity.public_key(),
+            signature: self.identity.sign(&signed),
+        })
+    }
+
+    /// The same for a viewer who wants RTSP inside QUIC: the description has no codecs, and the
+    /// fingerprints are those of the two ends' keys.
+    async fn answer_quic(
+        &self,
+        ladders: &Ladders,
+        session: &MediaSessionId,
+        offer: cs::MediaOffer,
+    ) -> Result<MediaAnswer, Problem> {
+        let description: Description = offer.sdp.parse().map_err(|error: DescriptionError| {
+            Problem::new(ProblemKind::InvalidRequest, error.to_string())
+        })?;
+        let offered = description.fingerprint_text();
+        let admission = self.admit(session, &offer).await?;
+        let client = offer.client_key;
+        let servers = &offer.ice_servers;
+        let answer = ladders.answer(session, description, client, admission, servers).await?;
+        let signed = answer_bytes(session, &offered, &answer.fingerprint_text());
+        Ok(MediaAnswer {
+            sdp: answer.to_string(),
             public_key: self.identity.public_key(),
             signature: self.identity.sign(&signed),
         })

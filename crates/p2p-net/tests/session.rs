@@ -9,7 +9,7 @@ use rustls::{RootCertStore, pki_types::PrivateKeyDer};
 use sightline_model::{NatReport, Rung, SessionToken};
 use sightline_p2p::{Description, Role};
 use sightline_p2p_net::{
-    Lifetimes, Mux, RelayOptions, Session, SessionConfig,
+    Lifetimes, Line, Mux, RelayOptions, Session, SessionConfig,
     server::{Place, RelayServer, RelayTransport, Servers},
     session_of,
 };
@@ -47,6 +47,7 @@ impl World {
             warm_relays: usize::from(role == Role::Controlling),
             loopback,
             mapped: Vec::new(),
+            measure: false,
         };
         let session =
             Session::start(&mux, config, &self.token, &self.tasks).expect("a session starts");
@@ -200,7 +201,7 @@ async fn quic_through_a_relay_alone() {
         let (mut of_pu, mut of_cu) =
             (pu.session.take_lines().expect("once"), cu.session.take_lines().expect("once"));
         let (pu, cu) = (Arc::new(pu), Arc::new(cu));
-        let relayed = |line: &sightline_p2p::Candidate| line.kind.is_relayed();
+        let relayed = |line: &Line| matches!(line, Line::Candidate(c) if c.kind.is_relayed());
         let (to_pu, to_cu) = (Arc::clone(&pu), Arc::clone(&cu));
         let lines = tokio::spawn(async move {
             loop {

@@ -1,15 +1,20 @@
 //! `doctor`: what the network allows, in plain words, with the times that were measured.
 
 use std::{
-    net::SocketAddr,
+    sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
 
 use serde::Serialize;
 use serde_json::json;
-use sightline_model::{Presence, QualityChoice, VideoCodec};
-use sightline_protocol::cm::{Camera, IceServer, Player};
-use tokio::net::{TcpStream, UdpSocket};
+use sightline_model::{NatDependence, Presence, QualityChoice, Rung, VideoCodec};
+use sightline_p2p_net::{
+    Relay, RelayOptions, nat,
+    p2p::Report,
+    server::{RelayTransport, Servers},
+};
+use sightline_protocol::cm::{Camera, Player};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{Context, find_camera};
 use crate::{
@@ -18,16 +23,17 @@ use crate::{
     home::Home,
     output,
     play::{
-        quic_connect,
+        best_way, quic_connect,
         session::{Session, Wanted},
         signal::Signal,
     },
-    stun::{self, Server},
+    tls,
 };
 
-/// How long a STUN server may take; the request is repeated meanwhile (RFC 8489 section 6.2.1).
-const STUN_WAIT: Duration = Duration::from_millis(2_500);
-const STUN_REPEAT: Duration = Duration::from_millis(500);
+/// How long a better way may take to show after the first.
+const SETTLE: Duration = Duration::from_secs(3);
+/// Relays that are tried.
+const MAX_RELAYS: usize = 8;
 
 /// One thing that was tried.
 #[derive(Debug, Serialize)]
@@ -171,9 +177,10 @@ fn clock(date: Option<SystemTime>, took: Duration) -> Check {
 
 async fn ways(session: &Session, checks: &mut Vec<Check>) {
     checks.push(Check::good("camera", None, format!("{} may be watched", session.camera.name)));
-    let before = checks.len();
-    servers(&session.answer.ice_servers, checks).await;
-    let udp = checks[before..].iter().any(|c| c.ok && c.what == "UDP");
+    let named = Servers::read(&session.answer.ice_servers);
+    let (nat, relays) = tokio::join!(router(&named), relays(&named, session));
+    checks.extend(nat);
+    checks.extend(relays);
     let started = Instant::now();
     let quic = match quic_connect(session).await {
         Ok((connection, address)) => {
@@ -201,90 +208,104 @@ async fn ways(session: &Session, checks: &mut Vec<Check>) {
         }
         Err(e) => checks.push(Check::bad("signalling", Some(e.exit), e.message)),
     }
-    checks.push(match (direct, udp) {
-        (true, _) => Check::good("verdict", None, "you can watch directly"),
-        (false, true) => {
-            Check::good("verdict", None, "UDP passes, so --via webrtc should find a way")
+    match best_way(session, SETTLE).await {
+        Ok((took, report)) => verdict(took, &report, checks),
+        Err(_) if direct => checks.push(Check::good("verdict", None, "you can watch directly")),
+        Err(e) => {
+            let exit = (e.exit == Exit::Security).then_some(e.exit);
+            checks.push(Check::bad("verdict", exit, e.message));
         }
-        (false, false) => {
-            Check::good("verdict", None, "try --via webrtc; this network may force a relay")
-        }
+    }
+}
+
+fn verdict(took: Duration, report: &Report, checks: &mut Vec<Check>) {
+    let words = match report.rung {
+        Some(Rung::Host) => "you can watch directly: the ends reach each other's own addresses",
+        Some(Rung::Mapped) => "you can watch directly, by a port that a home gateway maps",
+        Some(Rung::Punched) => "you can watch directly, through the routers",
+        Some(Rung::Probed) => "you can watch directly, through a router with changing ports",
+        Some(Rung::RelayUdp) => "you can watch, through a relay over UDP",
+        Some(Rung::RelayTcp) => "you can watch, through a relay over TCP",
+        Some(Rung::RelayTls) => "you can watch, through a relay over TLS",
+        None => "the way that was found is gone again",
+    };
+    for why in &report.why_not_better {
+        checks.push(Check::good("why not better", None, why.clone()));
+    }
+    checks.push(match report.rung {
+        Some(_) => Check::good("verdict", Some(took), words),
+        None => Check::bad("verdict", None, words),
     });
 }
 
-async fn servers(servers: &[IceServer], checks: &mut Vec<Check>) {
-    let parsed = servers.iter().flat_map(|s| &s.urls).map(|u| (u, Server::parse(u)));
-    let socket = UdpSocket::bind("0.0.0.0:0").await;
-    let mut mapped = Vec::new();
-    let mut asked = std::collections::HashSet::new();
-    for (url, server) in parsed {
-        let Some(server) = server else {
-            checks.push(Check::bad(
-                "UDP",
-                None,
-                format!("the portal named a server that makes no sense: {url}"),
-            ));
-            continue;
-        };
-        let started = Instant::now();
-        if server.tcp {
-            let connect = TcpStream::connect((server.host.as_str(), server.port));
-            checks.push(match tokio::time::timeout(STUN_WAIT, connect).await {
-                Ok(Ok(_)) => {
-                    Check::good("relay over TCP", Some(started.elapsed()), format!("{url} answers"))
-                }
-                _ => Check::bad("relay over TCP", None, format!("{url} does not answer")),
-            });
-            continue;
+/// What routers stand before this machine, in plain words.
+async fn router(servers: &Servers) -> Vec<Check> {
+    if servers.stun.is_empty() {
+        return vec![Check::good("UDP", None, "not tried: the portal names no server to ask")];
+    }
+    let started = Instant::now();
+    let nat = match nat::measure(servers).await {
+        Ok(nat) => nat,
+        Err(e) => return vec![Check::bad("UDP", None, format!("no UDP socket to be had: {e}"))],
+    };
+    let took = started.elapsed();
+    match nat.udp {
+        None => return vec![Check::good("UDP", None, "not measured: this machine has no IPv4")],
+        Some(false) => {
+            let words = "no server answers; a firewall may block UDP";
+            return vec![Check::bad("UDP", None, words)];
         }
-        let answer = match &socket {
-            Ok(socket) => binding(socket, &server).await,
-            Err(_) => None,
-        };
-        checks.push(match answer {
-            Some(address) => {
-                if asked.insert((server.host.clone(), server.port)) {
-                    mapped.push(address);
-                }
-                let words = format!("{url} answers; seen from there you are {address}");
-                Check::good("UDP", Some(started.elapsed()), words)
-            }
-            None => {
-                Check::bad("UDP", None, format!("{url} does not answer; a firewall may block UDP"))
-            }
-        });
+        Some(true) => {}
     }
-    if let (Some(first), true) = (mapped.first(), mapped.len() > 1) {
-        checks.push(if mapped.iter().all(|m| m == first) {
-            Check::good("router", None, "keeps one address for all destinations: direct ways are likely")
-        } else {
-            Check::good("router", None, "uses another address for every destination (symmetric NAT): direct ways are harder")
-        });
+    let mut checks = vec![Check::good("UDP", Some(took), "passes")];
+    if nat.translated == Some(false) {
+        checks.push(Check::good("router", None, "none: this machine has a public address"));
+        return checks;
     }
+    let mapping = match nat.mapping {
+        Some(NatDependence::EndpointIndependent) => {
+            "keeps one port for all destinations: direct ways are likely"
+        }
+        Some(NatDependence::AddressDependent | NatDependence::AddressAndPortDependent) => {
+            "gives every destination another port (symmetric NAT): direct ways are harder"
+        }
+        None => "translates addresses; how it chooses ports could not be told",
+    };
+    checks.push(Check::good("router", None, mapping));
+    let filtering = match nat.filtering {
+        Some(NatDependence::EndpointIndependent) => "lets in packets from anybody",
+        Some(NatDependence::AddressDependent) => "lets in packets from hosts that were sent to",
+        Some(NatDependence::AddressAndPortDependent) => {
+            "lets in packets only from exactly where was sent to"
+        }
+        None => return checks,
+    };
+    checks.push(Check::good("router's filter", None, filtering));
+    checks
 }
 
-async fn binding(socket: &UdpSocket, server: &Server) -> Option<SocketAddr> {
-    let address = tokio::net::lookup_host((server.host.as_str(), server.port))
-        .await
-        .ok()?
-        .find(SocketAddr::is_ipv4)?;
-    let mut transaction = [0; 12];
-    getrandom::fill(&mut transaction).ok()?;
-    let until = tokio::time::Instant::now() + STUN_WAIT;
-    let mut buffer = [0; 1_500];
-    while tokio::time::Instant::now() < until {
-        socket.send_to(&stun::request(&transaction), address).await.ok()?;
-        let repeat = tokio::time::Instant::now() + STUN_REPEAT;
-        while let Ok(received) =
-            tokio::time::timeout_at(repeat, socket.recv_from(&mut buffer)).await
-        {
-            let Ok((length, from)) = received else { continue };
-            if from == address
-                && let Some(mapped) = stun::mapped_address(&buffer[..length], &transaction)
-            {
-                return Some(mapped);
-            }
-        }
+/// Whether each relay gives a place, as a session would need it.
+async fn relays(servers: &Servers, session: &Session) -> Vec<Check> {
+    let (token, tasks) = (CancellationToken::new(), TaskTracker::new());
+    let tls = tls::client_config(session.ca_pem.as_deref()).ok().map(Arc::new);
+    let options = RelayOptions { tls, ..RelayOptions::default() };
+    let mut checks = Vec::new();
+    for server in servers.relays.iter().take(MAX_RELAYS) {
+        let what = match server.transport {
+            RelayTransport::Udp => "relay over UDP",
+            RelayTransport::Tcp => "relay over TCP",
+            RelayTransport::Tls => "relay over TLS",
+        };
+        let started = Instant::now();
+        let sink = Arc::new(|_, _| {});
+        checks.push(match Relay::allocate(server, &options, sink, &token, &tasks).await {
+            Ok(_) => Check::good(what, Some(started.elapsed()), format!("{} works", server.place)),
+            Err(e) => Check::bad(what, None, format!("{}: {e}", server.place)),
+        });
     }
-    None
+    token.cancel();
+    tasks.close();
+    // Their goodbyes need not be waited for longer.
+    let _ = tokio::time::timeout(Duration::from_secs(1), tasks.wait()).await;
+    checks
 }

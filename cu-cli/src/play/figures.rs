@@ -12,7 +12,8 @@ use parking_lot::Mutex;
 use serde::Serialize;
 use serde_json::json;
 use sightline_media::AccessUnit;
-use sightline_model::ServedStream;
+use sightline_model::{Rung, ServedStream};
+use sightline_protocol::cs::StageTimes;
 use tokio_util::sync::CancellationToken;
 
 use crate::output;
@@ -30,6 +31,8 @@ pub(crate) struct Figures {
     latency_us: AtomicI64,
     round_trip_us: AtomicI64,
     asked: Instant,
+    /// When each stage up to the first packet ended.
+    stages: Mutex<[Option<Instant>; 6]>,
     arrivals: Mutex<Arrivals>,
     path: Mutex<Option<Path>>,
     serving: Mutex<Option<ServedStream>>,
@@ -44,6 +47,52 @@ pub(crate) struct Path {
     pub relayed: bool,
     /// Where the packets come from.
     pub remote: String,
+    /// On which rung of the ladder, once that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rung: Option<Rung>,
+    /// For each better rung, why it is not that one.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub why_not_better: Vec<String>,
+}
+
+impl Path {
+    /// A path whose rung is not known.
+    pub const fn new(transport: &'static str, relayed: bool, remote: String) -> Self {
+        Self { transport, relayed, remote, rung: None, why_not_better: Vec::new() }
+    }
+
+    /// In a word or two.
+    fn words(&self) -> String {
+        let way = match self.rung {
+            Some(Rung::Host) => "direct",
+            Some(Rung::Mapped) => "direct by a mapped port",
+            Some(Rung::Punched) => "direct through the routers",
+            Some(Rung::Probed) => "direct by a probed port",
+            Some(Rung::RelayUdp) => "relayed",
+            Some(Rung::RelayTcp) => "relayed by TCP",
+            Some(Rung::RelayTls) => "relayed by TLS",
+            None if self.relayed => "relayed",
+            None => "direct",
+        };
+        format!("{} {way}", self.transport)
+    }
+}
+
+/// What must be over before the first picture can be there, in this order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// The play answer is there.
+    Play,
+    /// The offer is with the SCU.
+    Signalling,
+    /// The PU has answered.
+    Answer,
+    /// A path works.
+    Path,
+    /// Both ends have proven themselves, and the camera plays.
+    Secure,
+    /// Media comes.
+    Packet,
 }
 
 /// When pictures came.
@@ -60,6 +109,7 @@ impl Figures {
     pub fn since(asked: Instant) -> Self {
         Self {
             asked,
+            stages: Mutex::default(),
             arrivals: Mutex::default(),
             bytes: AtomicU64::new(0),
             pictures: AtomicU64::new(0),
@@ -95,6 +145,29 @@ impl Figures {
 
     pub fn path(&self, path: Path) {
         *self.path.lock() = Some(path);
+    }
+
+    /// A stage has ended; the first time counts.
+    pub fn stage(&self, stage: Stage) {
+        self.stages.lock()[stage as usize].get_or_insert_with(Instant::now);
+    }
+
+    /// How long each stage took, once the first picture is there. A stage that this way in does not
+    /// tell took no time.
+    pub fn stages(&self) -> Option<StageTimes> {
+        let first = self.arrivals.lock().first?;
+        let stages = *self.stages.lock();
+        let ms = |at: Instant| {
+            u32::try_from(at.saturating_duration_since(self.asked).as_millis()).unwrap_or(u32::MAX)
+        };
+        let mut ends = [0; 7];
+        let mut last = 0;
+        for (end, stage) in ends.iter_mut().zip(stages) {
+            last = stage.map_or(last, ms);
+            *end = last;
+        }
+        ends[6] = ms(first);
+        Some(StageTimes::from_ends(ends))
     }
 
     pub fn serving(&self, stream: ServedStream) {
@@ -172,14 +245,12 @@ fn show(
             "bitrate_bps": bitrate_bps, "fps": round(fps), "packets": packets,
             "lost": lost, "loss_percent": round(loss_percent), "latency_ms": latency_ms.map(round),
             "round_trip_ms": round_trip_ms.map(round), "path": path, "serving": serving,
+            "stages": figures.stages(),
         }}));
         return;
     }
     let milliseconds = |v: Option<f64>| v.map_or_else(|| "?".into(), |v| format!("{v:.0} ms"));
-    let way = path.map_or_else(
-        || "connecting".into(),
-        |p| format!("{} {}", p.transport, if p.relayed { "relayed" } else { "direct" }),
-    );
+    let way = path.map_or_else(|| "connecting".into(), |path| path.words());
     let size = serving.map_or_else(String::new, |s| format!("  {}x{}", s.width, s.height));
     output::line(&format!(
         "{passed:>4} s  {:>8.0} kbit/s  {fps:>5.1} fps  loss {loss_percent:.1} %  latency {}  round trip {}  {way}{size}",

@@ -2,6 +2,7 @@
 
 use std::{
     net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -21,7 +22,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     assembler::Assembler,
-    figures::{Figures, Path},
+    figures::{Figures, Path, Stage},
+    ladder::{self, Failed},
     session::Session,
 };
 use crate::{
@@ -39,19 +41,60 @@ pub(super) async fn receive(
     session: &Session,
     quality: QualityChoice,
     mut assembler: Assembler,
-    figures: &Figures,
+    figures: &Arc<Figures>,
     token: &CancellationToken,
 ) -> Result<(), CuError> {
+    let carried = tokio::select! {
+        () = token.cancelled() => return Ok(()),
+        carried = ladder::connect(session, figures) => carried,
+    };
+    let why = match carried {
+        Ok(carried) => {
+            return over_ladder(session, quality, carried, assembler, figures, token).await;
+        }
+        Err(Failed::For(error)) => return Err(error),
+        Err(Failed::Signalling(why)) => why,
+    };
+    // The centre is away, or knows nothing of calls over QUIC: on the LAN the PU answers all the
+    // same.
     let connected = tokio::select! {
         () = token.cancelled() => return Ok(()),
-        connected = connect(session) => connected?,
+        connected = connect(session) => connected,
     };
-    let (connection, address) = connected;
+    let (connection, address) =
+        connected.map_err(|direct| if direct.exit == Exit::Security { direct } else { why })?;
+    for stage in [Stage::Signalling, Stage::Answer, Stage::Path] {
+        figures.stage(stage);
+    }
     let remote = address.to_string();
-    figures.path(Path { transport: "quic", relayed: false, remote });
+    figures.path(Path::new("quic", false, remote));
     let result =
         dialogue(session, quality, &connection, address, &mut assembler, figures, token).await;
     connection.close(VarInt::from_u32(0), b"done");
+    result
+}
+
+/// The dialogue over a connection that the ladder carries.
+async fn over_ladder(
+    session: &Session,
+    quality: QualityChoice,
+    carried: ladder::Carried,
+    mut assembler: Assembler,
+    figures: &Figures,
+    token: &CancellationToken,
+) -> Result<(), CuError> {
+    let mut ended = carried.ended.clone();
+    // What the URL names is of no matter: the connection is there.
+    let address =
+        session.answer.quic.first().copied().unwrap_or_else(|| ([127, 0, 0, 1], 9).into());
+    let connection = carried.connection.clone();
+    let result = tokio::select! {
+        result = dialogue(session, quality, &connection, address, &mut assembler, figures, token) => result,
+        Ok(why) = ended.wait_for(Option::is_some) => {
+            why.as_ref().map_or(Ok(()), |why| Err(ladder::again(why)))
+        }
+    };
+    carried.close().await;
     result
 }
 
@@ -110,7 +153,7 @@ async fn connect_to(session: &Session, address: SocketAddr) -> Result<Connection
 
 /// Whether this side refused the peer's certificate: one of the alerts 42 to 49 of TLS
 /// (RFC 8446 section 6.2), which QUIC carries above 0x100 (RFC 9001 section 4.8).
-fn is_wrong_key(error: &quinn::ConnectionError) -> bool {
+pub(super) fn is_wrong_key(error: &quinn::ConnectionError) -> bool {
     match error {
         quinn::ConnectionError::TransportError(e) => {
             (0x100 + 42..=0x100 + 49).contains(&u64::from(e.code))
@@ -168,10 +211,12 @@ async fn dialogue(
                     assembler.push(unit);
                 }
                 Output::Event(Event::Packet(kind, packet)) => {
+                    figures.stage(Stage::Packet);
                     let missing = loss[usize::from(kind == TrackKind::Audio)].next(packet.sequence);
                     figures.packets(1, missing);
                 }
-                Output::Event(Event::Playing | Event::Paused) => {}
+                Output::Event(Event::Playing) => figures.stage(Stage::Secure),
+                Output::Event(Event::Paused) => {}
                 Output::Event(Event::Ended) => return Ok(()),
                 Output::Event(Event::Failed(error)) => return Err(refused(error)),
             }

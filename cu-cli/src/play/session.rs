@@ -1,7 +1,7 @@
 //! A8.4 steps 1 to 3: the right to watch, and the check that the answer speaks of the camera that
 //! was asked for.
 
-use std::{net::IpAddr, time::Instant};
+use std::{net::IpAddr, path::PathBuf, time::Instant};
 
 use sightline_model::{Capabilities, PublicKey, QualityChoice, Right, VideoCodec};
 use sightline_protocol::cm::{Camera, PlayAnswer, PlayRequest, Player};
@@ -38,6 +38,8 @@ pub struct Session {
     pub local_portal: bool,
     /// When it was asked for.
     pub asked: Instant,
+    /// Where that is kept which was learned of networks.
+    pub networks: Option<PathBuf>,
     pinned: bool,
 }
 
@@ -76,7 +78,8 @@ impl Session {
             None => false,
         };
         let ca_pem = api.portal.ca_pem.clone();
-        Ok(Self { camera, answer, key: home.key()?, ca_pem, local_portal, asked, pinned })
+        let networks = Some(home.networks());
+        Ok(Self { camera, answer, key: home.key()?, ca_pem, local_portal, asked, networks, pinned })
     }
 
     /// What the person should know before believing the picture.

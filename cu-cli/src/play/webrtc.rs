@@ -1,22 +1,26 @@
 //! WebRTC (interface Pc) as a viewer, with the `webrtc` crate: another stack than the PU's own.
 
 mod peer;
+mod way;
 
 use std::time::{Duration, Instant};
 
-use sightline_model::{AudioCodec, AudioCodec::*, QualityChoice, UnixMicros, VideoCodec};
+use sightline_model::{AudioCodec, AudioCodec::*, QualityChoice, Rung, UnixMicros, VideoCodec};
 use sightline_protocol::{
     cm::Camera,
     cs::{CuToScu, KEEP_ALIVE_MS, ScuToCu},
-    pc::{CuToPu, PuToCu},
+    pc::{CuToPu, MediaTransport, PathReport, PuToCu},
 };
 use sightline_rtsp::{depacketize::Depacketizer, rtp::Packet, sdp};
 use tokio_util::sync::CancellationToken;
 
-use self::peer::{Peer, PeerEvent};
+use self::{
+    peer::{Peer, PeerEvent},
+    way::Remote,
+};
 use super::{
     assembler::Assembler,
-    figures::Figures,
+    figures::{Figures, Path},
     reorder::Reorder,
     session::Session,
     signal::{Signal, sign_offer, verify_answer},
@@ -25,6 +29,14 @@ use crate::{api::now, error::CuError};
 
 /// Between two measurements of path and clocks.
 const PING: Duration = Duration::from_secs(1);
+/// Without any packet for so long, a new way is looked for.
+const SILENT: Duration = Duration::from_millis(1_500);
+/// Between two such looks.
+const RESTART_EVERY: Duration = Duration::from_secs(4);
+/// Without any packet for so long, there is none.
+const GIVE_UP: Duration = Duration::from_secs(30);
+/// How long a new connection to the SCU may take while media waits for it.
+const SIGNAL: Duration = Duration::from_secs(3);
 
 /// Codings of the picture that are worth offering for this camera.
 pub(super) fn codecs(camera: &Camera) -> Vec<VideoCodec> {
@@ -71,6 +83,11 @@ pub(super) async fn receive(
         audio: None,
         clock_offset_us: None,
         frame_time: None,
+        signalling: true,
+        remote: Remote::default(),
+        reported: None,
+        heard: None,
+        restarted: Instant::now(),
     };
     let result = viewer.run(token).await;
     let goodbye = CuToScu::End { session: session.answer.session.clone() };
@@ -105,6 +122,14 @@ struct Viewer<'a> {
     clock_offset_us: Option<i64>,
     /// RTP timestamp and the PU's time at which that picture came in.
     frame_time: Option<(u32, UnixMicros)>,
+    /// Whether the connection to the SCU works, as far as is known.
+    signalling: bool,
+    remote: Remote,
+    /// The path that the centre has been told.
+    reported: Option<Path>,
+    /// When the last packet of media came.
+    heard: Option<Instant>,
+    restarted: Instant,
 }
 
 impl Viewer<'_> {
@@ -112,27 +137,29 @@ impl Viewer<'_> {
         self.offer().await?;
         let mut keep_alive = tokio::time::interval(Duration::from_millis(KEEP_ALIVE_MS.into()));
         let mut ping = tokio::time::interval(PING);
-        let mut signalling = true;
+        let mut look = tokio::time::interval(SILENT / 6);
         loop {
             let wake = [&self.video, &self.audio].into_iter().flatten();
             let wake = wake.filter_map(|t| t.reorder.poll_timeout()).min();
             tokio::select! {
                 () = token.cancelled() => return Ok(()),
-                message = self.signal.next(), if signalling => match message {
+                message = self.signal.next(), if self.signalling => match message {
                     Ok(message) => self.signalled(message).await?,
-                    Err(e) if !self.answered => return Err(e),
+                    Err(e) if self.heard.is_none() => return Err(e),
                     // Media needs no centre once it flows.
-                    Err(_) => signalling = false,
+                    Err(_) => self.signalling = false,
                 },
                 event = self.peer.next() => self.event(event).await?,
                 () = sleep_until(wake) => self.drain().await,
-                _ = keep_alive.tick(), if signalling => {
+                _ = keep_alive.tick(), if self.signalling => {
                     let alive = CuToScu::KeepAlive { cu_time: now() };
-                    signalling = self.signal.send(&alive).await.is_ok();
+                    self.signalling = self.signal.send(&alive).await.is_ok();
                 }
+                _ = look.tick() => self.look().await?,
                 _ = ping.tick() => {
                     self.peer.control(&CuToPu::Ping { cu_time: now() }).await;
-                    if let Some((path, round_trip)) = self.peer.path().await {
+                    if let Some((path, round_trip)) = self.peer.path(&self.remote).await {
+                        self.report(&path).await;
                         self.figures.path(path);
                         if let Some(time) = round_trip {
                             self.figures.round_trip(time);
@@ -140,6 +167,48 @@ impl Viewer<'_> {
                     }
                 }
             }
+        }
+    }
+
+    /// Looks for a new way when the old one has fallen silent.
+    async fn look(&mut self) -> Result<(), CuError> {
+        let Some(heard) = self.heard else { return Ok(()) };
+        if heard.elapsed() >= GIVE_UP {
+            return Err(CuError::unreachable(
+                "the way to the camera broke, and no other was found",
+            ));
+        }
+        if heard.elapsed() < SILENT || self.restarted.elapsed() < RESTART_EVERY {
+            return Ok(());
+        }
+        self.restarted = Instant::now();
+        tracing::info!("the way has fallen silent; looking for another");
+        // What has changed for media has changed for the connection to the SCU, which may not
+        // know it yet: a new one is made.
+        let url = &self.session.answer.signal_url;
+        let connecting = Signal::connect(url, self.session.ca_pem.as_deref());
+        match tokio::time::timeout(SIGNAL, connecting).await {
+            Ok(Ok(signal)) => (self.signal, self.signalling) = (signal, true),
+            Ok(Err(_)) | Err(_) => return Ok(()),
+        }
+        self.peer.restart().await?;
+        self.answered = false;
+        // Lost again: the next look makes another.
+        if self.offer().await.is_err() {
+            self.signalling = false;
+        }
+        Ok(())
+    }
+
+    /// Tells the centre a path that it does not know yet.
+    async fn report(&mut self, path: &Path) {
+        let Some(rung) = path.rung.filter(|_| self.reported.as_ref() != Some(path)) else { return };
+        let report = PathReport::on(MediaTransport::Webrtc, rung, rung_words(rung))
+            .not_better(path.why_not_better.clone());
+        let session = self.session.answer.session.clone();
+        let told = CuToScu::PathReport { session, path: report, stages: None, nat: None };
+        if self.signalling && self.signal.send(&told).await.is_ok() {
+            self.reported = Some(path.clone());
         }
     }
 
@@ -164,6 +233,7 @@ impl Viewer<'_> {
                 {
                     self.assembler.set_audio(peer::audio_track(audio_codec(codec)));
                 }
+                self.remote.answer(&answer.sdp);
                 self.peer.answer(answer.sdp).await?;
                 self.answered = true;
                 for candidate in std::mem::take(&mut self.early) {
@@ -171,6 +241,7 @@ impl Viewer<'_> {
                 }
             }
             ScuToCu::Candidate { session, candidate } if session == ours => {
+                self.remote.candidate(&candidate);
                 if self.answered {
                     self.peer.add_candidate(candidate).await;
                 } else if self.early.len() < 64 {
@@ -198,8 +269,13 @@ impl Viewer<'_> {
         match event {
             PeerEvent::Candidate(candidate) => {
                 let session = self.session.answer.session.clone();
-                self.signal.send(&CuToScu::Candidate { session, candidate }).await?;
+                let sent = self.signal.send(&CuToScu::Candidate { session, candidate }).await;
+                if self.heard.is_none() {
+                    sent?;
+                }
             }
+            // Media has flowed: `look` decides.
+            PeerEvent::Failed if self.heard.is_some() => {}
             PeerEvent::Failed => {
                 return Err(CuError::unreachable(
                     "no way for media was found between you and the camera. `cu doctor` says what the network allows",
@@ -215,6 +291,7 @@ impl Viewer<'_> {
                 self.audio = Some(track(sdp::TrackMedia::Audio(form), ssrc));
             }
             PeerEvent::Packet { ssrc, packet } => {
+                self.heard = Some(Instant::now());
                 let tracks = [&mut self.video, &mut self.audio].into_iter().flatten();
                 for track in tracks.filter(|t| t.ssrc == ssrc) {
                     track.reorder.push(packet.clone(), Instant::now());
@@ -291,6 +368,10 @@ impl Viewer<'_> {
         let captured_us = at.0 + ticks * 100 / 9;
         self.figures.latency_us(arrived.0 + offset_us - captured_us);
     }
+}
+
+const fn rung_words(rung: Rung) -> &'static str {
+    if rung.is_relayed() { "over a relay" } else { "direct" }
 }
 
 /// Whether the answer agrees to send sound (RFC 9429 section 5.3.1: port 0 rejects).

@@ -326,7 +326,7 @@ impl<S: AsyncRead + AsyncWrite + Send + 'static> Connection<S> {
         });
         let transport =
             if self.pairs.is_empty() { self.peer.transport } else { MediaTransport::RtspUdp };
-        if let Some(admission) = &self.admission {
+        if let Some(admission) = self.admission.as_ref().filter(|_| !self.peer.path_is_told) {
             let reason = "the viewer reaches the camera's own address".to_owned();
             admission.path.send_replace(Some(PathReport::new(transport, false, reason)));
         }

@@ -10,7 +10,13 @@ mod places;
 pub mod quic;
 mod udp;
 
-use std::{collections::BTreeMap, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    io,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use sightline_model::{ChannelId, StreamTier};
 use sightline_protocol::{pc::MediaTransport, ps::TokenBearer};
@@ -86,6 +92,10 @@ pub struct Peer {
     pub bearer: TokenBearer,
     /// What carries the connection; RTP over UDP is offered for [`MediaTransport::RtspTcp`] alone.
     pub transport: MediaTransport,
+    /// Whose places its connections take: its own address, where nothing better is known.
+    pub account: IpAddr,
+    /// Whether somebody else says which path the media takes.
+    pub path_is_told: bool,
 }
 
 /// Serves the cameras of one unit; cheap to clone.
@@ -157,7 +167,14 @@ impl RtspServer {
                 debug!(%error, "TCP_NODELAY");
             }
             let bearer = TokenBearer::Address { ip: remote.ip().to_canonical() };
-            let peer = Peer { remote, local, bearer, transport: MediaTransport::RtspTcp };
+            let peer = Peer {
+                remote,
+                local,
+                bearer,
+                transport: MediaTransport::RtspTcp,
+                account: remote.ip(),
+                path_is_told: false,
+            };
             tasks.spawn(self.serve_stream(socket, peer, token.child_token()));
         }
     }
@@ -188,7 +205,7 @@ impl RtspServer {
     where
         S: AsyncRead + AsyncWrite + Send + 'static,
     {
-        let place = self.shared.connections.take(peer.remote.ip());
+        let place = self.shared.connections.take(peer.account);
         let shared = Arc::clone(&self.shared);
         async move {
             let (reader, writer) = tokio::io::split(io);

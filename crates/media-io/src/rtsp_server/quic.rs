@@ -3,10 +3,18 @@
 //! (`pinned_tls`). Any key opens a connection, since the token comes later: so connections are
 //! bounded, and those on which no good token is shown are closed.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
 use quinn::{
-    Connection, Endpoint, Incoming, TransportConfig, VarInt,
+    Connection, Endpoint, Incoming, MtuDiscoveryConfig, TransportConfig, VarInt,
     crypto::rustls::{QuicClientConfig, QuicServerConfig},
 };
 use rustls::pki_types::CertificateDer;
@@ -32,12 +40,17 @@ const SEND_WINDOW: u64 = 1 << 20;
 const RECEIVE_WINDOW: u32 = 128 << 10;
 /// Connections above which a new address must prove itself first (RFC 9000 section 8.1.2).
 const CALM: usize = 16;
+/// Longest QUIC packet: 1,500 bytes without the headers of IPv6, UDP and a TURN channel, a
+/// translation to IPv6, and PPPoE.
+const MAX_PACKET: u16 = 1_380;
 /// How long a handshake may take.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 /// Why we close a connection: the client has shown no key.
 const NO_KEY: u8 = 1;
 /// Why we close a connection: nobody on it has shown a good token for too long.
 const NO_TOKEN: u8 = 2;
+/// Why we close a connection: its session belongs to another key.
+const WRONG_KEY: u8 = 3;
 
 /// What can go wrong before media flows.
 #[derive(Debug, thiserror::Error)]
@@ -61,8 +74,13 @@ pub enum QuicError {
 
 /// `receive_window` bounds what the peer may have under way to us.
 fn transport(receive_window: VarInt) -> Arc<TransportConfig> {
+    // A path may change below a connection, to one with headers of a relay and of IPv6: packets
+    // that were found to fit must go on fitting.
+    let mut discovery = MtuDiscoveryConfig::default();
+    discovery.upper_bound(MAX_PACKET);
     let mut transport = TransportConfig::default();
     transport
+        .mtu_discovery_config(Some(discovery))
         .max_concurrent_bidi_streams(MAX_STREAMS.into())
         .max_concurrent_uni_streams(0_u8.into())
         .send_window(SEND_WINDOW)
@@ -126,11 +144,63 @@ pub fn peer_key(connection: &Connection) -> Option<PublicKey> {
     pinned_tls::key_of(chain.first()?)
 }
 
+/// Whose a connection is, by the address that the endpoint's socket gives it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Carriage {
+    /// Anybody's, who dialled the unit's own port.
+    Plain,
+    /// Of a session that was offered through the centre and admitted, over whatever path.
+    Session {
+        /// The only key that may be at the other end.
+        client: PublicKey,
+        /// Where its packets come from now.
+        from: SocketAddr,
+        /// Stands for the session where places are counted.
+        account: IpAddr,
+    },
+    /// Of a session that is over.
+    Over,
+}
+
+/// The sessions that a socket below the endpoint carries.
+pub trait Carrier: Send + Sync + 'static {
+    /// Whose a connection from this address is.
+    fn carriage(&self, remote: SocketAddr) -> Carriage;
+    /// Such a connection has shown the right key.
+    fn connected(&self, remote: SocketAddr);
+    /// It has ended.
+    fn ended(&self, remote: SocketAddr);
+}
+
+/// A socket that carries no sessions.
+struct Bare;
+
+impl Carrier for Bare {
+    fn carriage(&self, _remote: SocketAddr) -> Carriage {
+        Carriage::Plain
+    }
+
+    fn connected(&self, _remote: SocketAddr) {}
+
+    fn ended(&self, _remote: SocketAddr) {}
+}
+
 impl RtspServer {
-    /// Accepts CUs over QUIC until `token` is cancelled; every connection is a task in `tasks`.
+    /// Accepts CUs over QUIC, on a socket that carries plain dials alone.
     pub async fn serve_quic(
         &self,
         endpoint: Endpoint,
+        token: CancellationToken,
+        tasks: TaskTracker,
+    ) {
+        self.serve_quic_carried(endpoint, Arc::new(Bare), token, tasks).await;
+    }
+
+    /// Accepts CUs over QUIC until `token` is cancelled; every connection is a task in `tasks`.
+    pub async fn serve_quic_carried(
+        &self,
+        endpoint: Endpoint,
+        carrier: Arc<dyn Carrier>,
         token: CancellationToken,
         tasks: TaskTracker,
     ) {
@@ -143,24 +213,43 @@ impl RtspServer {
                 incoming = endpoint.accept() => incoming,
             };
             let Some(incoming) = incoming else { break };
+            let remote = incoming.remote_address();
+            let carriage = carrier.carriage(remote);
+            let account = match carriage {
+                Carriage::Plain => remote.ip(),
+                Carriage::Session { account, .. } => account,
+                Carriage::Over => {
+                    incoming.refuse();
+                    continue;
+                }
+            };
             let open = carriers.taken().max(endpoint.open_connections());
-            if !incoming.remote_address_validated() && open >= calm {
+            // The checks of a session's path have proven its address.
+            let proven = incoming.remote_address_validated() || carriage != Carriage::Plain;
+            if !proven && open >= calm {
                 if let Err(error) = incoming.retry() {
                     debug!(%error, "QUIC retry");
                 }
                 continue;
             }
-            let Some(place) = carriers.take(incoming.remote_address().ip()) else {
+            let Some(place) = carriers.take(account) else {
                 debug!("too many QUIC connections");
                 incoming.refuse();
                 continue;
             };
             let local = endpoint.local_addr().ok();
             let (server, token, streams) = (self.clone(), token.child_token(), tasks.clone());
+            let carrier = Arc::clone(&carrier);
             tasks.spawn(async move {
                 let _place = place;
-                if let Err(error) = server.quic_connection(incoming, local, token, streams).await {
+                let known = AtomicBool::new(false);
+                let carried = Carried { carrier: carrier.as_ref(), carriage, remote, local, known };
+                let result = server.quic_connection(incoming, &carried, token, streams).await;
+                if let Err(error) = result {
                     debug!(%error, "QUIC connection ended");
+                }
+                if carried.known.load(Relaxed) {
+                    carrier.ended(remote);
                 }
             });
         }
@@ -170,7 +259,7 @@ impl RtspServer {
     async fn quic_connection(
         &self,
         incoming: Incoming,
-        local: Option<SocketAddr>,
+        carried: &Carried<'_>,
         token: CancellationToken,
         tasks: TaskTracker,
     ) -> Result<(), QuicError> {
@@ -183,13 +272,9 @@ impl RtspServer {
             connection.close(NO_KEY.into(), b"no key");
             return Ok(());
         };
-        let remote = connection.remote_address();
-        let local_ip = connection.local_ip().or(local.map(|l| l.ip())).unwrap_or(remote.ip());
-        let peer = Peer {
-            remote,
-            local: SocketAddr::new(local_ip, local.map_or(0, |l| l.port())),
-            bearer: TokenBearer::Key { client },
-            transport: MediaTransport::Quic,
+        let Some(peer) = carried.peer(&connection, client) else {
+            connection.close(WRONG_KEY.into(), b"another's session");
+            return Ok(());
         };
         let admitted = Admitted::default();
         let idle = admitted.none_for(self.shared.options.admission_timeout);
@@ -207,5 +292,40 @@ impl RtspServer {
             let (stream, token) = (tokio::io::join(receive, send), token.child_token());
             tasks.spawn(self.serve_counted(stream, peer.clone(), token, admitted.clone()));
         }
+    }
+}
+
+/// A connection and what is known of it from below.
+struct Carried<'a> {
+    carrier: &'a dyn Carrier,
+    carriage: Carriage,
+    remote: SocketAddr,
+    local: Option<SocketAddr>,
+    /// Whether the carrier was told of it.
+    known: AtomicBool,
+}
+
+impl Carried<'_> {
+    /// Who is there; `None` when it is another than the one that the session was offered by.
+    fn peer(&self, connection: &Connection, client: PublicKey) -> Option<Peer> {
+        let (remote, account, path_is_told) = match self.carriage {
+            Carriage::Plain => (connection.remote_address(), self.remote.ip(), false),
+            Carriage::Session { client: expected, .. } if expected != client => return None,
+            Carriage::Session { from, account, .. } => {
+                self.known.store(true, Relaxed);
+                self.carrier.connected(self.remote);
+                (from, account, true)
+            }
+            Carriage::Over => return None,
+        };
+        let local_ip = connection.local_ip().or(self.local.map(|l| l.ip())).unwrap_or(remote.ip());
+        Some(Peer {
+            remote,
+            local: SocketAddr::new(local_ip, self.local.map_or(0, |l| l.port())),
+            bearer: TokenBearer::Key { client },
+            transport: MediaTransport::Quic,
+            account,
+            path_is_told,
+        })
     }
 }

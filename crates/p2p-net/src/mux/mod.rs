@@ -287,6 +287,7 @@ impl Mux {
         // Nobody but a session's other end has anything to say to these sockets.
         let Some(route) = self.routes.path(id, from) else { return };
         route.media_came();
+        self.answer_there(id, from, local, &route);
         let stride = stride.max(1);
         let clean = train.chunks(stride).skip(first).all(|d| !stun::is_stun(d));
         if clean {
@@ -362,10 +363,28 @@ impl Mux {
         }
         if let Some(route) = self.routes.path(MAIN, from) {
             route.media_came();
+            self.answer_there(MAIN, from, meta.dst_ip, &route);
             meta.addr = route.address;
             meta.dst_ip = None;
         } else {
             meta.addr = mapped(from);
+        }
+    }
+
+    /// The other end may send on a proven path before this end's ladder has chosen any: until then
+    /// it is answered there.
+    fn answer_there(
+        &self,
+        id: SocketId,
+        from: SocketAddr,
+        local: Option<IpAddr>,
+        route: &routes::PathRoute,
+    ) {
+        let mut active = route.session.active.lock();
+        if active.is_none()
+            && let Some(wire) = self.wire(id)
+        {
+            *active = Some(Active { wire, remote: from, local });
         }
     }
 

@@ -59,7 +59,7 @@ impl SessionRoute {
 pub(super) struct PathRoute {
     pub(super) address: SocketAddr,
     path: Path,
-    session: Arc<SessionRoute>,
+    pub(super) session: Arc<SessionRoute>,
     epoch: Instant,
     told_ms: AtomicU64,
 }

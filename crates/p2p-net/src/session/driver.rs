@@ -7,6 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use sightline_model::NatReport;
 use sightline_p2p::{
     Candidate, CandidateKind, Description, Event, Ladder, Leg, Local, NetworkId, Path, Report,
     SocketId,
@@ -15,9 +16,11 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::debug;
 
-use super::{Command, SessionConfig, probes, relays::Relays};
+use super::{Command, Line, SessionConfig, probes, relays::Relays};
 use crate::{
+    Nat64,
     mux::{In, MAIN, Mux, SessionRoute},
+    nat,
     network::Surroundings,
     relay::{Relay, RelayError},
     server::RelayTransport,
@@ -43,7 +46,7 @@ const BATCH: usize = 64;
 pub(super) struct Ends {
     pub(super) inbox: mpsc::Receiver<In>,
     pub(super) commands: mpsc::Receiver<Command>,
-    pub(super) lines: mpsc::Sender<Candidate>,
+    pub(super) lines: mpsc::Sender<Line>,
     pub(super) report: watch::Sender<Report>,
     pub(super) first_path: watch::Sender<Option<Instant>>,
 }
@@ -63,6 +66,7 @@ enum Found {
     },
     RelayDead(SocketId),
     Surroundings(Surroundings),
+    Nat(NatReport),
 }
 
 /// A socket or relay that this session uses.
@@ -181,13 +185,18 @@ impl Driver {
     ) {
         if let Some(candidate) = self.add_local(now, socket, kind, address) {
             // A caller that does not listen loses lines, as RFC 8838 allows.
-            let _ = self.ends.lines.try_send(candidate);
+            let _ = self.ends.lines.try_send(Line::Candidate(candidate));
         }
     }
 
     pub(super) async fn run(mut self) {
+        if self.place.outward_v4.is_none() && self.place.outward_v6.is_some() {
+            self.config.relay.nat64 =
+                self.token.run_until_cancelled(Nat64::discover()).await.flatten();
+        }
         self.ask_stun(MAIN);
         self.watch_network();
+        self.measure();
         let mut tick = tokio::time::interval(Duration::from_secs(1));
         loop {
             let now = Instant::now();
@@ -242,10 +251,27 @@ impl Driver {
     fn command(&mut self, command: Command) {
         let now = Instant::now();
         match command {
-            Command::Remote(description) => self.ladder.set_remote(now, &description),
-            Command::Candidate(candidate) => self.ladder.add_remote(now, &candidate),
-            Command::Nat(nat) => self.ladder.set_nat(nat),
+            Command::Remote(description) => {
+                self.ladder.set_remote(now, &description);
+                for candidate in &description.candidates {
+                    self.add_translated(now, candidate);
+                }
+            }
+            Command::Line(Line::Candidate(candidate)) => {
+                self.ladder.add_remote(now, &candidate);
+                self.add_translated(now, &candidate);
+            }
+            Command::Line(Line::Nat(nat)) => self.ladder.set_remote_nat(now, nat),
         }
+    }
+
+    /// Where IPv4 is reached through NAT64 alone, an address of IPv4 has another form for this
+    /// end's own sockets; a relay knows it as it is.
+    fn add_translated(&mut self, now: Instant, candidate: &Candidate) {
+        let Some(nat64) = self.config.relay.nat64 else { return };
+        let IpAddr::V4(ip) = candidate.address.ip() else { return };
+        let address = SocketAddr::new(nat64.synthesize(ip).into(), candidate.address.port());
+        self.ladder.add_remote(now, &Candidate { address, ..candidate.clone() });
     }
 
     /// All that the ladder wants.
@@ -470,6 +496,11 @@ impl Driver {
                 self.mux.close(id);
             }
             Found::Surroundings(place) => self.moved(now, place),
+            Found::Nat(nat) => {
+                self.ladder.set_nat(nat.clone());
+                let _ = self.ends.lines.try_send(Line::Nat(nat));
+                self.stale = true;
+            }
         }
     }
 
@@ -508,6 +539,21 @@ impl Driver {
         for address in addresses {
             self.add_and_tell(now, id, CandidateKind::Relayed(leg), address);
         }
+    }
+
+    fn measure(&self) {
+        if !self.config.measure {
+            return;
+        }
+        let (servers, finder, token) =
+            (self.config.servers.clone(), self.finder.clone(), self.token.clone());
+        let measuring = async move {
+            match nat::measure(&servers).await {
+                Ok(nat) => drop(finder.send(Found::Nat(nat)).await),
+                Err(error) => debug!(%error, "the NATs cannot be measured"),
+            }
+        };
+        self.tasks.spawn(async move { token.run_until_cancelled(measuring).await });
     }
 
     fn watch_network(&self) {
@@ -562,6 +608,7 @@ impl Driver {
         }
         self.relays.forget();
         self.relays.want_one(now);
+        self.measure();
     }
 }
 

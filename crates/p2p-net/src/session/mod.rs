@@ -8,11 +8,14 @@ mod driver;
 mod probes;
 mod relays;
 
-use std::{net::SocketAddr, sync::Arc, time::Instant};
+use std::{net::SocketAddr, str::FromStr, sync::Arc, time::Instant};
 
 use rand::{SeedableRng, rngs::StdRng};
 use sightline_model::NatReport;
-use sightline_p2p::{Candidate, Config, Credentials, Description, Ladder, Report, Role};
+use sightline_p2p::{
+    Candidate, CandidateError, Config, Credentials, Description, Ladder, Report, Role, nat_line,
+    read_nat_line,
+};
 use tokio::sync::{mpsc, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -50,6 +53,8 @@ pub struct SessionConfig {
     pub loopback: bool,
     /// Addresses at which gateways map the main socket.
     pub mapped: Vec<SocketAddr>,
+    /// Whether the session measures this end's NATs itself, and tells the other end.
+    pub measure: bool,
 }
 
 /// The session cannot start.
@@ -63,10 +68,38 @@ pub enum SessionError {
     Socket(#[from] std::io::Error),
 }
 
+/// What one end tells the other after its description: a line of SDP (RFC 8840).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Line {
+    /// A further candidate.
+    Candidate(Candidate),
+    /// What has been measured of the end's NATs.
+    Nat(NatReport),
+}
+
+impl std::fmt::Display for Line {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Candidate(candidate) => candidate.fmt(f),
+            Self::Nat(nat) => f.write_str(&nat_line(nat).unwrap_or_default()),
+        }
+    }
+}
+
+impl FromStr for Line {
+    type Err = CandidateError;
+
+    fn from_str(line: &str) -> Result<Self, CandidateError> {
+        match read_nat_line(line) {
+            Some(nat) => Ok(Self::Nat(nat)),
+            None => line.parse().map(Self::Candidate),
+        }
+    }
+}
+
 pub(super) enum Command {
     Remote(Box<Description>),
-    Candidate(Candidate),
-    Nat(NatReport),
+    Line(Line),
 }
 
 /// A session; dropping it ends it.
@@ -75,7 +108,7 @@ pub struct Session {
     description: Description,
     commands: mpsc::Sender<Command>,
     report: watch::Receiver<Report>,
-    lines: Option<mpsc::Receiver<Candidate>>,
+    lines: Option<mpsc::Receiver<Line>>,
     /// When this end's checks and the other's first agreed.
     first_path: watch::Receiver<Option<Instant>>,
     _alive: tokio_util::sync::DropGuard,
@@ -159,8 +192,8 @@ impl Session {
         &self.description
     }
 
-    /// Candidates to be told later, until the session ends. Once.
-    pub fn take_lines(&mut self) -> Option<mpsc::Receiver<Candidate>> {
+    /// Lines to be told later, until the session ends. Once.
+    pub fn take_lines(&mut self) -> Option<mpsc::Receiver<Line>> {
         self.lines.take()
     }
 
@@ -171,18 +204,13 @@ impl Session {
     }
 
     /// What the other end has told later.
-    pub async fn add_remote(&self, candidate: Candidate) {
-        let _ = self.commands.send(Command::Candidate(candidate)).await;
+    pub async fn add_remote(&self, line: Line) {
+        let _ = self.commands.send(Command::Line(line)).await;
     }
 
     /// The same; lost when the session does not keep up.
-    pub fn try_add_remote(&self, candidate: Candidate) {
-        let _ = self.commands.try_send(Command::Candidate(candidate));
-    }
-
-    /// What has been measured of this end's NATs meanwhile.
-    pub async fn set_nat(&self, nat: NatReport) {
-        let _ = self.commands.send(Command::Nat(nat)).await;
+    pub fn try_add_remote(&self, line: Line) {
+        let _ = self.commands.try_send(Command::Line(line));
     }
 
     /// Where the session stands, and its changes.

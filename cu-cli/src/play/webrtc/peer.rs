@@ -34,11 +34,12 @@ use webrtc::{
     media_stream::track_remote::{TrackRemote, TrackRemoteEvent},
     peer_connection::{
         PeerConnection, PeerConnectionBuilder, PeerConnectionEventHandler, RTCConfigurationBuilder,
-        RTCIceCandidateInit, RTCIceCandidateType, RTCIceServer, RTCPeerConnectionIceEvent,
-        RTCPeerConnectionState, RTCSessionDescription, SettingEngineBuilder, StatsSelector,
+        RTCIceCandidateInit, RTCIceServer, RTCPeerConnectionIceEvent, RTCPeerConnectionState,
+        RTCSessionDescription, SettingEngineBuilder, StatsSelector,
     },
 };
 
+use super::way::{Remote, why_not_better};
 use crate::{
     error::CuError,
     play::{figures::Path, session::Session},
@@ -162,6 +163,11 @@ impl Peer {
         })
     }
 
+    /// The next offer looks for a new way (RFC 8445 section 9); the old one goes on meanwhile.
+    pub async fn restart(&self) -> Result<(), CuError> {
+        self.connection.restart_ice().await.map_err(|e| fault(&e))
+    }
+
     /// Makes the offer; candidates follow as events.
     pub async fn offer(&self) -> Result<String, CuError> {
         let offer = self.connection.create_offer(None).await.map_err(|e| fault(&e))?;
@@ -241,21 +247,26 @@ impl Peer {
     }
 
     /// The way that is in use, and its round trip.
-    pub async fn path(&self) -> Option<(Path, Option<Duration>)> {
+    pub async fn path(&self, known: &Remote) -> Option<(Path, Option<Duration>)> {
         // The report's pair names its candidates by ids that the report does not list, so the
         // candidates come from the transport.
         let ice = self.connection.sctp().await?.transport().ice_transport();
         let pair = ice.get_selected_candidate_pair().await.ok()??;
         let (local, remote) = (pair.local(), pair.remote());
-        let relayed = [local, remote].iter().any(|c| c.typ == RTCIceCandidateType::Relay);
-        let remote = format!("{}:{}", remote.address, remote.port);
+        let at = format!("{}:{}", remote.address, remote.port);
+        let rung = known.rung(local.typ, remote.typ, &at);
         let report = self.connection.get_stats(Instant::now(), StatsSelector::None).await;
         let pairs = report.candidate_pairs().filter(|p| p.nominated);
         let time =
             pairs.max_by_key(|p| p.bytes_received).map_or(0.0, |p| p.current_round_trip_time);
         let round_trip =
             (time > 0.0).then(|| Duration::try_from_secs_f64(time).unwrap_or_default());
-        Some((Path { transport: "webrtc", relayed, remote }, round_trip))
+        let path = Path {
+            rung: Some(rung),
+            why_not_better: why_not_better(rung),
+            ..Path::new("webrtc", rung.is_relayed(), at)
+        };
+        Some((path, round_trip))
     }
 
     pub async fn close(mut self) {

@@ -1,0 +1,86 @@
+//! Measures what NATs stand before this machine (RFC 5780), with sockets of its own.
+
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    time::Instant,
+};
+
+use sightline_model::NatReport;
+use sightline_p2p::{NatSocket, NatTest};
+use tokio::net::UdpSocket;
+
+use crate::{
+    network::Surroundings,
+    server::{Place, Servers},
+};
+
+/// Servers that are asked.
+const MAX_SERVERS: usize = 4;
+/// Longest answer of a STUN server.
+const ANSWER: usize = 1_500;
+
+/// Asks the STUN servers; takes 1.2 s where something does not answer. Everything is unknown where
+/// this machine has no IPv4 or nobody can be asked: NATs are IPv4's.
+///
+/// # Errors
+/// When the system gives no socket.
+pub async fn measure(servers: &Servers) -> io::Result<NatReport> {
+    let Some(own) = Surroundings::look(false).outward_v4 else {
+        return Ok(NatReport::default());
+    };
+    let addresses = resolve(&servers.stun).await;
+    if addresses.is_empty() {
+        return Ok(NatReport::default());
+    }
+    let own = IpAddr::V4(own);
+    let mapping = UdpSocket::bind((own, 0)).await?;
+    let filtering = UdpSocket::bind((own, 0)).await?;
+    let mut seed = [0; 32];
+    getrandom::fill(&mut seed).map_err(io::Error::other)?;
+    let now = Instant::now();
+    let mut test = NatTest::new(now, seed, mapping.local_addr()?, &addresses);
+    let (mut a, mut b) = ([0; ANSWER], [0; ANSWER]);
+    loop {
+        while let Some(transmit) = test.poll_transmit() {
+            let socket = match transmit.socket {
+                NatSocket::Mapping => &mapping,
+                NatSocket::Filtering => &filtering,
+            };
+            // What cannot be sent is not answered.
+            let _ = socket.send_to(&transmit.bytes, transmit.to).await;
+        }
+        if let Some(report) = test.result() {
+            return Ok(report);
+        }
+        let wake = test.poll_timeout().unwrap_or_else(Instant::now);
+        let (socket, received) = tokio::select! {
+            received = mapping.recv_from(&mut a) => (NatSocket::Mapping, received),
+            received = filtering.recv_from(&mut b) => (NatSocket::Filtering, received),
+            () = tokio::time::sleep_until(wake.into()) => {
+                test.handle_timeout(Instant::now());
+                continue;
+            }
+        };
+        // ICMP says that somebody does not listen: no answer either.
+        let Ok((length, from)) = received else { continue };
+        let bytes = match socket {
+            NatSocket::Mapping => &a[..length],
+            NatSocket::Filtering => &b[..length],
+        };
+        test.handle_datagram(Instant::now(), socket, from, bytes);
+    }
+}
+
+async fn resolve(places: &[Place]) -> Vec<SocketAddr> {
+    let mut addresses = Vec::new();
+    for place in places.iter().take(MAX_SERVERS) {
+        let found = place.resolve(None).await.unwrap_or_default();
+        if let Some(address) = found.into_iter().find(SocketAddr::is_ipv4)
+            && !addresses.contains(&address)
+        {
+            addresses.push(address);
+        }
+    }
+    addresses
+}
