@@ -48,7 +48,7 @@ fn longest(target: &str) -> u32 {
     match target {
         "switchboard" | "calls" => 256,
         "mp4" => 256,
-        "uplink" | "control" => 512,
+        "uplink" | "control" | "ladder" => 512,
         _ => 2_048,
     }
 }

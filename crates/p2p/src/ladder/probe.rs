@@ -68,7 +68,7 @@ impl Probing {
     }
 }
 
-fn is_symmetric(nat: &NatReport) -> Option<bool> {
+pub(super) fn is_symmetric(nat: &NatReport) -> Option<bool> {
     nat.mapping.map(|mapping| mapping != NatDependence::EndpointIndependent)
 }
 

@@ -1,8 +1,13 @@
 //! Where a session stands and why not better, in plain words.
 
-use sightline_model::{NatDependence, NatReport, Rung};
+use std::net::SocketAddr;
 
-use super::{Ladder, Report, State, probe::Outcome};
+use sightline_model::{NatReport, Rung};
+
+use super::{
+    Ladder, Remote, Report, State,
+    probe::{Outcome, is_symmetric},
+};
 use crate::{
     candidate::{CandidateKind, Leg},
     check::Role,
@@ -57,16 +62,27 @@ impl Ladder {
     fn why_not_host(&self) -> String {
         let own = self.sockets.iter().any(|s| s.leg.is_none());
         match self.tried(|kind| kind == CandidateKind::Host) {
-            _ if !own => format!("{} has no network of its own to send from", self.here()),
+            _ if !own => {
+                format!("{} has no network of its own to send from", capital(&self.here()))
+            }
             (0, _) => format!(
                 "{} has told no address of its own that could be tried",
                 capital(&self.there())
             ),
             (_, true) => "The path between the ends' own addresses has died".into(),
-            (count, false) => format!(
-                "The ends are not in one network, nor reachable by IPv6: {count} pairs of their \
-                 own addresses were tried, none answered"
-            ),
+            (_, false) => format!("The ends are not in one network, and {}", self.why_no_v6()),
+        }
+    }
+
+    fn why_no_v6(&self) -> String {
+        let here = self.sockets.iter().filter(|s| s.leg.is_none());
+        let here = here.flat_map(|s| &s.hosts).any(SocketAddr::is_ipv6);
+        let told = |r: &Remote| r.address.is_ipv6() && r.kind == CandidateKind::Host;
+        match (here, self.remotes.iter().any(told)) {
+            (true, true) => "nothing answers between their IPv6 addresses".into(),
+            (true, false) => format!("{} has no IPv6", self.there()),
+            (false, true) => format!("{} has no IPv6", self.here()),
+            (false, false) => "neither has IPv6".into(),
         }
     }
 
@@ -85,9 +101,7 @@ impl Ladder {
         if let Some(why) = self.why_no_udp() {
             return why;
         }
-        let symmetric = |nat: &NatReport| {
-            nat.mapping.is_some_and(|mapping| mapping != NatDependence::EndpointIndependent)
-        };
+        let symmetric = |nat: &NatReport| is_symmetric(nat) == Some(true);
         match (symmetric(&self.nat_local), symmetric(&self.nat_remote)) {
             (true, true) => {
                 return "Both routers give every destination another port (symmetric)".into();
@@ -112,7 +126,8 @@ impl Ladder {
             (0, _) => format!("{} has told no public address", capital(&self.there())),
             (_, true) => "The path through the routers has died, and is being made again".into(),
             (count, false) => {
-                format!("{count} public addresses were tried through the routers, none answered")
+                let s = if count == 1 { " was" } else { "es were" };
+                format!("{count} public address{s} tried through the routers, and none answered")
             }
         }
     }
@@ -132,33 +147,46 @@ impl Ladder {
             return format!("Ports were not probed: {}", uncapital(&why));
         }
         match self.probing.outcome {
-            Outcome::NotYet => {
-                "Ports were not probed: it helps only with exactly one symmetric router".into()
-            }
+            Outcome::NotYet => format!("Ports were not probed: {}", self.why_no_need_to_probe()),
             Outcome::Running => "Ports are being probed".into(),
             Outcome::Failed(tried) => format!("{tried} probes of ports were sent, none hit"),
             Outcome::Succeeded => "The path that probing of ports found has died".into(),
         }
     }
 
+    fn why_no_need_to_probe(&self) -> String {
+        match (is_symmetric(&self.nat_local), is_symmetric(&self.nat_remote)) {
+            (Some(true), Some(true)) => "between two symmetric routers nothing would be hit".into(),
+            (Some(false), Some(false)) => "neither router is symmetric".into(),
+            (None, _) => format!("how {}'s router behaves is not known", self.here()),
+            (_, None) => format!("how {}'s router behaves is not known", self.there()),
+            (Some(true), Some(false)) | (Some(false), Some(true)) => "it is too early".into(),
+        }
+    }
+
+    /// Whose leg to its relay is the worse one, if a relay is in the active path; else what became
+    /// of the relays.
     fn why_not_relay(&self, leg: Leg) -> String {
+        let active = self.active.and_then(|path| Some((path, self.pairs.get(&path)?)));
+        let own = active.and_then(|(path, _)| self.sockets.iter().find(|s| s.id == path.socket));
+        let worse = if own.and_then(|s| s.leg).is_some_and(|own| own > leg) {
+            Some((self.here(), &self.nat_local))
+        } else if active.is_some() {
+            Some((self.there(), &self.nat_remote))
+        } else {
+            None
+        };
         let name = match leg {
             Leg::Udp => "UDP",
             Leg::Tcp => "TCP",
             Leg::Tls => "TLS",
         };
-        let ours = self.sockets.iter().any(|s| s.leg == Some(leg));
-        let theirs = self.remotes.iter().any(|r| r.kind == CandidateKind::Relayed(leg));
-        if leg == Leg::Udp
-            && !(ours || theirs)
-            && let Some(why) = self.why_no_udp()
-        {
-            return format!("No relay over UDP: {}", uncapital(&why));
-        }
-        if ours || theirs {
-            format!("A relay over {name} was tried, and does not answer")
-        } else {
-            format!("No relay over {name} was reached")
+        match worse {
+            Some((who, nat)) if leg == Leg::Udp && nat.udp == Some(false) => {
+                format!("UDP is blocked on {who}'s network, to relays too")
+            }
+            Some((who, _)) => format!("{} has reached no relay over {name}", capital(&who)),
+            None => format!("No relay over {name} answers"),
         }
     }
 

@@ -9,4 +9,5 @@ mod nat;
 mod nat_test;
 mod probing;
 mod table;
+mod words;
 mod world;
