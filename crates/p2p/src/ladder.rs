@@ -91,6 +91,8 @@ pub struct Ladder {
     /// No relayed path works: one is asked for then.
     relay_wanted: Option<Instant>,
     asked_for_relay: Option<Instant>,
+    /// No direct path works: when STUN servers are asked again.
+    look_at: Option<Instant>,
     probing: Probing,
     transmits: VecDeque<Transmit>,
     events: VecDeque<Event>,
@@ -128,6 +130,7 @@ impl Ladder {
             started: None,
             relay_wanted: None,
             asked_for_relay: None,
+            look_at: None,
             probing: Probing::new(config.probing),
             transmits: VecDeque::new(),
             events: VecDeque::new(),

@@ -10,7 +10,7 @@ use super::{
     Event, Ladder, NetworkId, Path, SocketId,
     pair::Pair,
     socket::Socket,
-    timing::{ASK_AGAIN, LINGER, MIN_LIFETIME, USELESS, WATCH},
+    timing::{ASK_AGAIN, LINGER, LOOK_AGAIN, MIN_LIFETIME, USELESS, WATCH},
 };
 
 impl Ladder {
@@ -160,8 +160,12 @@ impl Ladder {
         }
         let mut pairs = self.pairs.iter().filter(|(path, _)| path.socket == socket.id);
         let died = !works && pairs.any(|(_, pair)| pair.deaths > 0);
-        let another =
-            |s: &Socket| s.id > socket.id && s.leg.is_some() == socket.leg.is_some() && !s.probe;
+        // Allocations are made anew; an own socket goes only where another one does its work.
+        let another = |s: &Socket| match (s.leg, socket.leg) {
+            (Some(_), Some(_)) => s.id > socket.id,
+            (None, None) => !s.probe && self.works(s.id) && s.covers(socket),
+            (Some(_), None) | (None, Some(_)) => false,
+        };
         (died && self.sockets.iter().any(another)).then(|| now + USELESS)
     }
 
@@ -171,6 +175,23 @@ impl Ladder {
         let lifetime = self.lifetimes.get(&socket.network).filter(|_| socket.leg.is_none());
         let end = socket.since.zip(lifetime).map(|(since, lifetime)| since + *lifetime * 3);
         end.unwrap_or(now).min(now + WATCH).max(now + LINGER)
+    }
+
+    /// While media is relayed, or nothing works, sockets may come to look otherwise from outside
+    /// without any path telling: then the other end checks in vain.
+    pub(super) fn look_again(&mut self, now: Instant) {
+        let active = self.active.and_then(|path| Some(self.rung(path, self.pairs.get(&path)?)));
+        if self.remote.is_none() || active.is_some_and(|rung| !rung.is_relayed()) {
+            self.look_at = None;
+            return;
+        }
+        if now < *self.look_at.get_or_insert(now + LOOK_AGAIN) {
+            return;
+        }
+        self.look_at = Some(now + LOOK_AGAIN);
+        let direct =
+            self.sockets.iter().filter(|s| s.leg.is_none() && !s.probe && s.over.is_none());
+        self.events.extend(direct.map(|socket| Event::NeedReflexive(socket.id)));
     }
 
     pub(super) fn renewal_due(&self) -> Option<Instant> {

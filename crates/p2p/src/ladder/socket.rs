@@ -89,6 +89,13 @@ impl Socket {
         }
     }
 
+    /// Whether it is in the same network and speaks all that the other one speaks.
+    pub fn covers(&self, other: &Self) -> bool {
+        let speaks = |v6: bool| self.hosts.iter().any(|host| host.is_ipv6() == v6);
+        let all = other.hosts.iter().all(|host| speaks(host.is_ipv6()));
+        self.id != other.id && self.network == other.network && all
+    }
+
     /// The line for the other end.
     pub fn candidate(&self, kind: CandidateKind, address: SocketAddr) -> Candidate {
         let priority = priority(kind, self.generation, address.ip());

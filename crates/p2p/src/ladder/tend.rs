@@ -6,8 +6,8 @@ use super::{
     Event, Ladder, Path, State,
     pair::{Pair, Proof},
     timing::{
-        ACTIVE_BUSY, ACTIVE_SILENT, AFTER_DEATH, ASK_AGAIN, FIRST_RTO, IDLE, PACE, RELAY_AFTER,
-        SLOW_RETRY, SPARE, TRIES,
+        ACTIVE_BUSY, ACTIVE_SILENT, AFTER_DEATH, ASK_AGAIN, FIRST_RTO, IDLE, LOST_RETRY,
+        MAX_ALLOCATIONS, PACE, RELAY_AFTER, SLOW_RETRY, SPARE, TRIES,
     },
 };
 use crate::check::Role;
@@ -22,6 +22,7 @@ impl Ladder {
         self.probe(now);
         self.renew(now);
         self.ask_for_relay(now);
+        self.look_again(now);
     }
 
     /// When something is due next: what `tend` would do is done at that time, not before.
@@ -41,7 +42,8 @@ impl Ladder {
         } else {
             Some(self.next_paced)
         };
-        let others = [unproven, self.probe_due(), self.renewal_due(), self.relay_due()];
+        let others =
+            [unproven, self.probe_due(), self.renewal_due(), self.relay_due(), self.look_at];
         proven.min().into_iter().chain(others.into_iter().flatten()).min()
     }
 
@@ -119,10 +121,11 @@ impl Ladder {
     fn check_unproven(&mut self, now: Instant) {
         while self.remote.is_some() && now >= self.next_paced {
             let Some(path) = self.next_unproven(now) else { return };
+            let slowest = if self.active.is_some() { SLOW_RETRY } else { LOST_RETRY };
             let Some(pair) = self.pairs.get_mut(&path) else { continue };
             if let State::Unproven { tries, next } = &mut pair.state {
                 let wait = FIRST_RTO * (1 << (*tries).min(7));
-                *next = now + wait.min(SLOW_RETRY);
+                *next = now + wait.min(slowest);
                 *tries = tries.saturating_add(1);
                 self.send_check(now, path);
                 self.next_paced = now + PACE;
@@ -169,7 +172,9 @@ impl Ladder {
             .pairs
             .iter()
             .any(|(path, pair)| pair.proof().is_some() && self.rung(*path, pair).is_relayed());
-        if relayed || self.remote.is_none() {
+        // Of those that are there one may still come into its own.
+        let allocations = self.sockets.iter().filter(|s| s.leg.is_some()).count();
+        if relayed || self.remote.is_none() || allocations >= MAX_ALLOCATIONS {
             self.relay_wanted = None;
             return;
         }

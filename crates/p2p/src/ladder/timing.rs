@@ -16,6 +16,10 @@ pub(super) const FIRST_RTO: Duration = ms(150);
 pub(super) const AFTER_DEATH: Duration = ms(500);
 /// Between two checks of a pair that has not answered for long.
 pub(super) const SLOW_RETRY: Duration = ms(10_000);
+/// The same while no pair answers at all.
+pub(super) const LOST_RETRY: Duration = ms(2_000);
+/// While no direct path works, STUN servers are asked so often what sockets look like.
+pub(super) const LOOK_AGAIN: Duration = ms(30_000);
 /// After so many checks a pair that would be no gain is left alone.
 pub(super) const TRIES: u32 = 8;
 /// A check that is not answered by then never will be.
@@ -61,6 +65,8 @@ pub(super) const MIN_LIFETIME: Duration = ms(10_000);
 /// Most sockets that probe.
 pub const MAX_PROBE_SOCKETS: usize = 256;
 pub(super) const MAX_SOCKETS: usize = 32;
+/// No further allocation is asked for, with so many.
+pub(super) const MAX_ALLOCATIONS: usize = 4;
 /// Addresses that servers have seen of one socket.
 pub(super) const MAX_REFLEXIVE: usize = 4;
 pub(super) const MAX_REMOTES: usize = 64;

@@ -115,8 +115,9 @@ pub enum Event {
         /// Where.
         network: NetworkId,
     },
-    /// Ask a STUN server from this socket what it looks like now, and add what it says, be it
-    /// unchanged: a path of it has died, and this tells whether its mapping did.
+    /// Ask STUN servers from this socket what it looks like now, and add what they say, be it
+    /// unchanged: a path of it has died, and this tells whether its mapping did; or no direct path
+    /// works, and the other end may be checking an address that is none any more.
     NeedReflexive(SocketId),
     /// No relayed path works: make an allocation (another, on another server, if there is one).
     NeedRelay,

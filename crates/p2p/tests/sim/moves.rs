@@ -131,6 +131,30 @@ fn the_viewer_changes_networks() {
     }
 }
 
+/// The viewer's network is away for so long that every mapping and permission has ended.
+#[test]
+fn after_an_outage_everything_comes_back() {
+    for camera in PLACES {
+        let mut world = pair(13, Place::PortRestricted, camera);
+        world.run_for(secs(20));
+        let before = world.rung(VIEWER);
+        world.ends[VIEWER].online = false;
+        let gateway = world.realms[world.ends[VIEWER].realm].gateway.expect("a gateway");
+        world.nats[gateway].restart();
+        world.run_for(secs(90));
+        assert_eq!(world.rung(VIEWER), None, "{camera:?}");
+        world.ends[VIEWER].online = true;
+        let since = world.now;
+        world.run_for(secs(60));
+        let first = world.ends[VIEWER].frames.iter().find(|at| **at > since).map(|at| *at - since);
+        println!("{camera:?}: gap {first:?}");
+        assert!(first.is_some_and(|first| first < secs(8)), "{camera:?}: {first:?}");
+        // Probed ports are not probed a second time.
+        let wanted = if before == Some(Rung::Probed) { Some(Rung::RelayUdp) } else { before };
+        assert_eq!(world.rung(VIEWER), wanted, "{camera:?}");
+    }
+}
+
 #[test]
 fn a_relay_is_killed() {
     let cases = [
