@@ -44,7 +44,11 @@ pub const OPENAPI_PATH: &str = "/api/openapi.json";
             Refusals are problem documents (RFC 9457) whose `type` is a stable word.",
         license(name = "Apache-2.0 OR MIT", identifier = "Apache-2.0 OR MIT")
     ),
-    components(schemas(ProblemDocument, sightline_protocol::cm::Event)),
+    components(schemas(
+        ProblemDocument,
+        sightline_protocol::cm::Event,
+        sightline_protocol::cm::NetworkSide
+    )),
     modifiers(&Bearer),
 )]
 struct Document;

@@ -32,6 +32,20 @@ impl BusTap {
         tap
     }
 
+    /// Asks whoever answers on a subject, and waits for the body of the answer.
+    ///
+    /// # Panics
+    /// When none comes within 15 s.
+    #[must_use]
+    pub fn ask(port: u16, subject: &str, body: &Value) -> Value {
+        const INBOX: &str = "_INBOX.e2e.1";
+        let mut tap = Self::start(port, INBOX);
+        let message = serde_json::json!({ "v": 1, "body": body }).to_string();
+        let request = format!("PUB {subject} {INBOX} {}\r\n{message}\r\n", message.len());
+        tap.writer.write_all(request.as_bytes()).expect("sent");
+        tap.find(|answer| Some(answer.clone()))
+    }
+
     fn line(&mut self) -> String {
         let mut line = String::new();
         self.reader.read_line(&mut line).expect("the NATS server speaks");

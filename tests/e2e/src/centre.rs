@@ -254,7 +254,7 @@ fn unit(data: &Path, name: &str, settings: &[Setting]) -> Process {
     Process::start(&mut command)
 }
 
-fn claim_code(data: &Path, name: &str) -> String {
+pub(crate) fn claim_code(data: &Path, name: &str) -> String {
     let config = data.join(format!("{name}.toml"));
     let mut command = Command::new(bin("pu-agent"));
     command.current_dir(data);

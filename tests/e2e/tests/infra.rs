@@ -2,11 +2,11 @@
 
 use std::{
     fs,
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{Command, Output},
 };
 
-use e2e::{bin, root, tool};
+use e2e::{bin, compose::env_file, root, tool};
 
 /// Program, and what stands before `--config`.
 const UNITS: &[(&str, &[&str])] =
@@ -73,19 +73,19 @@ fn a_wrong_configuration_is_refused_in_words() {
     }
 }
 
-/// Keys and values of a Compose env file.
-fn env_file(path: &Path) -> Vec<(String, String)> {
-    let text = fs::read_to_string(path).expect("an env file");
-    let lines = text.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
-    let pair = |line: &str| line.split_once('=').map(|(k, v)| (k.to_owned(), v.to_owned()));
-    lines.map(|line| pair(line).unwrap_or_else(|| panic!("no key: {line}"))).collect()
-}
-
 #[test]
 fn the_units_of_compose_have_good_configurations() {
     let secrets = Secrets::new();
-    for unit in ["cmu", "scu", "mtu"] {
-        let keys = env_file(&root().join(format!("infra/compose/{unit}.env")));
+    let files: [(&str, &[&str]); 5] = [
+        ("cmu", &["cmu"]),
+        ("scu", &["scu"]),
+        ("mtu", &["mtu"]),
+        ("scu", &["scu", "scu-2"]),
+        ("mtu", &["mtu", "mtu-2"]),
+    ];
+    for (unit, files) in files {
+        let file = |name: &&str| env_file(&root().join(format!("infra/compose/{name}.env")));
+        let keys: Vec<_> = files.iter().flat_map(file).collect();
         let here = keys.into_iter().map(|(key, value)| {
             let secret = value.strip_prefix("/run/secrets/").map(|name| secrets.path(name));
             (key, secret.unwrap_or_else(|| value.into()))

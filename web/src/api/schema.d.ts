@@ -167,6 +167,64 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/operator/mtus": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The relays (MTUs) that run, with their load. */
+        get: operations["listMtus"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/operator/mtus/{mtu}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /**
+         * Drain a relay before it is stopped, or let it take sessions again. What runs through it goes on;
+         *     new sessions are given other relays. A restart of the relay ends the draining.
+         */
+        put: operations["changeMtu"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/operator/networks": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * How sessions reach their viewers, by network: rungs of the ladder, bytes relayed, and the time
+         *     to the first frame by stage. Networks are prefixes (/24, /48); those with the most sessions come
+         *     first.
+         */
+        get: operations["listNetworks"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/operator/subscriptions": {
         parameters: {
             query?: never;
@@ -194,6 +252,23 @@ export interface paths {
         get?: never;
         /** Approve, refuse or suspend a subscription. Suspending ends the user's streams. */
         put: operations["changeSubscription"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/operator/usage": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What was relayed, by session, for accounting; those that began last come first. */
+        get: operations["listUsage"];
+        put?: never;
         post?: never;
         delete?: never;
         options?: never;
@@ -448,6 +523,78 @@ export interface components {
         };
         /** @description One viewing of one camera by one client: the call whose legs the SCU keeps. */
         MediaSessionId: string;
+        /** @description `PUT /operator/mtus/{mtu}`. */
+        MtuChange: {
+            /** @description Whether it is to drain: to go on with what it relays, and to take nothing new. */
+            draining: boolean;
+        };
+        /** @description `GET /operator/mtus`. */
+        MtuList: {
+            /** @description By name. */
+            mtus: components["schemas"]["MtuRow"][];
+        };
+        /** @description A relay (MTU) as the operator sees it. */
+        MtuRow: {
+            /** @description Whether it takes new sessions. */
+            accepting: boolean;
+            /**
+             * Format: int32
+             * @description Allocations that it holds; an MTU that drains can be stopped when there are none.
+             */
+            allocations: number;
+            /**
+             * Format: int64
+             * @description What it can relay in all, bits per second; absent while unknown.
+             */
+            capacity_bps?: number | null;
+            /** @description Whether it was told to drain. */
+            draining: boolean;
+            /** @description When it was heard last. */
+            heard_at: components["schemas"]["UnixMicros"];
+            /**
+             * Format: float
+             * @description Share of its capacity in use, 0 to 1.
+             */
+            load: number;
+            /** @description Its name. */
+            mtu: string;
+            /**
+             * Format: int64
+             * @description What it relayed lately, bits per second.
+             */
+            relayed_bps: number;
+        };
+        /** @description `GET /operator/networks`. */
+        NetworkList: {
+            /** @description From when on sessions count. */
+            from: components["schemas"]["UnixMicros"];
+            /** @description Those with the most sessions first; at most 200. */
+            networks: components["schemas"]["NetworkRow"][];
+        };
+        /** @description How sessions of one network reach their viewers. */
+        NetworkRow: {
+            /** @description A prefix such as `203.0.113.0/24`, or `other`. */
+            network: string;
+            /**
+             * Format: int64
+             * @description Bytes that MTUs relayed for them.
+             */
+            relayed_bytes: number;
+            /** @description On which rung of the ladder they stood last, best first. */
+            rungs: components["schemas"]["RungCount"][];
+            /**
+             * Format: int64
+             * @description Sessions of which a rung is known.
+             */
+            sessions: number;
+            /** @description From the click to the first frame: each stage, then `total`. */
+            stages: components["schemas"]["StageFigures"][];
+        };
+        /**
+         * @description Which end's network.
+         * @enum {string}
+         */
+        NetworkSide: "viewer" | "pu";
         /**
          * @description A mobile number in E.164 form (`+` and 7 to 15 digits). Shown only by [`PhoneNumber::expose`].
          *
@@ -540,6 +687,21 @@ export interface components {
         Right: "view" | "listen" | "talk" | "ptz" | "playback" | "manage";
         /** @description What a user may do with a camera. */
         Rights: components["schemas"]["Right"][];
+        /**
+         * @description A rung of the connection ladder, best first: the order of the variants is the preference.
+         * @enum {string}
+         */
+        Rung: "host" | "mapped" | "punched" | "probed" | "relay_udp" | "relay_tcp" | "relay_tls";
+        /** @description Sessions on one rung. */
+        RungCount: {
+            /** @description The rung. */
+            rung: components["schemas"]["Rung"];
+            /**
+             * Format: int64
+             * @description How many.
+             */
+            sessions: number;
+        };
         /** @description Signed in. */
         SignedIn: {
             /** @description Bearer token for the API. */
@@ -586,6 +748,21 @@ export interface components {
              * @description When another may be asked for.
              */
             retry_after_s: number;
+        };
+        /** @description How long a stage took. */
+        StageFigures: {
+            /**
+             * Format: int32
+             * @description Half of the sessions took no longer; up to 9 % too long.
+             */
+            p50_ms: number;
+            /**
+             * Format: int32
+             * @description 95 of 100 sessions took no longer; up to 9 % too long.
+             */
+            p95_ms: number;
+            /** @description Which, as in `cs::StageTimes`. */
+            stage: string;
         };
         /** @description One encoding that a camera offers. */
         StreamInfo: {
@@ -645,6 +822,41 @@ export interface components {
          * @description Microseconds since 1970-01-01 UTC.
          */
         UnixMicros: number;
+        /** @description `GET /operator/usage`. */
+        UsageList: {
+            /** @description Those that began last first; at most 500. */
+            sessions: components["schemas"]["UsageRow"][];
+        };
+        /** @description What was relayed for one session. */
+        UsageRow: {
+            /**
+             * Format: int64
+             * @description Seconds that allocations were held, all together.
+             */
+            allocated_s: number;
+            /**
+             * Format: int64
+             * @description Bytes in both directions, payload only.
+             */
+            bytes: number;
+            /** @description When the first allocation was made. */
+            from: components["schemas"]["UnixMicros"];
+            /**
+             * Format: int32
+             * @description How many MTUs had part in it.
+             */
+            mtus: number;
+            /**
+             * Format: int64
+             * @description Packets in both directions.
+             */
+            packets: number;
+            /** @description The session. */
+            session: components["schemas"]["MediaSessionId"];
+            /** @description Until when this counts. */
+            to: components["schemas"]["UnixMicros"];
+            user?: components["schemas"]["UserId"] | null;
+        };
         /** @description `GET /me`. */
         User: {
             /** @description The account. */
@@ -1111,6 +1323,159 @@ export interface operations {
             };
         };
     };
+    listMtus: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MtuList"];
+                };
+            };
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description not the operator's staff */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+        };
+    };
+    changeMtu: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description the relay */
+                mtu: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["MtuChange"];
+            };
+        };
+        responses: {
+            /** @description the relay has obeyed */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description not the operator's staff */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description no such relay is running */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description the relay, or every SCU, does not answer */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+        };
+    };
+    listNetworks: {
+        parameters: {
+            query: {
+                /** @description Days back from today, which counts; 7 when left out, 90 at most. */
+                days?: number | null;
+                /** @description Whose networks: those of viewers, or those of devices. */
+                side: components["schemas"]["NetworkSide"];
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["NetworkList"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description not the operator's staff */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+        };
+    };
     listSubscriptions: {
         parameters: {
             query?: never;
@@ -1197,6 +1562,55 @@ export interface operations {
                 };
             };
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+        };
+    };
+    listUsage: {
+        parameters: {
+            query?: {
+                /** @description Days back from today, which counts; 30 when left out, 400 at most. */
+                days?: number | null;
+                /** @description Whose sessions; everybody's when left out. */
+                user?: string | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["UsageList"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description not the operator's staff */
+            403: {
                 headers: {
                     [name: string]: unknown;
                 };
