@@ -93,6 +93,12 @@ struct Session {
     connected: bool,
 }
 
+/// A fatal alert before there are keys (RFC 5246 section 7.2): who is told no needs no timeout.
+fn fatal(alert: u8) -> [u8; 15] {
+    const ALERT: u8 = 21;
+    [ALERT, 0xfe, 0xff, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2, 2, alert]
+}
+
 /// RFC 6347 section 4.3.2.
 fn is_hello_verify(datagram: &[u8]) -> bool {
     const HELLO_VERIFY_REQUEST: u8 = 3;
@@ -250,6 +256,11 @@ impl Table {
     fn handle_hello(&mut self, now: Instant, peer: Peer, hello: &Hello<'_>, sink: &mut impl Sink) {
         if !self.take_hello(now) {
             metrics::counter!("sightline_mtu_flood_dropped_total").increment(1);
+            return;
+        }
+        if !hello.knows_1_2() {
+            const PROTOCOL_VERSION: u8 = 70;
+            sink.datagram(&peer, &fatal(PROTOCOL_VERSION));
             return;
         }
         let epoch = self.epoch(now);

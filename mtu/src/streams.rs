@@ -20,7 +20,7 @@ use arc_swap::ArcSwapOption;
 use bytes::{Buf, BytesMut};
 use framing::{MAX_MESSAGE, MAX_STRANGERS_MESSAGE, frame};
 use mtu_turn::{ClientId, Transport};
-use outbox::{Next, Outbox};
+use outbox::{Messages, Next, Outbox};
 use parking_lot::RwLock;
 use places::{Place, Places};
 use sightline_service_kit::lifecycle::Lifecycle;
@@ -182,7 +182,7 @@ impl Streams {
         // Whichever side ends, ends both.
         let end = tokio::select! {
             read = read_all(&mut read, &client, &outbox, &worker) => End::Closed(read),
-            end = write_all(&mut write, &outbox) => end,
+            end = write_all(&mut write, &outbox, client.transport) => end,
         };
         drop(registered);
         let closed = worker.close(client).await;
@@ -263,18 +263,23 @@ async fn read_all(
     }
 }
 
-async fn write_all(write: &mut WriteHalf<impl AsyncWrite>, outbox: &Outbox) -> End {
-    let mut bytes = Vec::new();
+async fn write_all(
+    write: &mut WriteHalf<impl AsyncWrite>,
+    outbox: &Outbox,
+    transport: Transport,
+) -> End {
+    let mut messages = Messages::default();
     loop {
-        let next = outbox.take(&mut bytes).await;
+        let next = outbox.take(&mut messages).await;
         let written = async {
-            let mut rest = &bytes[..];
-            while !rest.is_empty() {
-                let n = timeout(STALLED, write.write(rest)).await??;
-                if n == 0 {
-                    return Err(io::ErrorKind::WriteZero.into());
+            if transport == Transport::Tls {
+                // One record for each message: coturn's client, for one, reads a record and looks
+                // at its first message only.
+                for message in messages.apart() {
+                    write_whole(write, message).await?;
                 }
-                rest = &rest[n..];
+            } else {
+                write_whole(write, messages.together()).await?;
             }
             timeout(STALLED, write.flush()).await?
         };
@@ -284,9 +289,21 @@ async fn write_all(write: &mut WriteHalf<impl AsyncWrite>, outbox: &Outbox) -> E
             }
             return End::Closed(Err(error));
         }
-        bytes.clear();
+        messages.clear();
         if let Next::Pipe(peer) = next {
             return End::Pipe(peer);
         }
     }
+}
+
+/// As long as the other side takes something now and then.
+async fn write_whole(write: &mut WriteHalf<impl AsyncWrite>, mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        let n = timeout(STALLED, write.write(bytes)).await??;
+        if n == 0 {
+            return Err(io::ErrorKind::WriteZero.into());
+        }
+        bytes = &bytes[n..];
+    }
+    Ok(())
 }

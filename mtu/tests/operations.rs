@@ -13,7 +13,7 @@ use sightline_protocol::{
     subject,
 };
 use sightline_service_kit::{lifecycle::Lifecycle, tls::Authority};
-use stun::message::{Getter, METHOD_REFRESH};
+use stun::message::METHOD_REFRESH;
 use tokio::net::UdpSocket;
 use turn::proto::lifetime::Lifetime;
 
@@ -127,6 +127,7 @@ async fn secrets_change_without_a_gap() {
         secret: None,
         secret_file: Some(current.clone()),
         more_secret_files: vec![before.clone()],
+        newcomers_per_s: 10_000,
         ..config(&[])
     };
     let (mtu, _lifecycle) = common::start(config).await;
@@ -142,11 +143,21 @@ async fn secrets_change_without_a_gap() {
     assert!(with(SECRET).await);
     // Seen without being told.
     std::fs::write(&current, next).expect("written");
-    soon("the new secret", async { while !with(next).await {} }).await;
+    soon("the new secret", async {
+        while !with(next).await {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    })
+    .await;
     assert!(with(SECRET).await, "the old one was forgotten too soon");
     std::fs::write(&before, next).expect("written");
     mtu.control.reload().expect("good");
-    soon("the end of the old secret", async { while with(SECRET).await {} }).await;
+    soon("the end of the old secret", async {
+        while with(SECRET).await {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    })
+    .await;
 }
 
 #[tokio::test]

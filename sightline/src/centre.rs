@@ -3,6 +3,7 @@
 use std::{
     net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use anyhow::Context;
@@ -154,29 +155,54 @@ impl Centre {
         let secret = turn_secret(&config.data_dir)?;
 
         let cmu = cmu::Cmu::open(cmu_config(&config), bus.clone(), &core).await?;
+        let https = config.https_listen.map(http::bind).transpose()?;
+        // TURN over TLS comes in at the portal's port, which passes the most firewalls.
         let mtu = mtu::Config {
             domain: config.domain.clone(),
             secret: Some(secret.clone()),
+            identity: Some(identity.clone()),
+            shared_tls_ports: https.iter().map(|(_, bound)| bound.port()).collect(),
             ..config.mtu.clone()
         };
-        mtu::start(mtu, bus.clone(), &edge).await.context("MTU")?;
+        let mtu = mtu::start(mtu, bus.clone(), &edge).await.context("MTU")?;
         let scu = scu_config(&config, identity.clone(), secret);
         let scu = scu::start(scu, bus, &edge).await.context("SCU")?;
 
         let router = cmu.router()?.merge(scu::router(&scu));
-        let listen = |address: Option<SocketAddr>, identity: Option<&Identity>| {
-            let Some(address) = address else { return anyhow::Ok(None) };
-            let (listener, bound) = http::bind(address)?;
-            http::serve(listener, identity, router.clone(), &edge)?;
-            Ok(Some(bound))
-        };
-        let http = listen(config.http_listen, None)?;
-        let https = listen(config.https_listen, Some(&identity))?;
+        let http = config.http_listen.map(http::bind).transpose()?;
+        let http = http.map(|(listener, bound)| {
+            http::serve(listener, None, router.clone(), &edge)?;
+            anyhow::Ok(bound)
+        });
+        let https = https.map(|(listener, bound)| {
+            let turn = Arc::new(TurnOverTls(mtu.control));
+            http::serve_shared(listener, &identity, router, turn, &edge)?;
+            anyhow::Ok(bound)
+        });
+        let (http, https) = (http.transpose()?, https.transpose()?);
         if let Some(admin) = config.admin_listen {
             let (listener, _) = http::bind(admin)?;
             http::serve(listener, None, health::router(cmu.health()), &edge)?;
         }
         Ok(Self { http, https, ps: scu.quic_addr, edge, core })
+    }
+}
+
+/// What is no HTTP on the portal's TLS port is for the relay.
+struct TurnOverTls(mtu::Control);
+
+impl http::OtherProtocol for TurnOverTls {
+    fn alpn(&self) -> &'static [u8] {
+        // RFC 7443
+        b"stun.turn"
+    }
+
+    fn is_for(&self, first: u8) -> bool {
+        mtu::is_stun_request(first)
+    }
+
+    fn serve(&self, stream: http::SharedStream, remote: SocketAddr, local: SocketAddr) {
+        self.0.serve_tls(stream, remote, local);
     }
 }
 

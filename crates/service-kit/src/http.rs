@@ -1,5 +1,7 @@
 //! HTTP listeners: plain or over TLS, ended by the lifecycle.
 
+mod shared;
+
 use std::{
     net::{SocketAddr, TcpListener},
     sync::Arc,
@@ -7,12 +9,18 @@ use std::{
 };
 
 use axum::Router;
-use axum_server::{Handle, accept::NoDelayAcceptor, tls_rustls::RustlsConfig};
+use axum_server::{
+    Handle,
+    accept::NoDelayAcceptor,
+    tls_rustls::{RustlsAcceptor, RustlsConfig},
+};
 
 use crate::{
     lifecycle::Lifecycle,
     tls::{Identity, TlsError},
 };
+
+pub use shared::{OtherProtocol, SharedStream};
 
 /// How long requests get to finish when the service ends. Event streams and WebSockets never
 /// finish by themselves, so they are cut off then.
@@ -46,6 +54,35 @@ pub fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), ListenErro
     Ok((listener, bound))
 }
 
+/// Serves `router` over TLS until the lifecycle ends, as [`serve`] does, and hands over connections
+/// that speak something else, by their first decrypted byte.
+///
+/// # Errors
+/// [`ListenError`].
+pub fn serve_shared(
+    listener: TcpListener,
+    identity: &Identity,
+    router: Router,
+    other: Arc<dyn OtherProtocol>,
+    lifecycle: &Lifecycle,
+) -> Result<(), ListenError> {
+    let address = listener.local_addr().unwrap_or(SocketAddr::from(([0, 0, 0, 0], 0)));
+    let config = identity.server_config(&[b"http/1.1", other.alpn()])?;
+    let tls = RustlsAcceptor::new(RustlsConfig::from_config(Arc::new(config)));
+    let acceptor = shared::SharedAcceptor::new(tls.acceptor(NoDelayAcceptor::new()), other);
+    let server = axum_server::from_tcp(listener)
+        .map_err(|source| ListenError::Bind { address, source })?
+        .acceptor(acceptor);
+    let service = router.into_make_service_with_connect_info::<SocketAddr>();
+    let serving = server.handle(stopped_with(lifecycle)).serve(service);
+    lifecycle.tasks.spawn(async move {
+        if let Err(error) = serving.await {
+            tracing::error!(%error, %address, "an HTTP listener failed");
+        }
+    });
+    Ok(())
+}
+
 /// Serves `router`, over TLS when there is an identity, until the lifecycle ends. Handlers see the
 /// peer's address as `ConnectInfo<SocketAddr>`. Small messages go out at once: an answer and the
 /// candidates after it would else wait for each other's acknowledgement (RFC 9293, 3.7.4).
@@ -59,12 +96,7 @@ pub fn serve(
     lifecycle: &Lifecycle,
 ) -> Result<(), ListenError> {
     let service = router.into_make_service_with_connect_info::<SocketAddr>();
-    let handle = Handle::new();
-    let stopping = handle.clone();
-    lifecycle.spawn_graceful(|token| async move {
-        token.cancelled().await;
-        stopping.graceful_shutdown(Some(DRAIN));
-    });
+    let handle = stopped_with(lifecycle);
     let address = listener.local_addr().unwrap_or(SocketAddr::from(([0, 0, 0, 0], 0)));
     let failed = |source| ListenError::Bind { address, source };
     let ended = move |result: std::io::Result<()>| {
@@ -89,4 +121,14 @@ pub fn serve(
         }
     }
     Ok(())
+}
+
+fn stopped_with(lifecycle: &Lifecycle) -> Handle<SocketAddr> {
+    let handle = Handle::new();
+    let stopping = handle.clone();
+    lifecycle.spawn_graceful(|token| async move {
+        token.cancelled().await;
+        stopping.graceful_shutdown(Some(DRAIN));
+    });
+    handle
 }

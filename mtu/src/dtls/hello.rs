@@ -45,6 +45,11 @@ impl<'a> Hello<'a> {
         self.cookie_length > 0
     }
 
+    /// Whether its client knows DTLS 1.2 or later; versions count downwards.
+    pub(super) fn knows_1_2(&self) -> bool {
+        self.datagram.get(RECORD_HEAD + HANDSHAKE_HEAD + 1).is_some_and(|minor| *minor <= 0xfd)
+    }
+
     pub(super) fn datagram(&self) -> &'a [u8] {
         self.datagram
     }

@@ -200,3 +200,15 @@ fn rubbish_is_dropped() {
     }
     assert!(out.datagrams.is_empty() && table.len() == 0);
 }
+
+#[test]
+fn who_knows_only_older_versions_is_told_so() {
+    let now = Instant::now();
+    let mut table = table(now);
+    let mut hello = Client::new(peer(1, 1), now).says().pop().expect("a hello");
+    hello[26] = 0xff;
+    let mut out = Out::default();
+    table.handle_datagram(now, peer(1, 1), &hello, &mut out);
+    assert_eq!(out.datagrams[0].1, fatal(70));
+    assert_eq!(table.len(), 0);
+}

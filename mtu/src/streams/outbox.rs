@@ -20,17 +20,54 @@ pub(crate) struct Outbox {
 
 #[derive(Debug, Default)]
 struct Waiting {
-    bytes: Vec<u8>,
+    messages: Messages,
     /// RFC 6062: the connection that takes over once the answer to CONNECTION-BIND is out.
     pipe: Option<TcpStream>,
     piped: bool,
 }
 
+/// Whole messages, one after the other.
+#[derive(Debug, Default)]
+pub(crate) struct Messages {
+    bytes: Vec<u8>,
+    /// Where each one ends.
+    ends: Vec<usize>,
+}
+
+impl Messages {
+    fn push(&mut self, parts: [&[u8]; 3]) {
+        for part in parts {
+            self.bytes.extend_from_slice(part);
+        }
+        self.ends.push(self.bytes.len());
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.bytes.clear();
+        self.ends.clear();
+    }
+
+    /// All of them.
+    pub(crate) fn together(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// One by one.
+    pub(crate) fn apart(&self) -> impl Iterator<Item = &[u8]> {
+        let mut begin = 0;
+        self.ends.iter().map(move |&end| {
+            let message = &self.bytes[begin..end];
+            begin = end;
+            message
+        })
+    }
+}
+
 /// What is next for the task.
 pub(crate) enum Next {
-    /// These bytes.
-    Bytes,
-    /// These bytes, and then the connection is this peer's.
+    /// These messages.
+    Messages,
+    /// These messages, and then the connection is this peer's.
     Pipe(TcpStream),
 }
 
@@ -44,12 +81,10 @@ impl Outbox {
         }
         let length = head.len() + payload.len() + tail.len();
         let mut waiting = self.waiting.lock();
-        if waiting.bytes.len() + length > MOST {
+        if waiting.messages.bytes.len() + length > MOST {
             return false;
         }
-        waiting.bytes.extend_from_slice(head);
-        waiting.bytes.extend_from_slice(payload);
-        waiting.bytes.extend_from_slice(tail);
+        waiting.messages.push([head, payload, tail]);
         waiting.piped = waiting.pipe.is_some();
         drop(waiting);
         self.filled.notify_one();
@@ -66,15 +101,15 @@ impl Outbox {
         self.allocated.load(Ordering::Relaxed)
     }
 
-    /// Waits until there is something, and swaps it with `bytes`, which must be empty.
-    pub(crate) async fn take(&self, bytes: &mut Vec<u8>) -> Next {
+    /// Waits until there is something, and swaps it with `messages`, which must be empty.
+    pub(crate) async fn take(&self, messages: &mut Messages) -> Next {
         loop {
             {
                 let mut waiting = self.waiting.lock();
-                if !waiting.bytes.is_empty() {
-                    std::mem::swap(&mut waiting.bytes, bytes);
+                if !waiting.messages.ends.is_empty() {
+                    std::mem::swap(&mut waiting.messages, messages);
                     let pipe = if waiting.piped { waiting.pipe.take() } else { None };
-                    return pipe.map_or(Next::Bytes, Next::Pipe);
+                    return pipe.map_or(Next::Messages, Next::Pipe);
                 }
             }
             self.filled.notified().await;
@@ -90,14 +125,17 @@ mod tests {
     async fn the_newest_is_dropped_when_nobody_reads() {
         let outbox = Outbox::default();
         assert!(outbox.send(&[0x40, 0, 0, 1], &[7], &[0; 3]));
-        let mut bytes = vec![];
-        assert!(matches!(outbox.take(&mut bytes).await, Next::Bytes));
-        assert_eq!(bytes, [0x40, 0, 0, 1, 7, 0, 0, 0]);
+        assert!(outbox.send(&[0x41, 0, 0, 0], &[], &[]));
+        let mut messages = Messages::default();
+        assert!(matches!(outbox.take(&mut messages).await, Next::Messages));
+        let both: [&[u8]; 2] = [&[0x40, 0, 0, 1, 7, 0, 0, 0], &[0x41, 0, 0, 0]];
+        assert_eq!(messages.apart().collect::<Vec<_>>(), both);
+        assert_eq!(messages.together(), both.concat());
         let packet = vec![0; 1_200];
         let taken = (0..1_000).filter(|_| outbox.send(&[0x40, 0, 4, 0xb0], &packet, &[])).count();
         assert_eq!(taken, MOST / 1_204);
-        bytes.clear();
-        outbox.take(&mut bytes).await;
+        messages.clear();
+        outbox.take(&mut messages).await;
         assert!(outbox.send(&[0x40, 0, 4, 0xb0], &packet, &[]), "there is room again");
     }
 
