@@ -2,7 +2,7 @@
 //! outside, in datagrams of our own, so that nothing that is tested tests itself.
 
 use std::{
-    io::ErrorKind,
+    io::{ErrorKind, Read, Write},
     net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket},
     sync::{
         Arc,
@@ -187,6 +187,22 @@ pub fn measure(host: &Space, prefix: Option<Ipv6Addr>) -> Option<Theory> {
         mapping: first.mapping()?,
         // What has been written to counts: another socket.
         filtering: Inside::new(host, prefix).filtering()?,
+    })
+}
+
+/// Whether bytes that begin like this are answered over TCP.
+#[must_use]
+pub fn tcp_carries(host: &Space, at: SocketAddr, bytes: &[u8]) -> bool {
+    host.enter(|| {
+        let mut answer = [0; 1];
+        let stream = TcpStream::connect_timeout(&at, Duration::from_secs(1));
+        stream
+            .and_then(|mut stream| {
+                stream.set_read_timeout(Some(Duration::from_secs(1)))?;
+                stream.write_all(bytes)?;
+                stream.read_exact(&mut answer)
+            })
+            .is_ok()
     })
 }
 

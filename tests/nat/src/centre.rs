@@ -204,12 +204,14 @@ fn configurations(folder: &Path) {
     }
 }
 
-fn relay(number: usize, _tls: &str) -> String {
-    let (name, address) = CENTRE[2 * number];
+fn relay(number: usize, tls: &str) -> String {
+    let ((name, address), (_, alternate)) = (CENTRE[2 * number], CENTRE[2 * number + 1]);
     format!(
         "domain = \"test.example\"\nid = \"mtu{number}\"\nbus_url = \"{NATS}\"\n\
-         secret_file = \"turn.secret\"\npublic_name = \"{name}\"\nudp_listen = \"{address}:3478\"\n\
-         tcp_listen = \"{address}:443\"\nallow_peers = {:?}\n",
+         secret_file = \"turn.secret\"\npublic_name = \"{name}\"\n{tls}\
+         udp_listen = \"{address}:3478\"\nalternate_ip = \"{alternate}\"\n\
+         tcp_listen = [\"{address}:3478\", \"{address}:443\"]\nworkers = 1\n\
+         allow_peers = {:?}\n",
         peer_networks()
     )
 }

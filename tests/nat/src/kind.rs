@@ -24,7 +24,7 @@ pub enum Kind {
     Carrier,
     /// A firewall that lets no UDP through.
     UdpBlocked,
-    /// A firewall that lets nothing through but TCP to port 443.
+    /// A firewall that lets nothing through but TLS to port 443.
     #[serde(rename = "only-443")]
     Only443,
     /// A home's router that maps ports when asked (UPnP IGD, NAT-PMP, PCP).
@@ -104,7 +104,7 @@ impl Kind {
             Self::DoubleNat => "a port-restricted NAT behind a port-restricted NAT",
             Self::Carrier => "port-restricted NAT whose mappings end after 50 s, used or not",
             Self::UdpBlocked => "NAT that drops all UDP",
-            Self::Only443 => "NAT that drops all but TCP to port 443",
+            Self::Only443 => "NAT that drops all but TLS to port 443",
             Self::Gateway => "port-restricted NAT that maps ports when asked (miniupnpd)",
             Self::Nat64 => "IPv6 behind a stateful firewall; IPv4 through NAT64 (tayga)",
             Self::OneHome => "both ends behind one port-restricted NAT",

@@ -14,6 +14,7 @@ mod carrier;
 mod cell;
 mod centre;
 mod kind;
+mod names;
 mod network;
 pub mod report;
 mod rules;

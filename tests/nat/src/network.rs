@@ -12,10 +12,11 @@ use e2e::Process;
 use crate::{
     carrier::Reaper,
     kind::Kind,
+    names::Names,
     rules::router,
     services,
     space::Space,
-    wan::{End, Wan, hosts, ipv6_lan, ipv6_wan, on_link, public_address},
+    wan::{End, Wan, ipv6_lan, ipv6_wan, on_link, public_address},
 };
 
 /// Everybody's home network: the same addresses at both ends, as in life.
@@ -34,6 +35,7 @@ pub struct Network {
     pub public: Ipv4Addr,
     ipv6: Option<Ipv6Addr>,
     reaper: Option<Reaper>,
+    names: Option<Names>,
     // After the host, whose default route they are; before their routers.
     services: Vec<Process>,
     folder: tempfile::TempDir,
@@ -65,6 +67,7 @@ impl Network {
             public: public_address(end, kind == Kind::Gateway, number),
             ipv6: None,
             reaper: None,
+            names: None,
             services: vec![],
             folder: tempfile::tempdir().expect("a temporary folder"),
             routers: vec![],
@@ -77,8 +80,9 @@ impl Network {
     }
 
     fn build(&mut self, wan: &Wan, name: &str, number: u8) {
-        self.host.etc_file("hosts", &hosts());
         if self.kind == Kind::Public {
+            self.names = Some(Names::start(&self.host));
+            resolves(&self.host, "127.0.0.1");
             wan.plug(&self.host, "eth0");
             self.host.ip(&["addr", "add", &format!("{}/24", self.public), "dev", "eth0"]);
             on_link(&self.host, "eth0");
@@ -102,6 +106,7 @@ impl Network {
             _ => {}
         }
         let inner = self.routers.last().map_or(outer, Arc::clone);
+        self.names = Some(Names::start(&inner));
         join(&self.host, &inner, 20);
     }
 
@@ -133,8 +138,7 @@ impl Network {
         outer.ip(&["link", "set", "host20", "master", "lan0"]);
         add(&self.host, format!("{host}/64"), "eth0");
         self.host.ip(&["-6", "route", "add", "default", "via", &gateway.to_string()]);
-        self.host.etc_file("hosts", "127.0.0.1 localhost\n::1 localhost\n");
-        self.host.etc_file("resolv.conf", &format!("nameserver {gateway}\n"));
+        resolves(&self.host, &gateway.to_string());
         self.services.extend(services::nat64(outer, self.folder.path(), gateway));
     }
 
@@ -146,7 +150,6 @@ impl Network {
     pub fn another_host(&self, wan: &Wan) -> Space {
         let router = self.routers.last().expect("a home has a router");
         let host = wan.space(&format!("guest{}", wan.next_number()));
-        host.etc_file("hosts", &hosts());
         join(&host, router, 30);
         host
     }
@@ -199,6 +202,7 @@ impl Network {
 /// What every router has.
 fn prepare(router: &Space, lan: Option<&str>) {
     router.sysctl("net/ipv4/ip_forward", "1");
+    router.sysctl("net/netfilter/nf_conntrack_acct", "1");
     router.bridge("lan0");
     if let Some(lan) = lan {
         router.ip(&["addr", "add", &format!("{lan}.1/24"), "dev", "lan0"]);
@@ -212,4 +216,11 @@ fn join(host: &Space, router: &Space, number: u8) {
     router.ip(&["link", "set", &port, "master", "lan0"]);
     host.ip(&["addr", "add", &format!("{HOME}.{number}/24"), "dev", "eth0"]);
     host.ip(&["route", "add", "default", "via", &format!("{HOME}.1")]);
+    resolves(host, &format!("{HOME}.1"));
+}
+
+/// It asks there for names.
+fn resolves(host: &Space, at: &str) {
+    host.etc_file("hosts", "127.0.0.1 localhost\n::1 localhost\n");
+    host.etc_file("resolv.conf", &format!("nameserver {at}\n"));
 }

@@ -40,9 +40,12 @@ fn blocked(kind: Kind) -> &'static str {
     match kind {
         Kind::UdpBlocked => "meta l4proto udp drop",
         Kind::Only443 => {
+            // After SYN and ACK comes the first packet with data: it must begin as TLS does.
             "tcp sport 443 ct state established accept
+        meta l4proto != tcp drop
         tcp dport != 443 drop
-        meta l4proto != tcp drop"
+        ct original packets 3 meta length > 60 @ih,0,8 != 22 ct mark set 1
+        ct mark 1 drop"
         }
         _ => "",
     }

@@ -8,7 +8,7 @@ use std::{
 use e2e::{tool, wait_for};
 use nat::{
     Kind, Network, Wan,
-    behaviour::{Inside, Outside, measure, tcp_reaches},
+    behaviour::{Inside, Outside, measure, tcp_carries, tcp_reaches},
     lab_allowed,
     wan::End,
 };
@@ -84,6 +84,20 @@ fn firewalls_let_through_what_their_names_say() {
             .each_ref()
             .map(|(port, _)| tcp_reaches(&network.host, SocketAddr::from((centre, *port))));
         assert_eq!(reached, expected, "{kind}");
+    }
+    // And on 443 nothing but TLS, whose first byte is 22.
+    let (_, listener) = &listening[0];
+    let listener = listener.try_clone().expect("a listener can be shared");
+    std::thread::spawn(move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            let _ = std::io::copy(&mut &stream, &mut &stream);
+        }
+    });
+    let at = SocketAddr::from((centre, 443));
+    for (kind, expected) in [(Kind::Only443, [true, false]), (Kind::UdpBlocked, [true; 2])] {
+        let network = Network::new(&wan, kind, End::Viewer);
+        let carried = [22, 0].map(|first| tcp_carries(&network.host, at, &[first; 20]));
+        assert_eq!(carried, expected, "{kind}");
     }
 }
 
