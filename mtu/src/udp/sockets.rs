@@ -146,7 +146,7 @@ pub(super) fn raise_file_limit() {
     let hard = limit.maximum;
     limit.current = Some(hard.map_or(FILES, |hard| hard.max(FILES)));
     limit.maximum = limit.current;
-    if setrlimit(Resource::Nofile, limit.clone()).is_ok() {
+    if setrlimit(Resource::Nofile, limit).is_ok() {
         return;
     }
     // Without the right to raise the hard limit.

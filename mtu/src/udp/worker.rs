@@ -39,7 +39,8 @@ const TURNS: usize = 4;
 const MESSAGES: usize = 256;
 /// How often metrics are told, and settings looked at.
 const TICK: Duration = Duration::from_secs(1);
-/// Packets in [`LOAD`] from which on waiting for more of them pays.
+/// Arrivals in [`LOAD`] from which on waiting for more of them pays. A train is one: what comes
+/// together already gains nothing by waiting, and would only be late.
 const BUSY: u64 = 100;
 const LOAD: Duration = Duration::from_millis(10);
 
@@ -71,6 +72,8 @@ pub(super) struct Worker {
     unfinished: Vec<Token>,
     coalesce: Duration,
     reported: Reported,
+    /// Datagrams and trains of them.
+    arrived: u64,
     load: Load,
 }
 
@@ -112,6 +115,7 @@ impl Worker {
             unfinished: vec![],
             coalesce: common.options.coalesce,
             reported: Reported::default(),
+            arrived: 0,
             load: Load::default(),
         })
     }
@@ -179,9 +183,7 @@ impl Worker {
     /// Under load, lets packets come together: a call costs more than the packets in it.
     fn linger(&mut self, woken: Instant) {
         let now = Instant::now();
-        let handled =
-            self.server.counters().packets_to_peers + self.server.counters().packets_to_clients;
-        if self.coalesce.is_zero() || !self.load.is_busy(handled, now) {
+        if self.coalesce.is_zero() || !self.load.is_busy(self.arrived, now) {
             return;
         }
         let spent = now.saturating_duration_since(woken);
@@ -239,6 +241,7 @@ impl Worker {
                     return false;
                 }
             };
+            self.arrived += received.count as u64;
             for n in 0..received.count {
                 let (meta, train) = self.buffers.get(n);
                 let client = ClientId::new(Transport::Udp, meta.addr, local_of(local, meta));
@@ -271,6 +274,7 @@ impl Worker {
                     return true;
                 }
             };
+            self.arrived += received.count as u64;
             for n in 0..received.count {
                 let (meta, train) = self.buffers.get(n);
                 let (peer, stride) = (meta.addr, meta.stride);
@@ -340,22 +344,22 @@ impl Worker {
 #[derive(Debug, Default)]
 struct Load {
     began: Option<Instant>,
-    handled: u64,
+    arrived: u64,
     busy: bool,
 }
 
 impl Load {
-    fn is_busy(&mut self, handled: u64, now: Instant) -> bool {
+    fn is_busy(&mut self, arrived: u64, now: Instant) -> bool {
         let span = self.began.map(|began| now.saturating_duration_since(began));
         match span {
             Some(span) if span < LOAD => {}
             Some(span) => {
                 // Of a longer span, its share.
                 let spans = (span.as_micros() / LOAD.as_micros()).max(1) as u64;
-                self.busy = (handled - self.handled) / spans >= BUSY;
-                (self.began, self.handled) = (Some(now), handled);
+                self.busy = (arrived - self.arrived) / spans >= BUSY;
+                (self.began, self.arrived) = (Some(now), arrived);
             }
-            None => (self.began, self.handled) = (Some(now), handled),
+            None => (self.began, self.arrived) = (Some(now), arrived),
         }
         self.busy
     }

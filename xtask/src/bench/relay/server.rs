@@ -178,11 +178,10 @@ fn mtu_configuration(bed: &Bed, listen: SocketAddr, relays: &[&str]) -> String {
     let (bus, (first, last)) = (bed.bus, PORTS);
     format!(
         "domain = \"bench.example\"\nbus_url = \"nats://127.0.0.1:{bus}\"\n\
-         udp_listen = \"{listen}\"\npublic_ip = \"127.0.0.1\"\nrelay_bind = \"{}\"\n\
+         udp_listen = \"{listen}\"\nalternate_port = 0\nrelay_addresses = {relays:?}\n\
          relay_ports = [{first}, {last}]\nrealm = \"{REALM}\"\nsecret_file = \"turn.secret\"\n\
          max_allocations = 200000\nnewcomers_per_s = 1000000\nallow_peers = [\"127.0.0.0/8\"]\n\
-         [telemetry]\nfilter = \"warn\"\n",
-        relays[0],
+         [telemetry]\nfilter = \"warn\"\n"
     )
 }
 
