@@ -128,6 +128,7 @@ impl Ladders {
             warm_relays: 0,
             loopback: settings.loopback,
             mapped: settings.outside.of_socket(Protocol::Udp, settings.bound),
+            map: false,
             measure: false,
         };
         let lifecycle = &self.shared.lifecycle;

@@ -36,6 +36,10 @@ impl World {
     }
 
     fn end(&self, role: Role, servers: Servers, loopback: bool) -> End {
+        self.end_with(role, servers, loopback, RelayOptions::default())
+    }
+
+    fn end_with(&self, role: Role, servers: Servers, loopback: bool, relay: RelayOptions) -> End {
         let mux = Mux::new(UdpSocket::bind("[::]:0").expect("a socket")).expect("works");
         let config = SessionConfig {
             role,
@@ -43,10 +47,11 @@ impl World {
             nat: NatReport::default(),
             lifetimes: Lifetimes::default(),
             servers,
-            relay: RelayOptions::default(),
+            relay,
             warm_relays: usize::from(role == Role::Controlling),
             loopback,
             mapped: Vec::new(),
+            map: false,
             measure: false,
         };
         let session =
@@ -176,19 +181,23 @@ async fn plain_dials_to_the_same_port_go_on() {
 
 #[tokio::test]
 async fn quic_through_a_relay_alone() {
-    let Some(coturn) = Coturn::start().await else { return };
-    for transport in [RelayTransport::Udp, RelayTransport::Tcp] {
+    let Some(mut coturn) = Coturn::start().await else { return };
+    for transport in [RelayTransport::Udp, RelayTransport::Tcp, RelayTransport::Tls] {
         let world = World::new();
         let server = RelayServer {
-            place: Place { host: "127.0.0.1".into(), port: coturn.port },
+            place: Place {
+                host: "127.0.0.1".into(),
+                port: if transport == RelayTransport::Tls { coturn.tls_port } else { coturn.port },
+            },
             transport,
             username: "user".into(),
             credential: SessionToken::new("password".to_owned()),
         };
         let servers = || Servers { stun: Vec::new(), relays: vec![server.clone()] };
         // The unit tells no address of its own that the viewer could reach.
-        let mut pu = world.end(Role::Controlled, servers(), true);
-        let mut cu = world.end(Role::Controlling, servers(), true);
+        let trust = || RelayOptions { tls: Some(coturn.tls()), ..RelayOptions::default() };
+        let mut pu = world.end_with(Role::Controlled, servers(), true, trust());
+        let mut cu = world.end_with(Role::Controlling, servers(), true, trust());
         let mut blind: Description =
             pu.session.description().to_string().parse().expect("its own text");
         blind.candidates.clear();
@@ -219,6 +228,7 @@ async fn quic_through_a_relay_alone() {
         let ends = [pu, cu].map(|end| Arc::try_unwrap(end).ok().expect("the last"));
         world.end_all(ends).await;
     }
+    coturn.kill().await;
 }
 
 #[tokio::test]

@@ -67,6 +67,9 @@ impl Drop for TelemetryGuard {
     }
 }
 
+/// Libraries that tell addresses of people at INFO; they speak when they are asked by name.
+const QUIET: [&str; 3] = ["turn_client_proto", "turn_types", "stun_proto"];
+
 /// Sets up logs on standard error and, when configured, traces. The environment variable
 /// `SIGHTLINE_LOG` overrides the filter.
 ///
@@ -77,7 +80,13 @@ pub fn init(
     config: &TelemetryConfig,
 ) -> Result<TelemetryGuard, TelemetryError> {
     let filter = std::env::var("SIGHTLINE_LOG").unwrap_or_else(|_| config.filter.clone());
-    let filter = EnvFilter::try_new(filter)?;
+    let mut levels = EnvFilter::try_new(&filter)?;
+    for quiet in QUIET {
+        if !filter.contains(quiet) {
+            levels = levels.add_directive(format!("{quiet}=error").parse()?);
+        }
+    }
+    let filter = levels;
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     let lines = match config.format {
         LogFormat::Text => lines.boxed(),

@@ -182,6 +182,7 @@ fn start(session: &Session, mux: &Arc<Mux>, begun: &Begun) -> Result<Ways, CuErr
         warm_relays: WARM_RELAYS,
         loopback: session.local_portal || session.answer.quic.iter().any(is_loopback),
         mapped: Vec::new(),
+        map: !session.local_portal,
         measure: true,
     };
     Ways::start(mux, config, &begun.token, &begun.tasks)

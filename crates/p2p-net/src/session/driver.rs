@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeSet, HashMap},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    num::NonZeroU16,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -19,6 +20,7 @@ use tracing::debug;
 use super::{Command, Line, SessionConfig, probes, relays::Relays};
 use crate::{
     Nat64,
+    gateway::{self, Protocol, Wanted},
     mux::{In, MAIN, Mux, SessionRoute},
     nat,
     network::Surroundings,
@@ -67,6 +69,7 @@ enum Found {
     RelayDead(SocketId),
     Surroundings(Surroundings),
     Nat(NatReport),
+    Mapped(Vec<SocketAddr>),
 }
 
 /// A socket or relay that this session uses.
@@ -197,6 +200,7 @@ impl Driver {
         self.ask_stun(MAIN);
         self.watch_network();
         self.measure();
+        self.map();
         let mut tick = tokio::time::interval(Duration::from_secs(1));
         loop {
             let now = Instant::now();
@@ -496,6 +500,11 @@ impl Driver {
                 self.mux.close(id);
             }
             Found::Surroundings(place) => self.moved(now, place),
+            Found::Mapped(addresses) => {
+                for address in addresses {
+                    self.add_and_tell(now, MAIN, CandidateKind::Mapped, address);
+                }
+            }
             Found::Nat(nat) => {
                 self.ladder.set_nat(nat.clone());
                 let _ = self.ends.lines.try_send(Line::Nat(nat));
@@ -554,6 +563,25 @@ impl Driver {
             }
         };
         self.tasks.spawn(async move { token.run_until_cancelled(measuring).await });
+    }
+
+    /// Has the gateway map the main socket; what it gives is released when the session ends.
+    fn map(&self) {
+        let port = self.mux.main_addr().ok().and_then(|main| NonZeroU16::new(main.port()));
+        let Some(port) = port.filter(|_| self.config.map) else { return };
+        let wanted = vec![Wanted { protocol: Protocol::Udp, port }];
+        let (sender, mut mapped) = watch::channel(Vec::new());
+        self.tasks.spawn(gateway::keep(wanted, sender, self.token.clone()));
+        let (finder, token) = (self.finder.clone(), self.token.clone());
+        let telling = async move {
+            while mapped.changed().await.is_ok() {
+                let ports = mapped.borrow_and_update().iter().map(|m| m.outside).collect();
+                if finder.send(Found::Mapped(ports)).await.is_err() {
+                    return;
+                }
+            }
+        };
+        self.tasks.spawn(async move { token.run_until_cancelled(telling).await });
     }
 
     fn watch_network(&self) {

@@ -53,6 +53,8 @@ pub struct SessionConfig {
     pub loopback: bool,
     /// Addresses at which gateways map the main socket.
     pub mapped: Vec<SocketAddr>,
+    /// Whether the session asks the home gateway to map the main socket for as long as it runs.
+    pub map: bool,
     /// Whether the session measures this end's NATs itself, and tells the other end.
     pub measure: bool,
 }
