@@ -52,6 +52,8 @@ pub struct End {
     pub actives: Vec<(Instant, Path, Rung)>,
     pub events: Vec<(Instant, Event)>,
     pub online: bool,
+    /// Sends no media.
+    pub quiet: bool,
     waiting: BTreeSet<SocketId>,
 }
 
@@ -99,6 +101,7 @@ impl World {
             actives: Vec::new(),
             events: Vec::new(),
             online: true,
+            quiet: false,
             waiting: BTreeSet::new(),
         });
         index
@@ -339,7 +342,8 @@ impl World {
 
     pub fn frame(&mut self, end: usize) {
         self.after(FRAME, What::Frame { end });
-        let Some(path) = self.ends[end].ladder.active_path() else { return };
+        let path = self.ends[end].ladder.active_path().filter(|_| !self.ends[end].quiet);
+        let Some(path) = path else { return };
         let rung = self.ends[end].ladder.paths().find(|p| p.path == path).map(|p| p.rung);
         for _ in 0..PACKETS {
             let bytes = Bytes::from_static(&[0xc0; 1200]);

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, time::Duration};
 
 use bytes::Bytes;
 use rand::RngExt;
-use sightline_p2p::{Consumed, Path};
+use sightline_p2p::{Candidate, CandidateKind, Consumed, Path};
 
 use crate::{
     end::{CAMERA, VIEWER},
@@ -124,4 +124,30 @@ fn a_stolen_check_moves_no_media() {
     back += world.attacker_bytes as usize;
     assert!(back < 12 * sent, "{back} bytes for {sent}");
     assert_eq!(world.attacker_media, 0);
+}
+
+/// An end that may speak names a thousand addresses of others: what goes there is bounded.
+#[test]
+fn a_flood_of_candidates_is_bounded() {
+    let mut world = settled();
+    let before = state(&world, CAMERA);
+    for round in 0..1_000_u32 {
+        let address = SocketAddr::from(([198, 51, (round / 250) as u8, (round % 250) as u8], 99));
+        let candidate = Candidate {
+            foundation: "1".into(),
+            priority: u32::MAX - round,
+            address,
+            kind: CandidateKind::Host,
+        };
+        let now = world.now;
+        world.ends[CAMERA].ladder.add_remote(now, &candidate);
+        world.drain(CAMERA);
+    }
+    let sent = world.sent[CAMERA];
+    world.ends[CAMERA].quiet = true;
+    world.run_for(Duration::from_secs(60));
+    // 64 addresses, eight checks each and then one in ten seconds, beside those of the session.
+    let sent = world.sent[CAMERA] - sent;
+    assert!(sent < 1_500, "{sent} datagrams");
+    assert_eq!(state(&world, CAMERA).0, before.0);
 }
