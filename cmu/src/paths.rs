@@ -93,17 +93,18 @@ async fn take_stages(
     if !app.db.play_tokens().set_stages(pu, session, stages).await? {
         return Ok(());
     }
+    // Traces know numbers with a sign only.
     let span = tracing::info_span!(
         "first frame",
         session = session.as_str(),
-        play_ms = stages.play_ms,
-        signalling_ms = stages.signalling_ms,
-        answer_ms = stages.answer_ms,
-        path_ms = stages.path_ms,
-        secure_ms = stages.secure_ms,
-        packet_ms = stages.packet_ms,
-        frame_ms = stages.frame_ms,
-        total_ms = stages.total_ms,
+        play_ms = i64::from(stages.play_ms),
+        signalling_ms = i64::from(stages.signalling_ms),
+        answer_ms = i64::from(stages.answer_ms),
+        path_ms = i64::from(stages.path_ms),
+        secure_ms = i64::from(stages.secure_ms),
+        packet_ms = i64::from(stages.packet_ms),
+        frame_ms = i64::from(stages.frame_ms),
+        total_ms = i64::from(stages.total_ms),
     );
     drop(span.entered());
     let named = StageTimes::NAMES.into_iter().zip(stages.stages_ms());

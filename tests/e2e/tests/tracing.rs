@@ -2,7 +2,7 @@
 //! centre ends in time while people are looking.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     io::{BufRead, BufReader, Read, Write},
     net::{TcpListener, TcpStream},
     sync::{Arc, Mutex},
@@ -11,12 +11,30 @@ use std::{
 
 use e2e::{Centre, Cu, browsed, browser, wait_for};
 use opentelemetry_proto::tonic::{
-    collector::trace::v1::ExportTraceServiceRequest, common::v1::any_value::Value,
+    collector::trace::v1::ExportTraceServiceRequest,
+    common::v1::{KeyValue, any_value::Value},
 };
 use prost::Message;
 
-/// Service and name of each span, by trace.
-type Traces = Arc<Mutex<BTreeMap<Vec<u8>, BTreeSet<(String, String)>>>>;
+/// The spans of each trace.
+type Traces = Arc<Mutex<BTreeMap<Vec<u8>, Vec<Seen>>>>;
+
+/// One span.
+#[derive(Debug)]
+struct Seen {
+    service: String,
+    name: String,
+    /// Nanoseconds since 1970.
+    start: u64,
+    end: u64,
+    numbers: BTreeMap<String, i64>,
+}
+
+impl Seen {
+    fn is(&self, (service, name): (&str, &str)) -> bool {
+        self.service == service && self.name.starts_with(name)
+    }
+}
 
 /// An OTLP collector over HTTP; it lives as long as the test's process.
 fn collector() -> (String, Traces) {
@@ -73,8 +91,17 @@ fn keep(request: &ExportTraceServiceRequest, traces: &Traces) {
         let service = name.unwrap_or_default();
         let mut traces = traces.lock().expect("not poisoned");
         for span in resource.scope_spans.iter().flat_map(|scope| &scope.spans) {
-            let spans = traces.entry(span.trace_id.clone()).or_default();
-            spans.insert((service.clone(), span.name.clone()));
+            let number = |a: &KeyValue| match a.value.as_ref()?.value.as_ref()? {
+                Value::IntValue(number) => Some((a.key.clone(), *number)),
+                _ => None,
+            };
+            traces.entry(span.trace_id.clone()).or_default().push(Seen {
+                service: service.clone(),
+                name: span.name.clone(),
+                start: span.start_time_unix_nano,
+                end: span.end_time_unix_nano,
+                numbers: span.attributes.iter().filter_map(number).collect(),
+            });
         }
     }
 }
@@ -128,21 +155,64 @@ fn spans_all(traces: &Traces) {
         ("pu-agent", "Ps token_result"),
         ("scu", "Ps media_answer"),
     ];
-    let has = |spans: &BTreeSet<(String, String)>, (unit, name): (&str, &str)| {
-        spans.iter().any(|(service, span)| service == unit && span.starts_with(name))
-    };
+    find(traces, &wanted, |spans| {
+        let names: Vec<_> = spans.iter().map(|s| format!("{}: {}", s.service, s.name)).collect();
+        println!("{} spans of one trace: {names:?}", spans.len());
+    });
+}
+
+/// Waits for a trace with all of these spans, by service and the beginning of their names.
+fn find<T>(traces: &Traces, wanted: &[(&str, &str)], read: impl Fn(&[Seen]) -> T) -> T {
+    let has = |spans: &[Seen], wanted: (&str, &str)| spans.iter().any(|span| span.is(wanted));
     let begin = Instant::now();
     loop {
         let traces = traces.lock().expect("not poisoned");
         if let Some(spans) = traces.values().find(|spans| wanted.iter().all(|w| has(spans, *w))) {
-            println!("{} spans of one trace: {spans:?}", spans.len());
-            return;
+            return read(spans);
         }
         let best = traces.values().max_by_key(|s| wanted.iter().filter(|w| has(s, **w)).count());
-        assert!(begin.elapsed() < Duration::from_secs(30), "no trace has them all: {best:?}");
+        assert!(begin.elapsed() < Duration::from_secs(30), "no trace has them all: {best:#?}");
         drop(traces);
         std::thread::park_timeout(Duration::from_millis(100));
     }
+}
+
+/// The stages that the player reports are in the trace of the click. They add up to its total, and
+/// what the centre measured of them fits into them.
+#[test]
+fn the_stages_of_a_click_add_up_in_its_trace() {
+    let Some((centre, traces)) = traced() else { return };
+    let sms = centre.sms_log();
+    let run = browser(&centre.portal, "+8613800138000", &centre.claim_code, &sms);
+    let Some(mut run) = run else { return };
+    run.args(["--seconds", "2", "--no-barcode", "--tone", "0", "--out"]).arg(centre.data.path());
+    println!("{}", browsed(run));
+    let (first, play) = (("cmu", "first frame"), ("cmu", "POST /api/v1/cameras/"));
+    let (offer, answer) = (("scu", "Cs offer"), ("scu", "Ps media_answer"));
+    let wanted = [first, play, offer, answer, ("scu", "Cs path_report")];
+    find(&traces, &wanted, |spans| {
+        let span = |wanted| spans.iter().find(|span| span.is(wanted)).expect("just found");
+        let stages = &span(first).numbers;
+        println!("{stages:?}");
+        let ms = |name: &str| stages[&format!("{name}_ms")];
+        let all = ["play", "signalling", "answer", "path", "secure", "packet", "frame"];
+        let sum: i64 = all.into_iter().map(ms).sum();
+        // Each is rounded for itself.
+        assert!((sum - ms("total")).abs() <= 7, "{stages:?}");
+        assert!(ms("total") > 0 && all.into_iter().all(|stage| ms(stage) >= 0), "{stages:?}");
+
+        let took = |from: u64, to: u64| i64::try_from(to.saturating_sub(from) / 1_000_000);
+        let at_cmu = took(span(play).start, span(play).end).expect("a short time");
+        println!("of the stage \"play\", {at_cmu} ms were the CMU's");
+        assert!(at_cmu <= ms("play") + 1, "{at_cmu} ms: {stages:?}");
+        let of_answer = took(span(offer).start, span(answer).start).expect("a short time");
+        println!("until the answer, {of_answer} ms were the SCU's and the device's");
+        // The offer may be with the SCU before the page notes that it was sent.
+        assert!(of_answer <= ms("signalling") + ms("answer") + 1, "{of_answer} ms: {stages:?}");
+        // From the click to the report, by the clocks of the units, is no less than the total.
+        let whole = took(span(play).start, span(first).start).expect("a short time");
+        assert!(whole + (ms("play") - at_cmu) + 1 >= ms("total"), "{whole} ms: {stages:?}");
+    });
 }
 
 #[test]

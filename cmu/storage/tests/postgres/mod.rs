@@ -7,6 +7,7 @@ use std::{
 };
 
 /// A running server; dropping it stops it.
+#[derive(Debug)]
 pub struct Server {
     dir: tempfile::TempDir,
     bin: PathBuf,
