@@ -24,7 +24,7 @@ use rustix::event::epoll;
                   fixed place, whole trains at a time. `load-relay flows --forwarder` speaks to it."
 )]
 struct Cli {
-    /// Where clients come to
+    /// Where clients come to; printed, so that port 0 will do
     #[arg(long, value_name = "IP:PORT")]
     listen: SocketAddr,
 }
@@ -60,6 +60,7 @@ fn main() -> ExitCode {
 
 fn run(cli: &Cli) -> anyhow::Result<()> {
     let clients = Train::new(UdpSocket::bind(cli.listen).context("cannot listen")?)?;
+    println!("{}", clients.local_addr()?);
     let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
     epoll::add(&epoll, &clients, epoll::EventData::new_u64(CLIENTS), epoll::EventFlags::IN)?;
     let (by_client, by_relayed) = (HashMap::new(), HashMap::new());

@@ -33,7 +33,7 @@ use webrtc_util::Conn;
     about = "The `turn` crate's server, only to be compared with; it filters no peers"
 )]
 struct Cli {
-    /// Where clients come to
+    /// Where clients come to; printed, so that port 0 will do
     #[arg(long, value_name = "IP:PORT")]
     listen: SocketAddr,
     /// Address of relays; several are taken in turn
@@ -105,6 +105,7 @@ async fn main() -> ExitCode {
 
 async fn run(cli: Cli) -> anyhow::Result<()> {
     let socket = UdpSocket::bind(cli.listen).await.context("cannot listen")?;
+    println!("{}", socket.local_addr()?);
     SockRef::from(&socket).set_recv_buffer_size(BUFFER)?;
     let relays = Relays { addresses: cli.relays, next: AtomicUsize::new(0) };
     let conn = ConnConfig { conn: Arc::new(socket), relay_addr_generator: Box::new(relays) };
