@@ -1,9 +1,12 @@
 //! Several of each: two SCUs, two MTUs, CMU, NATS and PostgreSQL as processes of their own, from
 //! what `infra/` gives to operators. A viewer at one SCU watches a camera at the other.
 
-use std::time::{Duration, Instant};
+use std::{
+    process::Command,
+    time::{Duration, Instant},
+};
 
-use e2e::{BusTap, Cu, Process, Several, wait_for};
+use e2e::{BusTap, Cu, Process, Several, tool, wait_for};
 use serde_json::{Value, json};
 
 const PHONE: &str = "+8613800138000";
@@ -130,14 +133,51 @@ fn an_scu_that_was_away_cannot_write_for_a_device_that_went_elsewhere() {
     flowing(&mut viewer);
 }
 
-/// Names of the relays that a session was given, by their port.
-fn relays(several: &Several, token: &str, camera: &str) -> Vec<String> {
+/// A new session, and the relays that it is given.
+fn given(several: &Several, token: &str, camera: &str) -> (Value, Vec<Value>) {
     let body = json!({ "capabilities": {}, "player": "client" });
     let answer = several.api("POST", &format!("/cameras/{camera}/play"), token, Some(&body));
     assert_eq!(answer.status, 200, "{}", answer.body);
-    let servers = answer.json()["ice_servers"].clone();
-    let turn = servers.as_array().into_iter().flatten().filter(|s| s["credential"].is_string());
-    turn.map(|server| server["urls"][0].as_str().unwrap_or_default().to_owned()).collect()
+    let mut answer = answer.json();
+    let servers = answer["ice_servers"].as_array_mut().map(std::mem::take).unwrap_or_default();
+    let relays = servers.into_iter().filter(|server| server["credential"].is_string());
+    (answer["session"].take(), relays.collect())
+}
+
+#[test]
+fn what_a_relay_carries_is_accounted_to_the_user_of_the_session() {
+    let Some(client) = tool("turnutils_uclient") else { return };
+    let Some(several) = Several::start() else { return };
+    let cu = signed_in(&several);
+    several.add_operator(OPERATOR);
+    let operator = Cu::login(&several.portal, OPERATOR, &several.sms_log(), None).access_token();
+    let token = cu.access_token();
+    let list = several.api("GET", "/cameras", &token, None).json();
+    let camera = list["cameras"][0]["id"].as_str().expect("an id").to_owned();
+    let (session, turn) = wait_for("a relay", PATIENCE, || {
+        let (session, mut servers) = given(&several, &token, &camera);
+        servers.pop().map(|server| (session, server))
+    });
+    // turn:127.0.0.1:PORT?transport=udp
+    let port = turn["urls"][0].as_str().and_then(|url| url.split([':', '?']).nth(2));
+    let text = |key: &str| turn[key].as_str().expect("a credential").to_owned();
+    let mut relaying = Command::new(client);
+    // Between two allocations of the same credential: a hundred packets of 500 bytes each way.
+    relaying.args(["-y", "-c", "-n", "100", "-l", "500", "-p", port.expect("a port")]);
+    relaying.args(["-u", &text("username"), "-w", &text("credential"), "127.0.0.1"]);
+    let output = relaying.output().expect("turnutils_uclient runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+
+    let me = several.api("GET", "/me", &token, None).json()["id"].clone();
+    let usage = wait_for("the accounting", PATIENCE, || {
+        let list = several.api("GET", "/operator/usage", &operator, None).json();
+        let rows = list["sessions"].as_array()?;
+        rows.iter().find(|row| row["session"] == session && row["bytes"] != 0).cloned()
+    });
+    println!("{usage}");
+    assert_eq!(usage["user"], me);
+    assert!(usage["bytes"].as_u64().is_some_and(|bytes| bytes >= 100 * 500), "{usage}");
+    assert!(usage["packets"].as_u64().is_some_and(|packets| packets >= 100), "{usage}");
 }
 
 #[test]
@@ -149,10 +189,10 @@ fn a_session_has_two_relays_and_a_dead_or_draining_one_is_given_to_nobody() {
     let operator = Cu::login(&several.portal, OPERATOR, &several.sms_log(), None).access_token();
     let list = several.api("GET", "/cameras", &token, None).json();
     let camera = list["cameras"][0]["id"].as_str().expect("an id").to_owned();
-    let given = |several: &Several| relays(several, &token, &camera);
+    let given = |several: &Several| given(several, &token, &camera).1;
     wait_for("two relays", PATIENCE, || (given(&several).len() == 2).then_some(()));
     let both = given(&several);
-    assert_ne!(both[0], both[1]);
+    assert_ne!(both[0]["urls"], both[1]["urls"]);
 
     let mtus = several.api("GET", "/operator/mtus", &operator, None).json();
     let names: Vec<&str> =
