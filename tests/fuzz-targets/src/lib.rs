@@ -10,6 +10,7 @@ mod ladder;
 mod media;
 mod messages;
 mod network;
+mod relay;
 mod rtp;
 mod rtsp;
 mod switchboard;
@@ -20,7 +21,8 @@ pub use choices::Choices;
 pub use ladder::{description, ladder, nat_test};
 pub use media::{barcode, depacketize, mp4, packetize};
 pub use messages::{claim_code, control, http_headers, protocol, rest_fields};
-pub use network::{offer_text, onvif_answer, ps_frames, reorder, stun_answer, turn_request};
+pub use network::{offer_text, onvif_answer, ps_frames, reorder, stun_answer};
+pub use relay::{relay_client, relay_peer, relay_stream};
 pub use rtp::rtp;
 pub use rtsp::{rtsp_client, rtsp_framer, rtsp_headers, rtsp_server, sdp};
 pub use switchboard::switchboard;
@@ -46,6 +48,9 @@ pub const TARGETS: &[Target] = &[
     ("packetize", packetize),
     ("protocol", protocol),
     ("ps_frames", ps_frames),
+    ("relay_client", relay_client),
+    ("relay_peer", relay_peer),
+    ("relay_stream", relay_stream),
     ("reorder", reorder),
     ("rest_fields", rest_fields),
     ("rtp", rtp),
@@ -56,6 +61,5 @@ pub const TARGETS: &[Target] = &[
     ("sdp", sdp),
     ("stun_answer", stun_answer),
     ("switchboard", switchboard),
-    ("turn_request", turn_request),
     ("uplink", uplink),
 ];

@@ -2,14 +2,13 @@
 
 use std::{
     io::ErrorKind,
-    net::{IpAddr, SocketAddr},
     pin::pin,
     task::{Context, Poll, Waker},
     time::{Duration, Instant},
 };
 
-use ::stun::{attributes::ATTR_USERNAME, message::Message, textattrs::TextAttribute};
 use bytes::{Bytes, BytesMut};
+use mtu_turn::wire::{Attribute, Stun, read_xor};
 use sightline_protocol::{
     MAX_MESSAGE_BYTES, decode,
     ps::{PuToScu, ScuToPu},
@@ -21,17 +20,8 @@ use self::percent::percent_decode;
 
 #[path = "../../../crates/media-io/src/webrtc/offer_text.rs"]
 mod clean;
-#[path = "../../../cu-cli/src/stun.rs"]
-#[cfg_attr(not(test), expect(dead_code, reason = "making requests takes no bytes from outside"))]
-mod cu_stun;
-#[path = "../../../mtu/src/framing.rs"]
-mod framing;
-#[path = "../../../mtu/src/named_peers.rs"]
-mod named_peers;
 #[path = "../../../crates/media-io/src/onvif/answer.rs"]
 mod onvif_answer;
-#[path = "../../../mtu/src/peers.rs"]
-mod peers;
 #[path = "../../../crates/media-io/src/source/percent.rs"]
 mod percent;
 #[path = "../../../pu-agent/src/uplink/frames.rs"]
@@ -45,27 +35,19 @@ mod reorder;
 mod scu_frames;
 #[path = "../../../cu-cli/src/play/signal/address.rs"]
 mod signal_address;
-#[path = "../../../mtu/src/user_name.rs"]
-mod user_name;
 
-/// Answers of a STUN server, read by the PU's parser and by the CU's, which must agree; and the
-/// URLs of such servers.
+/// Answers of a STUN server, read by the PU's parser and by the relay's, which must agree; and the
+/// URL of the other server that a viewer is told of.
 pub fn stun_answer(data: &[u8]) {
-    let transaction = data.get(8..20).and_then(|t| <[u8; 12]>::try_from(t).ok());
     let of_pu = pu_stun::response(data);
-    if let Some(transaction) = transaction {
-        let of_cu = cu_stun::mapped_address(data, &transaction);
-        assert_eq!(of_pu, of_cu.map(|address| (transaction, address)));
-        assert_eq!(cu_stun::mapped_address(data, &[0x5a; 12]).is_some(), {
-            transaction == [0x5a; 12] && of_cu.is_some()
-        });
-    } else {
-        assert_eq!(of_pu, None);
+    if let (Some((transaction, address)), Some(stun)) = (of_pu, Stun::parse(data)) {
+        assert_eq!(&transaction, stun.transaction);
+        let mapped = |attribute: Attribute<'_>| {
+            attribute.kind == 0x0020 && read_xor(attribute.value, &transaction) == Some(address)
+        };
+        assert!(stun.attributes().flatten().any(mapped));
     }
     let Ok(text) = std::str::from_utf8(data) else { return };
-    if let Some(server) = cu_stun::Server::parse(text) {
-        assert!(!server.host.is_empty());
-    }
     // The other address that the portal names.
     if let Ok(url) = signal_address::websocket_url(text) {
         assert!(url.scheme() == "wss" || url.host_str().is_some_and(|host| host != "a.example"));
@@ -151,59 +133,6 @@ pub fn offer_text(data: &[u8]) {
     assert_eq!(clean::clean(&once), once);
     assert!(once.is_empty() || once.ends_with("\r\n"));
     assert!(once.len() <= 2 * text.len() + 2, "a short text became a long one");
-}
-
-/// STUN and ChannelData from a TCP connection, cut into messages; then whether a request names a
-/// peer that relays must not reach.
-pub fn turn_request(data: &[u8]) {
-    let mut stream = std::io::Cursor::new(data);
-    while let Some(Ok(message)) = at_once(framing::read_message(&mut stream)) {
-        assert!((4..=1_500).contains(&message.len()));
-        let channel_data = message[0] & 0xc0 == 0x40;
-        assert_eq!(framing::is_channel_data(&message), channel_data);
-        judge(&message);
-    }
-    // As a datagram, where no length is what the sender says.
-    if framing::is_channel_data(data) {
-        assert!(data.len() >= 4 + usize::from(u16::from_be_bytes([data[2], data[3]])));
-    }
-}
-
-fn judge(datagram: &[u8]) {
-    let mut message = Message { raw: datagram.to_vec(), ..Default::default() };
-    if message.decode().is_err() {
-        return;
-    }
-    let own: IpAddr = [203, 0, 113, 9].into();
-    let allowed = "10.1.0.0/16".parse().expect("a network");
-    let filter = peers::PeerFilter::new(vec![allowed], vec![own]);
-    if let Ok(name) = TextAttribute::get_from_as(&message, ATTR_USERNAME)
-        && let Some(expiry) = user_name::expiry(&name.text)
-    {
-        assert!(
-            name.text.trim_start_matches(['+', '0']).starts_with(&expiry.to_string())
-                || expiry == 0
-        );
-    }
-    let named = named_peers::names_denied_peer(&filter, &message);
-    let relay = SocketAddr::new(own, 50_000);
-    filter.opened(relay);
-    // A relay of this very MTU may only widen what is allowed.
-    assert!(named || !named_peers::names_denied_peer(&filter, &message));
-    assert!(filter.allows(relay));
-    filter.closed(relay);
-    assert!(!filter.allows(relay));
-    address(&filter, datagram);
-}
-
-/// The first bytes as an address of either family: no port opens what the address forbids.
-fn address(filter: &peers::PeerFilter, datagram: &[u8]) {
-    let v4 = datagram.first_chunk::<4>().map(|b| IpAddr::from(*b));
-    let v6 = datagram.first_chunk::<16>().map(|b| IpAddr::from(*b));
-    for ip in v4.into_iter().chain(v6) {
-        assert_eq!(filter.allows_ip(ip), filter.allows(SocketAddr::new(ip, 9)));
-        assert!(!(ip.is_loopback() && filter.allows_ip(ip)));
-    }
 }
 
 /// What a future gives that never waits.

@@ -21,7 +21,8 @@ use sightline_model::{
     Capabilities, ChannelId, MediaSessionId, MtuId, Presence, PuId, Signature, UnixMicros, UserId,
 };
 use sightline_protocol::{
-    Named, cs::{CsRequest, CuToScu, ScuToCu},
+    Named,
+    cs::{CsRequest, CuToScu, ScuToCu},
     decode,
     ps::{Addresses, MediaAnswer, PuToScu, ScuToPu},
     sc::{ScReply, ScRequest},
