@@ -28,6 +28,8 @@ const context = await chromium.launchPersistentContext(opt.profile, {
     ...'--disable-background-networking --disable-component-update --disable-sync'.split(' '),
     // Relays over TLS have the lab's certificate, too.
     '--ignore-certificate-errors',
+    // Documentation addresses of IPv6 count as somebody's local network.
+    '--disable-features=LocalNetworkAccessChecks,LocalNetworkAccessChecksWebSockets,LocalNetworkAccessChecksWebRTC',
   ],
 });
 const page = context.pages()[0] ?? (await context.newPage());

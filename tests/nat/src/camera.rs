@@ -3,7 +3,7 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use e2e::{Process, bin, wait_for};
@@ -12,6 +12,8 @@ use crate::{network::Network, wan::CENTRE};
 
 /// How long registration may take, with all its detours.
 const REGISTERS: Duration = Duration::from_secs(40);
+/// How long it may measure.
+const MEASURES: Duration = Duration::from_secs(20);
 
 /// A running agent in its network.
 #[derive(Debug)]
@@ -51,12 +53,23 @@ impl Camera {
         let mut agent = network.command(&bin("pu-agent"));
         agent.args(["run", "--config"]).arg(&config).stderr(file);
         let filter = std::env::var("TEST_AGENT_LOG").unwrap_or_else(|_| "info".into());
-        let agent = Process::start(agent.env("SIGHTLINE_LOG", filter));
+        let filter = format!("{filter},sightline::flow=debug");
+        let agent = Process::start(agent.env("SIGHTLINE_LOG", filter).env("NO_COLOR", "1"));
         let camera = Self { agent, name, claim_code, network, log };
         wait_for("the registration", REGISTERS, || {
             camera.log().contains("registered").then_some(())
         });
+        camera.wait_measured();
         camera
+    }
+
+    /// A camera has stood where it stands for longer than it takes to measure its NATs: waits for
+    /// the report, which comes a few seconds after the registration where a relay is known.
+    fn wait_measured(&self) {
+        let begun = Instant::now();
+        while !self.log().contains("to=\"SCU\" nat") && begun.elapsed() < MEASURES {
+            std::thread::park_timeout(Duration::from_millis(50));
+        }
     }
 
     /// What the agent has logged.

@@ -116,12 +116,17 @@ mod tests {
             return Rung::RelayTcp;
         }
         match (camera, viewer) {
+            // A browser does not write to IPv4 through NAT64, and hides its IPv6 address, which no
+            // server tells either where the centre has IPv4 alone.
+            (_, Kind::Nat64) if via == Via::Webrtc => return Rung::RelayUdp,
             (Kind::Public, Kind::Public)
             | (Kind::OneHome, Kind::OneHome)
             // Both have IPv6.
             | (Kind::Nat64, Kind::Nat64) => return Rung::Host,
-            // A browser does not write to IPv4 through NAT64.
-            (_, Kind::Nat64) if via == Via::Webrtc => return Rung::RelayUdp,
+            // What has not been measured is not probed, and RFC 5780 is not done through NAT64.
+            (Kind::Symmetric, Kind::Nat64) | (Kind::Nat64, Kind::Symmetric) => {
+                return Rung::RelayUdp;
+            }
             // A browser asks no gateway.
             (Kind::Gateway, _) => return Rung::Mapped,
             (_, Kind::Gateway) if via == Via::Quic => return Rung::Mapped,
