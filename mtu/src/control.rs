@@ -7,8 +7,11 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use sightline_service_kit::{config::ConfigError, lifecycle::Lifecycle};
-use tokio::io::{AsyncRead, AsyncWrite};
+use sightline_service_kit::{
+    config::ConfigError,
+    http::{OtherProtocol, SharedStream},
+    lifecycle::Lifecycle,
+};
 
 use crate::server::Relay;
 
@@ -75,16 +78,6 @@ impl Control {
         }
     }
 
-    /// Serves a TLS connection that somebody else has accepted, such as a web server on the same
-    /// port, in a task of its own.
-    pub fn serve_tls<S>(&self, stream: S, remote: SocketAddr, local: SocketAddr)
-    where
-        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
-    {
-        let streams = self.relay.streams.clone();
-        self.lifecycle.spawn(async move { streams.serve(stream, remote, local).await });
-    }
-
     async fn watch(self, files: Vec<PathBuf>, mut seen: Vec<Stamp>) {
         let mut every = tokio::time::interval(LOOK_EVERY);
         every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -103,6 +96,25 @@ impl Control {
                 }
             }
         }
+    }
+}
+
+/// TURN over TLS on a web server's port. Units are told of it by
+/// [`Config::shared_tls_ports`](crate::Config).
+impl OtherProtocol for Control {
+    fn alpn(&self) -> &'static [u8] {
+        // RFC 7443
+        b"stun.turn"
+    }
+
+    /// A client's first message is a request (RFC 8489 section 5); nothing of HTTP begins so.
+    fn is_for(&self, first: u8) -> bool {
+        first < 4
+    }
+
+    fn serve(&self, stream: SharedStream, remote: SocketAddr, local: SocketAddr) {
+        let streams = self.relay.streams.clone();
+        self.lifecycle.spawn(async move { streams.serve(stream, remote, local).await });
     }
 }
 

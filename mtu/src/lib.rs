@@ -121,13 +121,6 @@ pub async fn start(config: Config, bus: Bus, lifecycle: &Lifecycle) -> Result<Ru
     Ok(Running { mtu, udp_addr, tcp_addr, urls, control })
 }
 
-/// Whether a connection that begins with this byte is a TURN client's: its first message is a
-/// request (RFC 8489 section 5), and nothing of HTTP begins so.
-#[must_use]
-pub const fn is_stun_request(first: u8) -> bool {
-    first < 4
-}
-
 fn random() -> Result<[u8; 16], StartError> {
     let mut bits = [0; 16];
     aws_lc_rs::rand::fill(&mut bits).map_err(|_| StartError::Random)?;

@@ -183,12 +183,15 @@ async fn gstreamer(at: &str) {
 #[tokio::test]
 async fn chromium_is_relayed() {
     let Some(browser) = chromium() else { return };
-    let (mtu, _lifecycle) = start(config(&[])).await;
+    let (mtu, _lifecycle) = start(with_identity(config(&[])).0).await;
     let (udp, tcp) = (mtu.udp_addr, mtu.tcp_addr.expect("served"));
-    for (url, protocol) in
-        [(format!("turn:{udp}?transport=udp"), "udp"), (format!("turn:{tcp}?transport=tcp"), "tcp")]
-    {
-        let result = page(&browser, &url, &[]).await;
+    for (url, protocol) in [
+        (format!("turn:{udp}?transport=udp"), "udp"),
+        (format!("turn:{tcp}?transport=tcp"), "tcp"),
+        (format!("turns:localhost:{}?transport=tcp", tcp.port()), "tls"),
+    ] {
+        // This test's authority is nobody's but its own.
+        let result = page(&browser, &url, &["--ignore-certificate-errors"]).await;
         assert!(result["frames"].as_u64() >= Some(30), "{url}: {result}");
         assert_eq!((&result["type"], &result["protocol"]), (&"relay".into(), &protocol.into()));
     }

@@ -7,7 +7,7 @@ use std::{
     net::{IpAddr, SocketAddr},
 };
 
-use common::{Client, Stream, config, loopback, soon, start};
+use common::{Client, Stream, config, loopback, soon, start, with_identity};
 use stun::{
     agent::TransactionId,
     message::{
@@ -170,6 +170,30 @@ async fn strangers(numbers: std::ops::Range<u32>, server: SocketAddr, messages: 
     }
 }
 
+/// A ClientHello of DTLS 1.2 without cookie (RFC 6347 section 4.2.1).
+fn dtls_hello() -> Vec<u8> {
+    let mut body = vec![0xfe, 0xfd];
+    body.extend([7; 32]);
+    // No session, no cookie, one cipher suite, no compression.
+    body.extend([0, 0, 0, 2, 0xc0, 0x2b, 1, 0]);
+    let length = u8::try_from(body.len()).expect("short");
+    let mut hello = vec![22, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, length + 12];
+    hello.extend([1, 0, 0, length, 0, 0, 0, 0, 0, 0, 0, length]);
+    hello.extend(body);
+    hello
+}
+
+#[tokio::test]
+async fn a_dtls_stranger_must_show_a_cookie() {
+    let (mtu, _lifecycle) = start(with_identity(config(&[])).0).await;
+    let mut stranger = Client::udp(&mtu).await;
+    stranger.send_raw(&dtls_hello()).await;
+    let answer = stranger.receive().await;
+    // HelloVerifyRequest, and shorter than the question.
+    assert_eq!((answer[0], answer[13]), (22, 3));
+    assert!(answer.len() <= dtls_hello().len(), "{} bytes", answer.len());
+}
+
 #[tokio::test]
 async fn twenty_thousand_spoofed_sources_cost_no_memory() {
     let (mtu, _lifecycle) = start(config(&[])).await;
@@ -195,4 +219,18 @@ async fn twenty_thousand_spoofed_sources_cost_no_memory() {
     let mut client = Client::udp(&mtu).await;
     client.allocate().await.expect("others are served");
     assert!(matches!(client.stream, Stream::Udp(..)));
+}
+
+/// Fewer of them: an answer costs a hundred times as much time.
+#[tokio::test]
+async fn spoofed_sources_of_dtls_cost_no_memory() {
+    let (mtu, _lifecycle) = start(with_identity(config(&[])).0).await;
+    let messages = [dtls_hello()];
+    strangers(0..512, mtu.udp_addr, &messages).await;
+    let before = resident_kb();
+    strangers(512..2_560, mtu.udp_addr, &messages).await;
+    let grown = resident_kb().saturating_sub(before);
+    eprintln!("2,048 hellos: {grown} kB more than {before} kB");
+    // One connection is about 10 kB.
+    assert!(grown < 2_048, "2,048 hellos cost {grown} kB");
 }

@@ -45,6 +45,33 @@ async fn one_port_serves_tcp_and_tls() {
 }
 
 #[tokio::test]
+async fn the_portals_port_serves_turn_over_tls_too() {
+    let (listener, shared) = sightline_service_kit::http::bind(loopback(0)).expect("bound");
+    let (config, authority) = with_identity(config(&[]));
+    let identity = config.identity.clone().expect("made");
+    let config = mtu::Config { shared_tls_ports: vec![shared.port()], ..config };
+    let (mtu, lifecycle) = start(config).await;
+    let told = format!("turns:{shared}?transport=tcp");
+    assert!(mtu.urls.contains(&told), "{:?}", mtu.urls);
+    let router = axum::Router::new().route("/", axum::routing::get(|| async { "the portal" }));
+    let turn = std::sync::Arc::new(mtu.control.clone());
+    sightline_service_kit::http::serve_shared(listener, &identity, router, turn, &lifecycle)
+        .expect("served");
+
+    let at_portal = mtu::Running { tcp_addr: Some(shared), ..mtu.clone() };
+    let mut client = Client::tls(&at_portal, &authority).await;
+    client.allocate().await.expect("allocated");
+    let mut browser = Client::tls(&at_portal, &authority).await;
+    browser.send_raw(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").await;
+    let Stream::Tcp(stream) = &mut browser.stream else { panic!("TLS") };
+    let mut page = vec![];
+    soon("page", stream.read_to_end(&mut page)).await.expect("read");
+    assert!(String::from_utf8_lossy(&page).ends_with("the portal"), "{page:?}");
+    drop(client);
+    until("end of the allocation", || mtu.control.allocations() == 0).await;
+}
+
+#[tokio::test]
 async fn an_allocation_ends_with_its_connection() {
     let (mtu, _lifecycle) = start(config(&[])).await;
     let mut client = Client::tcp(&mtu).await;

@@ -175,7 +175,7 @@ impl Centre {
             anyhow::Ok(bound)
         });
         let https = https.map(|(listener, bound)| {
-            let turn = Arc::new(TurnOverTls(mtu.control));
+            let turn = Arc::new(mtu.control);
             http::serve_shared(listener, &identity, router, turn, &edge)?;
             anyhow::Ok(bound)
         });
@@ -185,24 +185,6 @@ impl Centre {
             http::serve(listener, None, health::router(cmu.health()), &edge)?;
         }
         Ok(Self { http, https, ps: scu.quic_addr, edge, core })
-    }
-}
-
-/// What is no HTTP on the portal's TLS port is for the relay.
-struct TurnOverTls(mtu::Control);
-
-impl http::OtherProtocol for TurnOverTls {
-    fn alpn(&self) -> &'static [u8] {
-        // RFC 7443
-        b"stun.turn"
-    }
-
-    fn is_for(&self, first: u8) -> bool {
-        mtu::is_stun_request(first)
-    }
-
-    fn serve(&self, stream: http::SharedStream, remote: SocketAddr, local: SocketAddr) {
-        self.0.serve_tls(stream, remote, local);
     }
 }
 
