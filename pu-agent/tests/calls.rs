@@ -5,7 +5,6 @@ mod support;
 use std::{
     net::{SocketAddr, UdpSocket},
     path::Path,
-    sync::Arc,
     time::Duration,
 };
 
@@ -103,7 +102,7 @@ impl World {
 /// A CU.
 struct Viewer {
     key: SigningKey,
-    mux: Arc<Mux>,
+    endpoint: quinn::Endpoint,
     session: Session,
     token: CancellationToken,
     tasks: TaskTracker,
@@ -127,8 +126,9 @@ impl Viewer {
             map: false,
             measure: false,
         };
+        let endpoint = mux.endpoint(None).expect("an endpoint");
         let session = Session::start(&mux, config, &token, &tasks).expect("starts");
-        Self { key, mux, session, token, tasks }
+        Self { key, endpoint, session, token, tasks }
     }
 
     fn public(&self) -> PublicKey {
@@ -167,10 +167,9 @@ impl Viewer {
         let mut first = self.session.first_path();
         let found = first.wait_for(Option::is_some);
         tokio::time::timeout(PATIENCE, found).await.expect("in time").expect("a path");
-        let endpoint = self.mux.endpoint(None).expect("an endpoint");
         let pkcs8 = pinned_tls::pkcs8(key.as_bytes());
         let address = self.session.address();
-        let connecting = quic::connect(&endpoint, address, &pkcs8, answer.public_key);
+        let connecting = quic::connect(&self.endpoint, address, &pkcs8, answer.public_key);
         tokio::time::timeout(PATIENCE, connecting).await.expect("in time")
     }
 

@@ -20,7 +20,10 @@ use sightline_p2p_net::{
     path_report,
     server::Servers,
 };
-use sightline_protocol::cs::{CuToScu, KEEP_ALIVE_MS, ScuToCu};
+use sightline_protocol::{
+    Problem, ProblemKind,
+    cs::{CuToScu, KEEP_ALIVE_MS, ScuToCu},
+};
 use tokio::sync::{mpsc, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -46,6 +49,8 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 const WARM_RELAYS: usize = 2;
 /// A candidate may come before the answer; so many are kept.
 const MAX_EARLY: usize = 64;
+/// Reasons alone are told to the centre so often at most.
+const REASONS_EVERY: Duration = Duration::from_secs(5);
 /// How long goodbyes may take.
 const GOODBYE: Duration = Duration::from_secs(1);
 
@@ -127,6 +132,10 @@ pub(super) async fn connect(session: &Session, figures: &Arc<Figures>) -> Result
     let mut begun = Begun { token, tasks, kept: false };
     let mux = socket()
         .map_err(|e| Failed::For(CuError::other(format!("no UDP socket to be had: {e}"))))?;
+    // It also hears what the ladder waits for: from the beginning.
+    let endpoint = mux
+        .endpoint(None)
+        .map_err(|e| Failed::For(CuError::other(format!("QUIC cannot be set up: {e}"))))?;
     let ways = start(session, &mux, &begun).map_err(Failed::For)?;
     let mut signal = Signal::connect(&answer.signal_url, session.ca_pem.as_deref())
         .await
@@ -151,9 +160,6 @@ pub(super) async fn connect(session: &Session, figures: &Arc<Figures>) -> Result
         first_told: false,
     };
     begun.tasks.spawn(centre.run(begun.token.clone()));
-    let endpoint = mux
-        .endpoint(None)
-        .map_err(|e| Failed::For(CuError::other(format!("QUIC cannot be set up: {e}"))))?;
     let connection =
         dial(session, &ways, &endpoint, ended.clone(), figures).await.map_err(Failed::For)?;
     let (token, tasks) = (begun.token.clone(), begun.tasks.clone());
@@ -227,7 +233,7 @@ async fn offer(
                     }
                 }
                 ScuToCu::Refused { session: of, problem } if of == answer.session => {
-                    return Err(Failed::Signalling(problem.into()));
+                    return Err(refused(problem));
                 }
                 ScuToCu::Ended { session: of, problem } if of == answer.session => {
                     return Err(Failed::For(over(problem)));
@@ -261,12 +267,31 @@ fn described(sdp: &str, device_key: &sightline_model::PublicKey) -> Result<Descr
     Ok(description)
 }
 
+/// A unit that says no would say it to a direct dial too; one that cannot be called, or does not know
+/// such offers, may answer there.
+fn refused(problem: Problem) -> Failed {
+    use ProblemKind::{
+        Busy, CameraOffline, Forbidden, TokenExpired, TokenInUse, TokenRevoked, Unauthenticated,
+    };
+    let final_word = matches!(
+        problem.kind,
+        Forbidden
+            | Unauthenticated
+            | TokenRevoked
+            | TokenExpired
+            | TokenInUse
+            | CameraOffline
+            | Busy
+    );
+    if final_word { Failed::For(problem.into()) } else { Failed::Signalling(problem.into()) }
+}
+
 /// The same error once more.
 pub(super) fn again(error: &CuError) -> CuError {
     CuError { problem: error.problem, ..CuError::new(error.exit, error.message.clone()) }
 }
 
-fn over(problem: Option<sightline_protocol::Problem>) -> CuError {
+fn over(problem: Option<Problem>) -> CuError {
     problem.map_or_else(|| CuError::unreachable("the camera has ended the stream"), CuError::from)
 }
 
@@ -321,8 +346,8 @@ struct Centre {
     figures: Arc<Figures>,
     lines: Option<mpsc::Receiver<Line>>,
     ended: watch::Sender<Option<CuError>>,
-    /// The path that the centre knows.
-    told: Option<sightline_protocol::pc::PathReport>,
+    /// The path that the centre knows, and since when.
+    told: Option<(sightline_protocol::pc::PathReport, Instant)>,
     /// Whether it knows the stages too.
     first_told: bool,
 }
@@ -398,11 +423,15 @@ impl Centre {
         let Some(stages) = self.figures.stages() else { return };
         let report = self.ways.report().borrow().clone();
         let Some(path) = path_report(&report) else { return };
-        if self.told.as_ref() == Some(&path) {
+        let known = self.told.as_ref().is_some_and(|(told, at)| {
+            // Reasons may change as more is tried; nobody needs each of them.
+            *told == path || told.rung == path.rung && at.elapsed() < REASONS_EVERY
+        });
+        if known {
             return;
         }
         let stages = (!std::mem::replace(&mut self.first_told, true)).then_some(stages);
-        self.told = Some(path.clone());
+        self.told = Some((path.clone(), Instant::now()));
         let (session, nat) = (self.session.clone(), Some(report.nat_local));
         self.say(&CuToScu::PathReport { session, path, stages, nat }).await;
     }

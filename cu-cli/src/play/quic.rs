@@ -13,7 +13,7 @@ use sightline_media_io::rtsp_server::{
     quic::{self as rtsp_quic, QuicError},
 };
 use sightline_model::{QualityChoice, StreamTier};
-use sightline_protocol::flow;
+use sightline_protocol::{ProblemKind, flow};
 use sightline_rtsp::{
     TrackKind, Url,
     client::{Client, ClientError, Event, Options, Output},
@@ -61,8 +61,11 @@ pub(super) async fn receive(
         () = token.cancelled() => return Ok(()),
         connected = connect(session) => connected,
     };
-    let (connection, address) =
-        connected.map_err(|direct| if direct.exit == Exit::Security { direct } else { why })?;
+    let (connection, address) = connected.map_err(|direct| {
+        // A unit that knows no such offers has said nothing about the call itself.
+        let unknown = why.problem == Some(ProblemKind::InvalidRequest);
+        if direct.exit == Exit::Security || unknown { direct } else { why }
+    })?;
     for stage in [Stage::Signalling, Stage::Answer, Stage::Path] {
         figures.stage(stage);
     }

@@ -9,6 +9,7 @@
 //! QUIC and STUN are told apart by the first byte (RFC 9443): both ends leave QUIC's fixed bit set.
 
 mod inbound;
+mod poller;
 mod routes;
 mod udp;
 
@@ -36,7 +37,7 @@ use tokio::sync::oneshot;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub(crate) use self::routes::{Active, In, SessionRoute};
-use self::{inbound::Inbound, routes::Routes, udp::UdpSock};
+use self::{inbound::Inbound, poller::Poller, routes::Routes, udp::UdpSock};
 use crate::{relay::Relay, stun};
 
 /// The main socket.
@@ -125,7 +126,8 @@ impl Mux {
         }))
     }
 
-    /// quinn's endpoint above it; `server` when it accepts connections.
+    /// quinn's endpoint above it; `server` when it accepts connections. The endpoint reads the main
+    /// socket: before there is one, sessions hear nothing there.
     ///
     /// # Errors
     /// When the socket cannot be used.
@@ -410,7 +412,7 @@ impl Mux {
 
 impl AsyncUdpSocket for Mux {
     fn create_io_poller(self: Arc<Self>) -> Pin<Box<dyn UdpPoller>> {
-        Box::pin(Poller { mux: self, waiting: None })
+        Box::pin(Poller::new(self))
     }
 
     fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
@@ -473,33 +475,6 @@ impl AsyncUdpSocket for Mux {
 impl std::fmt::Debug for Mux {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Mux").finish_non_exhaustive()
-    }
-}
-
-type Waiting = Pin<Box<dyn Future<Output = ()> + Send + Sync>>;
-
-struct Poller {
-    mux: Arc<Mux>,
-    waiting: Option<Waiting>,
-}
-
-impl UdpPoller for Poller {
-    fn poll_writable(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let Self { mux, waiting } = &mut *self;
-        let future = waiting.get_or_insert_with(|| {
-            let wire = mux.blocked.lock().clone();
-            let wire = wire.unwrap_or_else(|| Wire::Udp(Arc::clone(&mux.main)));
-            Box::pin(async move { wire.writable().await })
-        });
-        ready!(future.as_mut().poll(cx));
-        self.waiting = None;
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl std::fmt::Debug for Poller {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Poller").finish_non_exhaustive()
     }
 }
 

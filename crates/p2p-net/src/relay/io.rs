@@ -183,15 +183,18 @@ impl Io {
         }
     }
 
-    /// Whether the server's machine has said that nobody listens there (ICMP).
-    pub(super) fn is_refused(&self) -> bool {
-        // An error alone makes a socket not readable: it is asked for.
+    /// An error alone does not make a socket readable: it is asked for.
+    pub(super) fn look_for_errors(&self) {
         if let Way::Udp(socket, _) = &self.way
             && let Ok(Some(error)) = socket.take_error()
             && error.kind() == io::ErrorKind::ConnectionRefused
         {
             self.refused.store(true, Relaxed);
         }
+    }
+
+    /// Whether the server's machine has said that nobody listens there (ICMP).
+    pub(super) fn is_refused(&self) -> bool {
         self.refused.load(Relaxed)
     }
 

@@ -141,11 +141,15 @@ struct Task {
 
 impl Task {
     async fn run(mut self) -> RelayError {
+        let mut look = Instant::now();
         loop {
-            let look = Instant::now() + LOOK_FOR_ERRORS;
             let step = self.core.step(&self.io, Instant::now());
             if step.closed {
                 return self.closed();
+            }
+            if Instant::now() >= look {
+                look = Instant::now() + LOOK_FOR_ERRORS;
+                self.io.look_for_errors();
             }
             if self.io.is_refused() {
                 return self.failed(&io::ErrorKind::ConnectionRefused.into());

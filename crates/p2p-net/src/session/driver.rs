@@ -1,48 +1,38 @@
 //! The task of one session.
 
+mod gather;
+
 use std::{
-    collections::{BTreeSet, HashMap},
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    num::NonZeroU16,
+    collections::HashMap,
+    net::{IpAddr, SocketAddr},
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use sightline_model::NatReport;
 use sightline_p2p::{
-    Candidate, CandidateKind, Description, Event, Ladder, Leg, Local, NetworkId, Path, Report,
+    Candidate, CandidateKind, Consumed, Description, Event, Ladder, Local, NetworkId, Path, Report,
     SocketId,
 };
 use tokio::sync::{mpsc, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::debug;
 
-use super::{Command, Line, SessionConfig, probes, relays::Relays};
+use super::{Command, Line, SessionConfig, relays::Relays};
 use crate::{
     Nat64,
-    gateway::{self, Protocol, Wanted},
     mux::{In, MAIN, Mux, SessionRoute},
-    nat,
     network::Surroundings,
     relay::{Relay, RelayError},
-    server::RelayTransport,
 };
 
-/// How often the network is looked at.
-const LOOK_EVERY: Duration = Duration::from_millis(250);
-/// A question to a STUN server is repeated after these (RFC 8489 section 6.2.1, sooner).
-const REPEATS: [Duration; 4] = [
-    Duration::from_millis(200),
-    Duration::from_millis(400),
-    Duration::from_millis(800),
-    Duration::from_millis(1_600),
-];
-/// STUN servers that are asked from one socket.
-const STUN_SERVERS: usize = 2;
 /// What helpers have found and the task has not heard; they wait then.
 const FOUND: usize = 64;
 /// Datagrams that are heard in a row before anything else.
 const BATCH: usize = 64;
+
+/// Paths of which it is remembered at which of our addresses they arrive.
+const MAX_PINS: usize = 1_024;
 
 /// The caller's ends of the session's channels.
 pub(super) struct Ends {
@@ -241,15 +231,23 @@ impl Driver {
             let Some(what) = next else { break };
             match what {
                 In::Datagram { socket, from, local, bytes } => {
-                    if let Some(local) = local {
-                        self.pins.insert(Path { socket, remote: from }, local);
+                    let consumed = self.ladder.handle_datagram(now, socket, from, &bytes);
+                    if let (Consumed::Check, Some(local)) = (consumed, local) {
+                        self.pin(Path { socket, remote: from }, local);
                     }
-                    self.ladder.handle_datagram(now, socket, from, &bytes);
                 }
                 In::Media(path) => self.ladder.on_media_received(now, path),
             }
             next = self.ends.inbox.try_recv().ok();
         }
+    }
+
+    /// The other end has reached this address of ours: it is answered from there.
+    fn pin(&mut self, path: Path, local: IpAddr) {
+        if self.pins.len() >= MAX_PINS {
+            self.pins.clear();
+        }
+        self.pins.insert(path, local);
     }
 
     fn command(&mut self, command: Command) {
@@ -357,305 +355,6 @@ impl Driver {
             changed
         });
     }
-
-    fn gather_again(&mut self) {
-        let plain: Vec<SocketId> =
-            self.own.iter().filter(|(_, own)| !own.is_relay).map(|(id, _)| *id).collect();
-        for socket in plain {
-            self.ask_stun(socket);
-        }
-        self.relays.want_one(Instant::now());
-    }
-
-    /// The mapping of a socket or allocation will end: a fresh one beside it.
-    fn succeed(&mut self, now: Instant, replaces: SocketId, network: NetworkId) {
-        if let Some((entry, server)) = self.relays.server_of(replaces) {
-            self.allocate(entry, server, Some(replaces));
-            return;
-        }
-        self.open_socket(now, Some(replaces), network);
-    }
-
-    fn any(&self) -> SocketAddr {
-        if self.mux.main_is_v6() {
-            (Ipv6Addr::UNSPECIFIED, 0).into()
-        } else {
-            (Ipv4Addr::UNSPECIFIED, 0).into()
-        }
-    }
-
-    fn open_socket(&mut self, now: Instant, replaces: Option<SocketId>, network: NetworkId) {
-        let (id, bound) = match self.mux.open(self.any(), &self.token, &self.tasks) {
-            Ok(opened) => opened,
-            Err(error) => {
-                debug!(%error, "no further socket");
-                return;
-            }
-        };
-        let own = Own { network, replaces, since: Some(now), is_relay: false };
-        self.own.insert(id, own);
-        for address in self.hosts_of(bound) {
-            self.add_and_tell(now, id, CandidateKind::Host, address);
-        }
-        self.ask_stun(id);
-    }
-
-    fn open_probes(&mut self, now: Instant, count: usize) {
-        let network = self.place.network();
-        let ids = probes::open(&self.mux, count, &self.token, &self.tasks);
-        for id in &ids {
-            let own = Own { network, replaces: None, since: Some(now), is_relay: false };
-            self.own.insert(*id, own);
-        }
-        self.ladder.add_probe_sockets(now, network, &ids);
-    }
-
-    fn done(&mut self, now: Instant, socket: SocketId) {
-        self.relays.gone(socket, now);
-        self.own.remove(&socket);
-        self.pins.retain(|path, _| path.socket != socket);
-        if socket != MAIN {
-            self.mux.close(socket);
-        }
-    }
-
-    /// Asks STUN servers what a socket looks like from outside.
-    fn ask_stun(&self, socket: SocketId) {
-        let is_plain = self.own.get(&socket).is_some_and(|own| !own.is_relay);
-        if !is_plain {
-            return;
-        }
-        for place in self.config.servers.stun.iter().take(STUN_SERVERS) {
-            let place = place.clone();
-            let (mux, finder, token) =
-                (Arc::clone(&self.mux), self.finder.clone(), self.token.clone());
-            let nat64 = self.config.relay.nat64;
-            let asking = async move {
-                let Ok(addresses) = place.resolve(nat64).await else { return };
-                for family in [SocketAddr::is_ipv4, SocketAddr::is_ipv6] {
-                    let Some(server) = addresses.iter().copied().find(family) else { continue };
-                    if !mux.main_is_v6() && server.is_ipv6() {
-                        continue;
-                    }
-                    let asked = Instant::now();
-                    if let Some(seen) = binding(&mux, socket, server).await {
-                        let _ = finder.send(Found::Reflexive { socket, seen, asked }).await;
-                    }
-                }
-            };
-            self.tasks.spawn(async move { token.run_until_cancelled(asking).await });
-        }
-    }
-
-    fn ask_relays(&mut self, now: Instant) {
-        while let Some((entry, server)) = self.relays.next(now) {
-            self.allocate(entry, server, None);
-        }
-    }
-
-    fn allocate(
-        &self,
-        entry: usize,
-        server: crate::server::RelayServer,
-        replaces: Option<SocketId>,
-    ) {
-        let id = self.mux.new_socket_id();
-        let sink = self.mux.relay_sink(id);
-        let (finder, token, tasks) = (self.finder.clone(), self.token.clone(), self.tasks.clone());
-        let options = self.config.relay.clone();
-        self.tasks.spawn(async move {
-            let result = Relay::allocate(&server, &options, sink, &token, &tasks).await;
-            let dead = result.as_ref().ok().map(Relay::dead);
-            if finder.send(Found::Relay { entry, id, replaces, result }).await.is_err() {
-                return;
-            }
-            let Some(mut dead) = dead else { return };
-            let died = async {
-                // An error is an end too.
-                let _ = dead.wait_for(Option::is_some).await;
-            };
-            if token.run_until_cancelled(died).await.is_some() {
-                let _ = finder.send(Found::RelayDead(id)).await;
-            }
-        });
-    }
-
-    fn found(&mut self, found: Found) {
-        let now = Instant::now();
-        match found {
-            Found::Reflexive { socket, seen, asked } => {
-                if let Some(own) = self.own.get_mut(&socket) {
-                    own.since.get_or_insert(asked);
-                    self.add_and_tell(now, socket, CandidateKind::ServerReflexive, seen);
-                }
-            }
-            Found::Relay { entry, id, replaces, result } => {
-                self.relay_came(now, entry, id, replaces, result);
-            }
-            Found::RelayDead(id) => {
-                self.relays.gone(id, now);
-                if self.own.remove(&id).is_some() {
-                    self.ladder.remove_local(now, id);
-                }
-                self.mux.close(id);
-            }
-            Found::Surroundings(place) => self.moved(now, place),
-            Found::Mapped(addresses) => {
-                for address in addresses {
-                    self.add_and_tell(now, MAIN, CandidateKind::Mapped, address);
-                }
-            }
-            Found::Nat(nat) => {
-                self.ladder.set_nat(nat.clone());
-                let _ = self.ends.lines.try_send(Line::Nat(nat));
-                self.stale = true;
-            }
-        }
-    }
-
-    fn relay_came(
-        &mut self,
-        now: Instant,
-        entry: usize,
-        id: SocketId,
-        replaces: Option<SocketId>,
-        result: Result<Relay, RelayError>,
-    ) {
-        let relay = match result {
-            Ok(relay) => relay,
-            Err(error) => {
-                debug!(%error, "no relay");
-                if replaces.is_none() {
-                    self.relays.failed(entry, now);
-                }
-                return;
-            }
-        };
-        if replaces.is_some() {
-            self.relays.replaced(entry, id);
-        } else if !self.relays.up_is(entry, id) {
-            return;
-        }
-        let leg = match relay.transport() {
-            RelayTransport::Udp => Leg::Udp,
-            RelayTransport::Tcp => Leg::Tcp,
-            RelayTransport::Tls => Leg::Tls,
-        };
-        let network = self.place.network();
-        self.own.insert(id, Own { network, replaces, since: Some(now), is_relay: true });
-        let addresses = relay.relayed_addresses().to_vec();
-        self.mux.add_relay(id, relay);
-        for address in addresses {
-            self.add_and_tell(now, id, CandidateKind::Relayed(leg), address);
-        }
-    }
-
-    fn measure(&self) {
-        if !self.config.measure {
-            return;
-        }
-        let (servers, finder, token) =
-            (self.config.servers.clone(), self.finder.clone(), self.token.clone());
-        let measuring = async move {
-            match nat::measure(&servers).await {
-                Ok(nat) => drop(finder.send(Found::Nat(nat)).await),
-                Err(error) => debug!(%error, "the NATs cannot be measured"),
-            }
-        };
-        self.tasks.spawn(async move { token.run_until_cancelled(measuring).await });
-    }
-
-    /// Has the gateway map the main socket; what it gives is released when the session ends.
-    fn map(&self) {
-        let port = self.mux.main_addr().ok().and_then(|main| NonZeroU16::new(main.port()));
-        let Some(port) = port.filter(|_| self.config.map) else { return };
-        let wanted = vec![Wanted { protocol: Protocol::Udp, port }];
-        let (sender, mut mapped) = watch::channel(Vec::new());
-        self.tasks.spawn(gateway::keep(wanted, sender, self.token.clone()));
-        let (finder, token) = (self.finder.clone(), self.token.clone());
-        let telling = async move {
-            while mapped.changed().await.is_ok() {
-                let ports = mapped.borrow_and_update().iter().map(|m| m.outside).collect();
-                if finder.send(Found::Mapped(ports)).await.is_err() {
-                    return;
-                }
-            }
-        };
-        self.tasks.spawn(async move { token.run_until_cancelled(telling).await });
-    }
-
-    fn watch_network(&self) {
-        let (finder, token, loopback) =
-            (self.finder.clone(), self.token.clone(), self.config.loopback);
-        let mut known = self.place.clone();
-        let watching = async move {
-            loop {
-                tokio::time::sleep(LOOK_EVERY).await;
-                let place = Surroundings::look(loopback);
-                if place != known {
-                    known = place.clone();
-                    if finder.send(Found::Surroundings(place)).await.is_err() {
-                        return;
-                    }
-                }
-            }
-        };
-        self.tasks.spawn(async move { token.run_until_cancelled(watching).await });
-    }
-
-    /// The machine's addresses are others.
-    fn moved(&mut self, now: Instant, place: Surroundings) {
-        let before = std::mem::replace(&mut self.place, place);
-        let left: BTreeSet<IpAddr> = before
-            .addresses
-            .iter()
-            .filter(|ip| !self.place.addresses.contains(ip))
-            .copied()
-            .collect();
-        self.pins.retain(|_, ip| !left.contains(ip));
-        if !self.place.has_moved(&before) {
-            if let Ok(main) = self.mux.main_addr() {
-                for address in self.hosts_of(main) {
-                    self.add_and_tell(now, MAIN, CandidateKind::Host, address);
-                }
-            }
-            return;
-        }
-        debug!(session = self.route.number, "the machine is in another network");
-        // What the old sockets look like from outside was the old network's doing: their paths
-        // say nothing of this one.
-        let old: Vec<SocketId> = self.own.keys().copied().collect();
-        self.open_socket(now, None, self.place.network());
-        for id in old {
-            self.own.remove(&id);
-            self.relays.gone(id, now);
-            self.ladder.remove_local(now, id);
-            if id != MAIN {
-                self.mux.close(id);
-            }
-        }
-        self.relays.forget();
-        self.relays.want_one(now);
-        self.measure();
-    }
-}
-
-/// One STUN transaction from one of the sockets.
-async fn binding(mux: &Mux, socket: SocketId, server: SocketAddr) -> Option<SocketAddr> {
-    let mut transaction = [0; 12];
-    getrandom::fill(&mut transaction).ok()?;
-    let mut request = [0; 20];
-    request[1] = 0x01;
-    request[4..8].copy_from_slice(&[0x21, 0x12, 0xa4, 0x42]);
-    request[8..].copy_from_slice(&transaction);
-    let mut answer = mux.query(transaction);
-    for wait in REPEATS {
-        mux.send(socket, server, None, &request);
-        if let Ok(seen) = tokio::time::timeout(wait, &mut answer).await {
-            return seen.ok();
-        }
-    }
-    None
 }
 
 async fn sleep_until(at: Option<Instant>) {
