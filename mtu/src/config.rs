@@ -227,6 +227,13 @@ impl Config {
         if let Some((key, _)) = zero.iter().find(|(_, is_zero)| *is_zero) {
             return Err(unusable(format!("{key} may not be 0 or empty")));
         }
+        let twice = |all: &[SocketAddr]| {
+            let fixed: Vec<_> = all.iter().filter(|address| address.port() != 0).collect();
+            fixed.iter().collect::<std::collections::HashSet<_>>().len() < fixed.len()
+        };
+        if twice(&self.udp_listen) || twice(&self.tcp_listen) {
+            return Err(unusable("udp_listen and tcp_listen may name an address only once"));
+        }
         let rates = [self.allocation_bps, self.user_bps, self.server_bps, self.capacity_bps];
         if rates.into_iter().flatten().any(|bps| bps < 8_000) {
             return Err(unusable("limits in bits per second must be at least 8000"));

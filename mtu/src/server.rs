@@ -60,7 +60,7 @@ impl Relay {
             if config.tcp_relays { Some(TcpRelays::new(&config, lifecycle)?) } else { None };
 
         let settings = Arc::new(ArcSwap::from_pointee(settings(&config, &[])?));
-        let listen = listen(&config);
+        let listen = free(&config, listen(&config))?;
         let options = Options {
             listen: listen.clone(),
             relays: config.relays()?.into_iter().map(relay_address).collect(),
@@ -97,7 +97,7 @@ impl Relay {
             tcp.push(listener.local_addr().map_err(failed)?);
             streams.listen(listener, lifecycle);
         }
-        let udp = addresses[..config.udp_listen.len()].to_vec();
+        let udp = addresses.iter().copied().take(config.udp_listen.len()).collect();
         let workers = running;
         let relay = Self { config, workers, settings, streams, shown, udp, tcp };
         Ok((Arc::new(relay), usage))
@@ -223,6 +223,27 @@ fn listen(config: &Config) -> Vec<SocketAddr> {
         listen.extend(ports.into_iter().flatten().map(|port| SocketAddr::new(ip, port)));
     }
     listen
+}
+
+/// Refuses addresses that another process has: the workers share theirs, so the system would share
+/// them with that process, too. The port after the first is done without, unless it was asked for.
+fn free(config: &Config, listen: Vec<SocketAddr>) -> Result<Vec<SocketAddr>, StartError> {
+    let mut free = vec![];
+    for (at, address) in listen.into_iter().enumerate() {
+        if address.port() != 0 && free.contains(&address) {
+            continue;
+        }
+        let taken = std::net::UdpSocket::bind(address);
+        let optional = at >= config.udp_listen.len() && config.alternate_port.is_none();
+        match taken {
+            Ok(_) => free.push(address),
+            Err(error) if optional => {
+                tracing::warn!(%error, %address, "not served: units cannot learn all of their NATs");
+            }
+            Err(source) => return Err(StartError::Listen { address, source }),
+        }
+    }
+    Ok(free)
 }
 
 fn settings(config: &Config, addresses: &[SocketAddr]) -> Result<Settings, ConfigError> {

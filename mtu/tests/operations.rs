@@ -191,3 +191,13 @@ fn put(chain: &std::path::Path, key: &std::path::Path) -> Authority {
     std::fs::write(key, pem("PRIVATE KEY", identity.key.secret_der())).expect("written");
     authority
 }
+
+/// The workers share their ports; another process must not have a part of them.
+#[tokio::test]
+async fn a_port_that_another_mtu_has_is_refused() {
+    let (first, _lifecycle) = common::start(config(&[])).await;
+    let second = mtu::Config { udp_listen: first.udp_addr.into(), ..config(&[]) };
+    let error = mtu::start(second, Bus::in_process(), &Lifecycle::new()).await;
+    let error = error.expect_err("refused").to_string();
+    assert!(error.contains(&first.udp_addr.to_string()), "{error}");
+}
