@@ -108,10 +108,12 @@ impl Measured {
 
     fn take(&mut self, figures: &Value) -> anyhow::Result<()> {
         let read = |name: &str| figures[name].as_f64().with_context(|| name.to_owned());
-        self.cost.push(read("server_cpu_s_per_million")?);
-        self.lost.push(read("lost_share")?);
-        self.delay_p50.push(read("delay_p50_us")?);
-        self.delay_p99.push(read("delay_p99_us")?);
+        let (cost, lost) = (read("server_cpu_s_per_million")?, read("lost_share")?);
+        let (p50, p99) = (read("delay_p50_us")?, read("delay_p99_us")?);
+        self.cost.push(cost);
+        self.lost.push(lost);
+        self.delay_p50.push(p50);
+        self.delay_p99.push(p99);
         Ok(())
     }
 }
@@ -181,4 +183,31 @@ pub fn idle(bed: &Bed, running: &Running, count: u32) -> anyhow::Result<Process>
     let made = |line: &str| line.contains("\"allocated\"").then_some(());
     load.line(ALLOCATING, made).with_context(|| format!("{count} idle allocations"))?;
     Ok(load)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_direction_is_found_by_its_name() {
+        for direction in Direction::ALL {
+            assert!(Direction::named(direction.word()).is_ok_and(|found| found == direction));
+        }
+        assert!(Direction::named("sideways").is_err());
+    }
+
+    #[test]
+    fn a_run_counts_with_all_its_figures_or_not_at_all() {
+        let mut measured = Measured::default();
+        let figures = serde_json::json!({
+            "server_cpu_s_per_million": 2.0, "lost_share": 0.0, "delay_p50_us": 30,
+            "delay_p99_us": 100,
+        });
+        measured.add(Ok(figures));
+        measured.add(Ok(serde_json::json!({ "server_cpu_s_per_million": 2.0 })));
+        measured.add(Err(anyhow::anyhow!("lost")));
+        assert_eq!((measured.cost.len(), measured.delay_p99.len()), (1, 1));
+        assert_eq!(measured.failed, ["lost_share", "lost"]);
+    }
 }
