@@ -21,6 +21,13 @@ struct Ports {
     owners: Box<[AtomicU16]>,
 }
 
+impl Ports {
+    fn new(ip: IpAddr) -> Self {
+        let owners = (0..=u16::MAX).map(|_| AtomicU16::new(0)).collect();
+        Self { ip, live: AtomicU32::new(0), owners }
+    }
+}
+
 impl LiveRelays {
     /// For these relay addresses, as peers see them.
     #[must_use]
@@ -28,8 +35,7 @@ impl LiveRelays {
         let mut all: Vec<Ports> = vec![];
         for ip in ips {
             if all.iter().all(|ports| ports.ip != ip) {
-                let owners = (0..=u16::MAX).map(|_| AtomicU16::new(0)).collect();
-                all.push(Ports { ip, live: AtomicU32::new(0), owners });
+                all.push(Ports::new(ip));
             }
         }
         Self(all)

@@ -27,7 +27,10 @@ mod percent;
 #[path = "../../../pu-agent/src/uplink/frames.rs"]
 mod pu_frames;
 #[path = "../../../crates/media-io/src/webrtc/stun.rs"]
-#[expect(dead_code, reason = "the client's side of it is not for bytes from outside")]
+#[cfg_attr(
+    not(test),
+    expect(dead_code, reason = "the client's side of it is not for bytes from outside")
+)]
 mod pu_stun;
 #[path = "../../../cu-cli/src/play/reorder.rs"]
 mod reorder;
