@@ -69,14 +69,7 @@ impl Relay {
             tcp_relays: tcp_relays.clone().map(|relays| relays as _),
             ..Options::default()
         };
-        let mut key = [0; 32];
-        aws_lc_rs::rand::fill(&mut key).map_err(|_| StartError::Random)?;
-        let bounds = dtls::Bounds {
-            clients: (config.max_connections / workers).max(1),
-            per_subscriber: config.connections_per_subscriber,
-            hellos_per_s: HELLOS_PER_S,
-        };
-        let veiled = DtlsOptions { certificate: shown.dtls.clone(), bounds, key };
+        let veiled = dtls_options(&config, workers, &shown)?;
         let (running, usage) = Workers::start_with(options, settings.clone(), Some(veiled))?;
         let addresses = running.addresses().to_vec();
         settings.store(Arc::new(self::settings(&config, &addresses)?));
@@ -90,13 +83,7 @@ impl Relay {
         if let Some(relays) = &tcp_relays {
             relays.attach(&streams);
         }
-        let mut tcp = vec![];
-        for &address in &config.tcp_listen {
-            let failed = |source| StartError::Listen { address, source };
-            let listener = TcpListener::bind(address).await.map_err(failed)?;
-            tcp.push(listener.local_addr().map_err(failed)?);
-            streams.listen(listener, lifecycle);
-        }
+        let tcp = listen_tcp(&config, &streams, lifecycle).await?;
         let udp = addresses.iter().copied().take(config.udp_listen.len()).collect();
         let workers = running;
         let relay = Self { config, workers, settings, streams, shown, udp, tcp };
@@ -179,6 +166,36 @@ impl Relay {
             tracing::error!("the relay did not end well");
         }
     }
+}
+
+fn dtls_options(
+    config: &Config,
+    workers: NonZeroUsize,
+    shown: &Shown,
+) -> Result<DtlsOptions, StartError> {
+    let mut key = [0; 32];
+    aws_lc_rs::rand::fill(&mut key).map_err(|_| StartError::Random)?;
+    let bounds = dtls::Bounds {
+        clients: (config.max_connections / workers).max(1),
+        per_subscriber: config.connections_per_subscriber,
+        hellos_per_s: HELLOS_PER_S,
+    };
+    Ok(DtlsOptions { certificate: shown.dtls.clone(), bounds, key })
+}
+
+async fn listen_tcp(
+    config: &Config,
+    streams: &Arc<Streams>,
+    lifecycle: &Lifecycle,
+) -> Result<Vec<SocketAddr>, StartError> {
+    let mut bound = vec![];
+    for &address in &config.tcp_listen {
+        let failed = |source| StartError::Listen { address, source };
+        let listener = TcpListener::bind(address).await.map_err(failed)?;
+        bound.push(listener.local_addr().map_err(failed)?);
+        streams.listen(listener, lifecycle);
+    }
+    Ok(bound)
 }
 
 /// What clients of TLS and DTLS are shown from now on.

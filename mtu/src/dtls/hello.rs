@@ -121,4 +121,24 @@ mod tests {
             assert_eq!(Hello::read(&spoilt), None, "{at}");
         }
     }
+
+    #[test]
+    fn a_million_spoilt_hellos_do_no_harm() {
+        let whole = hello(&[9; 32], 1);
+        let mut taken = 0;
+        for _ in 0..1_000_000 {
+            let mut spoilt = whole.clone();
+            for _ in 0..rand::random_range(1..4) {
+                let at = rand::random_range(0..spoilt.len());
+                spoilt[at] = rand::random();
+            }
+            spoilt.truncate(rand::random_range(0..=2 * spoilt.len()));
+            if let Some(read) = Hello::read(&spoilt) {
+                taken += 1;
+                assert!(read.first().len() <= spoilt.len());
+                read.random();
+            }
+        }
+        assert!(taken > 1_000, "none came far: {taken}");
+    }
 }

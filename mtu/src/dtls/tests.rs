@@ -212,3 +212,24 @@ fn who_knows_only_older_versions_is_told_so() {
     assert_eq!(out.datagrams[0].1, fatal(70));
     assert_eq!(table.len(), 0);
 }
+
+#[test]
+fn spoilt_datagrams_harm_no_connection() {
+    let now = Instant::now();
+    let mut table = table(now);
+    let mut client = Client::new(peer(1, 1), now);
+    client.talk(&mut table, now);
+    client.dtls.send_application_data(b"question").expect("queued");
+    let record = client.says().pop().expect("a record");
+    let mut out = Out::default();
+    for _ in 0..20_000 {
+        let mut spoilt = record.clone();
+        let at = rand::random_range(0..spoilt.len());
+        spoilt[at] ^= rand::random_range(1..=255);
+        spoilt.truncate(rand::random_range(1..=2 * spoilt.len()));
+        table.handle_datagram(now, client.peer, &spoilt, &mut out);
+    }
+    table.handle_datagram(now, client.peer, &record, &mut out);
+    assert_eq!((table.len(), out.gone.len()), (1, 0), "the connection was ended");
+    assert_eq!(out.messages.last().map(Vec::as_slice), Some(&b"question"[..]));
+}

@@ -56,4 +56,16 @@ mod tests {
         assert_eq!(cut(&[0, 1, 0xff, 0xff]), Err(Unframed::TooLong(65_555)));
         assert!(cut(b"GET / HTTP/1.1").is_err());
     }
+
+    #[test]
+    fn a_million_streams_are_cut_or_refused() {
+        for _ in 0..1_000_000 {
+            let bytes: [u8; 8] = rand::random();
+            let arrived = &bytes[..rand::random_range(0..=8)];
+            if let Ok(Some(frame)) = frame(arrived, MAX_MESSAGE) {
+                assert!(frame.length >= 4 && frame.length <= MAX_MESSAGE);
+                assert!(frame.padded >= frame.length && frame.padded % 4 == 0);
+            }
+        }
+    }
 }
