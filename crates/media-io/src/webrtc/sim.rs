@@ -1,5 +1,7 @@
 //! A session and a viewer over a path made of numbers, in virtual time.
 
+mod moves;
+mod screen;
 mod vanished;
 
 use std::{
@@ -22,15 +24,15 @@ use str0m::{
     change::SdpAnswer,
     media::{Direction, KeyframeRequestKind, MediaKind},
     net::{Protocol, Receive},
-    rtp::Ssrc,
 };
 use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::task::TaskTracker;
 
+use self::screen::{Part, Screen, begins_keyframe};
 use super::{
     NoTranscoder, WebrtcConfig,
     feed::{FeedKey, Feeds},
-    session::{Now, Origin, Session, Sign},
+    session::{Now, Origin, Pair, Session, Sign},
 };
 use crate::{
     camera::Camera,
@@ -102,7 +104,7 @@ struct Link {
     loss: f64,
     random: Random,
     free_at: Instant,
-    flying: VecDeque<(Instant, Vec<u8>)>,
+    flying: VecDeque<(Instant, Pair, Vec<u8>)>,
 }
 
 impl Link {
@@ -118,7 +120,7 @@ impl Link {
         }
     }
 
-    fn send(&mut self, now: Instant, bytes: &[u8]) {
+    fn send(&mut self, now: Instant, ends: Pair, bytes: &[u8]) {
         let begin = self.free_at.max(now);
         if begin - now > self.queue || self.random.unit() < self.loss {
             return;
@@ -127,11 +129,13 @@ impl Link {
         // Unused time is saved up, to a limit: `free_at` lies that much back.
         let begin = self.free_at.max(now.checked_sub(TOKENS).unwrap_or(now));
         self.free_at = begin + Duration::from_secs_f64(bits / self.rate_bps);
-        self.flying.push_back((self.free_at.max(now) + self.delay, bytes.to_vec()));
+        self.flying.push_back((self.free_at.max(now) + self.delay, ends, bytes.to_vec()));
     }
 
-    fn arrived(&mut self, now: Instant) -> Option<Vec<u8>> {
-        self.flying.pop_front_if(|(at, _)| *at <= now).map(|(_, bytes)| bytes)
+    /// Source and destination with it.
+    fn arrived(&mut self, now: Instant) -> Option<(Pair, Vec<u8>)> {
+        let flown = self.flying.pop_front_if(|(at, ..)| *at <= now);
+        flown.map(|(_, ends, bytes)| (ends, bytes))
     }
 }
 
@@ -194,11 +198,13 @@ struct World {
     up: Link,
     main: Film,
     sub: Film,
-    addresses: (SocketAddr, SocketAddr),
+    addresses: Pair,
+    /// Addresses that nothing leaves or reaches.
+    dead: Vec<SocketAddr>,
     screen: Screen,
     ticks: u64,
     _right: watch::Sender<Option<Problem>>,
-    _path: watch::Receiver<Option<PathReport>>,
+    path: watch::Receiver<Option<PathReport>>,
 }
 
 impl World {
@@ -215,8 +221,7 @@ impl World {
             Arc::new(Notify::new()),
             TaskTracker::new(),
         );
-        let addresses: (SocketAddr, SocketAddr) =
-            (([192, 0, 2, 1], 1_000).into(), ([192, 0, 2, 2], 2_000).into());
+        let addresses: Pair = (([192, 0, 2, 1], 1_000).into(), ([192, 0, 2, 2], 2_000).into());
         let mut viewer = RtcConfig::new().set_rtp_mode(true).build(start.instant);
         viewer.add_local_candidate(Candidate::host(addresses.1, Protocol::Udp).expect("valid"));
         let mut api = viewer.sdp_api();
@@ -253,10 +258,11 @@ impl World {
             main,
             sub,
             addresses,
+            dead: Vec::new(),
             screen: Screen::default(),
             ticks: 0,
             _right: right,
-            _path: path_seen,
+            path: path_seen,
         }
     }
 
@@ -288,8 +294,7 @@ impl World {
             }
         }
         let now = self.now.instant;
-        while let Some(bytes) = self.up.arrived(now) {
-            let (to, from) = self.addresses;
+        while let Some(((from, to), bytes)) = self.up.arrived(now) {
             let receive = Receive::new(Protocol::Udp, from, to, &bytes).expect("a datagram");
             self.session.receive(receive, Sign::of(&bytes), self.now, &mut self.feeds);
         }
@@ -299,10 +304,12 @@ impl World {
             assert!(next > now || self.session.is_closed(), "the engine would not sleep");
         }
         for transmit in self.session.out.drain(..) {
-            self.down.send(now, &transmit.contents);
+            let ends = (transmit.source, transmit.destination);
+            if !self.dead.iter().any(|dead| [ends.0, ends.1].contains(dead)) {
+                self.down.send(now, ends, &transmit.contents);
+            }
         }
-        while let Some(bytes) = self.down.arrived(now) {
-            let (from, to) = self.addresses;
+        while let Some(((from, to), bytes)) = self.down.arrived(now) {
             let receive = Receive::new(Protocol::Udp, from, to, &bytes).expect("a datagram");
             self.viewer.handle_input(Input::Receive(now, receive)).expect("taken");
             self.drain_viewer();
@@ -320,7 +327,12 @@ impl World {
         loop {
             match self.viewer.poll_output().expect("alive") {
                 Output::Timeout(_) => return,
-                Output::Transmit(t) => self.up.send(self.now.instant, &t.contents),
+                Output::Transmit(t) => {
+                    let ends = (t.source, t.destination);
+                    if !self.dead.iter().any(|dead| [ends.0, ends.1].contains(dead)) {
+                        self.up.send(self.now.instant, ends, &t.contents);
+                    }
+                }
                 Output::Event(Event::RtpPacket(packet)) => {
                     let part = Part {
                         last: packet.header.marker,
@@ -340,71 +352,6 @@ impl World {
             FeedKey::Tier(_, tier) if !video.keyframes_only => Some(tier),
             FeedKey::Tier(..) | FeedKey::Exact { .. } | FeedKey::Opus(_) => None,
         }
-    }
-}
-
-/// Whether a payload is the first of a keyframe: FU-A with the start bit (RFC 6184 section 5.8), or
-/// the slice as a whole.
-fn begins_keyframe(payload: &[u8]) -> bool {
-    match payload {
-        [indicator, header, ..] if indicator & 0x1f == 28 => header & 0x9f == 0x85,
-        [header, ..] => header & 0x1f == 5,
-        [] => false,
-    }
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Part {
-    last: bool,
-    keyframe: bool,
-}
-
-/// Shows pictures as a browser does: each when it and all that it refers to is there, or a later
-/// keyframe as soon as that is whole.
-#[derive(Debug, Default)]
-struct Screen {
-    parts: BTreeMap<u64, Part>,
-    /// Number of the first packet of the next picture.
-    next: Option<u64>,
-    shown_at: Option<Instant>,
-    longest_gap: Duration,
-    pictures: u64,
-    ssrc: Option<Ssrc>,
-    asked_at: Option<Instant>,
-}
-
-impl Screen {
-    /// Asks for a keyframe while packets come but no picture can be shown.
-    fn wants_keyframe(&mut self, now: Instant) -> Option<Ssrc> {
-        const PATIENCE: Duration = Duration::from_millis(200);
-        let waits = |at: Option<Instant>| at.is_some_and(|at| now - at > PATIENCE);
-        let stuck = waits(self.shown_at) && self.parts.len() > 1;
-        if !stuck || self.asked_at.is_some_and(|at| now - at <= PATIENCE) {
-            return None;
-        }
-        self.asked_at = Some(now);
-        self.ssrc
-    }
-
-    fn take(&mut self, number: u64, part: Part, now: Instant) {
-        self.parts.insert(number, part);
-        while let Some(after) = self.next.and_then(|next| self.whole(next)).or_else(|| {
-            let later = self.parts.range(self.next.unwrap_or(0)..);
-            let mut keyframes = later.filter(|(_, part)| part.keyframe).map(|(number, _)| *number);
-            keyframes.find_map(|number| self.whole(number))
-        }) {
-            self.next = Some(after);
-            self.parts = self.parts.split_off(&after);
-            self.pictures += 1;
-            let gap = self.shown_at.replace(now).map_or(Duration::ZERO, |at| now - at);
-            self.longest_gap = self.longest_gap.max(gap);
-        }
-    }
-
-    /// The number after the picture that begins with this packet, when all of it is there.
-    fn whole(&self, begin: u64) -> Option<u64> {
-        let run = self.parts.range(begin..).zip(begin..).take_while(|((n, _), i)| *n == i);
-        run.map(|((_, part), i)| (part.last, i)).find(|(last, _)| *last).map(|(_, i)| i + 1)
     }
 }
 

@@ -6,6 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use sightline_model::NatDependence;
 use str0m::{Candidate, CandidateKind, net::Protocol};
 
 use super::{
@@ -55,6 +56,23 @@ impl Asked {
         self.told.iter().map(|(_, _, seen)| seen)
     }
 
+    /// How the router in front maps ports, where two servers see one socket (RFC 5780 section 4.3).
+    fn mapping(&self) -> Option<NatDependence> {
+        let mut known = None;
+        for (at, (socket, server, seen)) in self.told.iter().enumerate() {
+            let earlier = self.told.iter().take(at);
+            let mut others = earlier.filter(|(s, by, _)| s == socket && by != server);
+            match others.next() {
+                Some((_, _, other)) if other != seen => {
+                    return Some(NatDependence::AddressAndPortDependent);
+                }
+                Some(_) => known = Some(NatDependence::EndpointIndependent),
+                None => {}
+            }
+        }
+        known
+    }
+
     /// These sockets are closed.
     pub(super) fn forget(&mut self, sockets: &[SocketAddr]) {
         self.told.retain(|(socket, _, _)| !sockets.contains(socket));
@@ -74,16 +92,9 @@ impl Task {
         if self.local.stun_servers != local.stun_servers || self.local.host != local.host {
             (self.stun.vain_since, self.stun.heard) = (None, false);
         }
-        self.around = Arc::new(Around {
-            mapped: local.mapped.clone(),
-            nat: local.nat.clone(),
-            nat64: local.nat64,
-        });
-        for seat in self.seats.values_mut() {
-            seat.session.set_around(&self.around);
-        }
         self.drop_unmapped(&local.mapped, now);
         self.local = local;
+        self.look_around(now);
         let mut addresses = self.local.host.clone();
         for address in &mut addresses {
             let bound = self.sockets.iter().map(|s| s.local);
@@ -104,6 +115,27 @@ impl Task {
         }
         for mapped in self.local.mapped.clone() {
             self.add_reflexive(mapped, MAPPED, now);
+        }
+    }
+
+    /// What is known of the network: as the caller has measured, else as STUN servers see the
+    /// sockets.
+    fn look_around(&mut self, now: Now) {
+        let mut nat = self.local.nat.clone();
+        let blocked = self.stun.udp_is_blocked(now.instant).then_some(false);
+        nat.udp = nat.udp.or(self.stun.heard.then_some(true)).or(blocked);
+        if self.stun.seen().next().is_some() {
+            nat.translated = nat.translated.or_else(|| Some(self.is_translated()));
+            nat.mapping = nat.mapping.or_else(|| self.stun.mapping());
+        }
+        let (mapped, nat64) = (self.local.mapped.clone(), self.local.nat64);
+        let around = Around { mapped, nat, nat64 };
+        if *self.around == around {
+            return;
+        }
+        self.around = Arc::new(around);
+        for seat in self.seats.values_mut() {
+            seat.session.set_around(&self.around);
         }
     }
 
@@ -166,6 +198,7 @@ impl Task {
         if now.instant < self.stun.next {
             return;
         }
+        self.look_around(now);
         self.stun.open.clear();
         self.stun.next = now.instant + STUN_INTERVAL;
         for server in self.local.stun_servers.clone() {
@@ -212,6 +245,7 @@ impl Task {
                 None
             }
         };
+        self.look_around(now);
         if self.fresh_told(socket, mapped, now) {
             return;
         }

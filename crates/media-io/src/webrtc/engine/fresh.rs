@@ -50,7 +50,7 @@ impl Task {
     }
 
     /// Whether a server sees this unit under an address that is not its own.
-    fn is_translated(&self) -> bool {
+    pub(super) fn is_translated(&self) -> bool {
         let own = |seen: &SocketAddr| self.local.host.iter().any(|host| host.ip() == seen.ip());
         self.stun.seen().any(|seen| !own(seen))
     }

@@ -13,7 +13,7 @@ use str0m::CandidateKind;
 use super::follow::Pair;
 
 /// What is known of the network around the unit.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub(in crate::webrtc) struct Around {
     /// Addresses that gateways map to the sockets.
     pub(in crate::webrtc) mapped: Vec<SocketAddr>,

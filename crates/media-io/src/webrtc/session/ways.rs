@@ -111,6 +111,12 @@ impl Session {
         self.sending.map(|(from, _)| from)
     }
 
+    /// To where media is sent.
+    #[cfg(test)]
+    pub(in crate::webrtc) fn sends_to(&self) -> Option<SocketAddr> {
+        self.sending.map(|(_, to)| to)
+    }
+
     /// A place of ours at a relay.
     pub(in crate::webrtc) fn relayed(
         &mut self,
