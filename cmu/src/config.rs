@@ -24,8 +24,7 @@ pub struct Config {
     /// What browsers call this server, such as `https://cameras.example`. With `https` the refresh
     /// cookie is sent over TLS only.
     pub public_url: String,
-    /// What viewers' signalling connects to, such as `wss://signal.example`: a name behind which any
-    /// SCU may be. Empty: the SCU of the camera, under the name that it gives.
+    /// What viewers' signalling connects to, any SCU being behind it. Empty: the camera's SCU.
     pub signal_url: String,
     /// Proxies whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<IpNet>,

@@ -2,6 +2,7 @@
 //! loses, duplicates and reorders; every run follows from its seed.
 
 mod bus;
+mod cus;
 mod rng;
 
 use std::{
@@ -13,21 +14,19 @@ use std::{
 use bus::Wire;
 use rng::Rng;
 use scu_session::{
-    ConnId, CuPath, Input, Output, PuMedia, Switchboard,
+    ConnId, Input, Output, PuMedia, Switchboard,
     calls::{ANSWER_WITHIN, PREPARED_FOR, PU_BACK_WITHIN},
     pu::{PuConnection, PuInput, PuOutput, PuSettings},
 };
 use sightline_model::{
-    Capabilities, ChannelId, ClaimCode, ClaimSecret, DeviceId, MediaSessionId, PuId, PublicKey,
-    SessionToken, Signature, UnixMicros, UserId,
+    ClaimCode, ClaimSecret, DeviceId, MediaSessionId, PuId, PublicKey, SessionToken, Signature,
+    UnixMicros,
 };
 use sightline_protocol::{
     Problem, ProblemKind,
     cs::{MediaOffer, ScuToCu},
-    pc::{MediaTransport, PathReport},
     ps::{MediaAnswer, PuToScu, Registration, ScuToPu},
     sc::{Lease, ScReply, ScRequest},
-    sm::SmRequest,
 };
 
 const RUNS: u64 = 4_000;
@@ -283,71 +282,6 @@ impl World {
         let mut keys: Vec<K> = map.keys().copied().collect();
         keys.sort_unstable();
         (!keys.is_empty()).then(|| keys[rng.below(keys.len())])
-    }
-
-    fn cu_step(&mut self) {
-        let Some(conn) = Self::any(&mut self.rng, &self.cus) else {
-            let conn = self.conn();
-            let scu = self.rng.below(SCUS);
-            self.cus.insert(conn, (scu, HashMap::new()));
-            return;
-        };
-        let scu = self.cus[&conn].0;
-        let n = self.rng.below(6);
-        // A session belongs to one viewer; its device never changes.
-        let session: MediaSessionId = format!("{}-{n}", conn.0).parse().expect("valid");
-        let device = pu(n % PUS);
-        self.sessions.insert(session.clone(), device.clone());
-        match self.rng.below(11) {
-            0..=4 => {
-                let watches = &mut self.cus.get_mut(&conn).expect("just chosen").1;
-                let watch = watches.entry(session.clone()).or_default();
-                watch.open_offers += 1;
-                watch.device = Some(device.clone());
-                if self.rng.chance(50) {
-                    let request = SmRequest::PrepareMedia {
-                        device: device.clone(),
-                        session: session.clone(),
-                        user: UserId::from_random([1; 16]),
-                        channel: ChannelId(0),
-                        capabilities: Capabilities::default(),
-                    };
-                    self.wires.push(Wire::Sm(device.clone(), request));
-                }
-                self.feed(scu, Input::CuOffer { conn, session, device, offer: offer() });
-            }
-            5..=7 => {
-                let candidate = "c".to_owned();
-                self.feed(scu, Input::CuCandidate { conn, session, candidate });
-            }
-            8 => self.report_path(scu, conn, &session),
-            9 => {
-                if let Some(watch) =
-                    self.cus.get_mut(&conn).and_then(|(_, watches)| watches.get_mut(&session))
-                {
-                    watch.open_offers = 0;
-                }
-                self.feed(scu, Input::CuEnd { conn, session });
-            }
-            _ => {
-                self.cus.remove(&conn);
-                let until = self.now + Duration::from_secs(self.rng.next() % 30);
-                self.feed(scu, Input::CuGone { conn, until });
-            }
-        }
-    }
-
-    /// Of this viewer's own session, or of another's.
-    fn report_path(&mut self, scu: usize, conn: ConnId, own: &MediaSessionId) {
-        let mut all: Vec<_> = self.sessions.keys().cloned().collect();
-        all.sort_unstable();
-        let foreign = self.rng.below(all.len());
-        let session = if self.rng.chance(50) { own.clone() } else { all.swap_remove(foreign) };
-        let path = PathReport::new(MediaTransport::Webrtc, self.rng.chance(50), "");
-        let report = Box::new(CuPath { path, stages: None, nat: None });
-        self.reporting = Some(conn);
-        self.feed(scu, Input::CuPath { conn, session, report });
-        self.reporting = None;
     }
 
     fn pu_step(&mut self) {
