@@ -269,6 +269,7 @@ fn private() -> OpenOptions {
 }
 
 /// The key that makes this client the only one that may use its play tokens.
+#[derive(Clone)]
 pub struct ClientKey {
     key: SigningKey,
 }

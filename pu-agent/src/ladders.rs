@@ -18,7 +18,7 @@ use sightline_model::{MediaSessionId, PublicKey};
 use sightline_p2p_net::{
     Lifetimes, Line, Mux, RelayOptions, Session, SessionConfig, fingerprint,
     gateway::Protocol,
-    p2p::{Description, Role},
+    p2p::{Credentials, Description, Role},
     path_report,
     server::Servers,
     session_of,
@@ -76,6 +76,8 @@ struct Calls {
 struct Running {
     session: Session,
     client: PublicKey,
+    /// By which the viewer's checks are known.
+    credentials: Credentials,
     /// How many connections it has, and whether it ever had one.
     connections: watch::Sender<(usize, bool)>,
     /// Another offer has taken its place.
@@ -117,6 +119,9 @@ impl Ladders {
             let why = "the offer's fingerprint is not that of the client's key";
             return Err(Problem::new(ProblemKind::InvalidToken, why));
         }
+        if let Some(description) = self.go_on(name, &offer, client).await {
+            return Ok(description);
+        }
         let settings = &self.shared.settings;
         let config = SessionConfig {
             role: Role::Controlled,
@@ -141,14 +146,32 @@ impl Ladders {
         if let Some(lines) = session.take_lines() {
             self.trickle(name.clone(), lines);
         }
+        let credentials = offer.credentials.clone();
         session.set_remote(offer).await;
         let (number, replaced) = (session.number(), CancellationToken::new());
         let connections = watch::Sender::new((0, false));
-        let running = Arc::new(Running { session, client, connections, replaced });
+        let running = Arc::new(Running { session, client, credentials, connections, replaced });
         self.put(name, number, &running);
         let keeping = self.clone().keep(name.clone(), number, running, admission);
         self.shared.lifecycle.spawn(keeping.in_current_span());
         Ok(description)
+    }
+
+    /// The same viewer has come back to the centre with the same call: it runs on, with what is new.
+    async fn go_on(
+        &self,
+        name: &MediaSessionId,
+        offer: &Description,
+        client: PublicKey,
+    ) -> Option<Description> {
+        let running = self.shared.calls.lock().by_name.get(name).cloned()?;
+        if running.client != client || running.credentials != offer.credentials {
+            return None;
+        }
+        for candidate in &offer.candidates {
+            running.session.add_remote(Line::Candidate(candidate.clone())).await;
+        }
+        Some(running.session.description().clone())
     }
 
     fn put(&self, name: &MediaSessionId, number: u64, running: &Arc<Running>) {

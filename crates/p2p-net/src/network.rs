@@ -67,6 +67,12 @@ impl Surroundings {
         NetworkId(hash)
     }
 
+    /// Whether nothing leads outside.
+    #[must_use]
+    pub const fn is_cut_off(&self) -> bool {
+        self.outward_v4.is_none() && self.outward_v6.is_none()
+    }
+
     /// Whether packets would leave from elsewhere than they did at `before`.
     #[must_use]
     pub fn has_moved(&self, before: &Self) -> bool {

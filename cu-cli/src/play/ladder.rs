@@ -13,9 +13,9 @@ use std::{
 
 use quinn::{Connection, Endpoint};
 use sightline_media_io::rtsp_server::{pinned_tls, quic as rtsp_quic};
-use sightline_model::{NatReport, Rung};
+use sightline_model::{DeviceId, MediaSessionId, NatReport, Rung, SessionToken};
 use sightline_p2p_net::{
-    Lifetimes, Line, Mux, RelayOptions, Session as Ways, SessionConfig, fingerprint,
+    Lifetimes, Line, Mux, RelayOptions, Session as Ways, SessionConfig, Surroundings, fingerprint,
     p2p::{Description, Report, Role},
     path_report,
     server::Servers,
@@ -24,7 +24,10 @@ use sightline_protocol::{
     Problem, ProblemKind,
     cs::{CuToScu, KEEP_ALIVE_MS, ScuToCu},
 };
-use tokio::sync::{mpsc, watch};
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinHandle,
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
@@ -36,6 +39,7 @@ use super::{
 use crate::{
     api::now,
     error::{CuError, Exit},
+    home::ClientKey,
     tls,
 };
 
@@ -51,6 +55,10 @@ const WARM_RELAYS: usize = 2;
 const MAX_EARLY: usize = 64;
 /// Reasons alone are told to the centre so often at most.
 const REASONS_EVERY: Duration = Duration::from_secs(5);
+/// Between two tries to reach the SCU again.
+const RECONNECT: Duration = Duration::from_secs(1);
+/// Candidates that are told again; the newest.
+const MAX_TOLD: usize = 48;
 /// How long goodbyes may take.
 const GOODBYE: Duration = Duration::from_secs(1);
 
@@ -151,6 +159,7 @@ pub(super) async fn connect(session: &Session, figures: &Arc<Figures>) -> Result
     let (ended_tx, ended) = watch::channel(None);
     let centre = Centre {
         signal: Some(signal),
+        again: Again::new(session, &ways),
         session: answer.session.clone(),
         ways: Arc::clone(&ways),
         figures: Arc::clone(figures),
@@ -341,7 +350,8 @@ fn no_way(report: &Report) -> CuError {
 /// The connection to the SCU while media flows. Media needs no centre: losing it ends nothing.
 struct Centre {
     signal: Option<Signal>,
-    session: sightline_model::MediaSessionId,
+    again: Again,
+    session: MediaSessionId,
     ways: Arc<Ways>,
     figures: Arc<Figures>,
     lines: Option<mpsc::Receiver<Line>>,
@@ -364,19 +374,40 @@ impl Centre {
                     Ok(message) => self.heard(message),
                     Err(_) => self.signal = None,
                 },
-                Some(line) = next_line(&mut self.lines) => {
+                signal = back(&mut self.again.connecting) => self.back(signal).await,
+                Some(line) = next_line(&mut self.lines), if self.signal.is_some() => {
                     let (session, candidate) = (self.session.clone(), line.to_string());
+                    self.again.keep(line);
                     self.say(&CuToScu::Candidate { session, candidate }).await;
                 }
                 Ok(()) = report.changed() => self.show(&report.borrow_and_update()),
                 _ = keep_alive.tick() => self.say(&CuToScu::KeepAlive { cu_time: now() }).await,
-                _ = look.tick() => self.tell_path().await,
+                _ = look.tick() => {
+                    if self.again.has_moved() {
+                        // Nothing comes on the old connection any more, not even its end.
+                        self.signal = None;
+                    }
+                    if self.signal.is_none() {
+                        self.again.connect();
+                    }
+                    self.tell_path().await;
+                }
             }
         }
         let session = self.session.clone();
         self.say(&CuToScu::End { session }).await;
         if let Some(signal) = self.signal {
             signal.close().await;
+        }
+    }
+
+    /// A new connection to the SCU: it has to know the call, and the PU the new candidates. The PU
+    /// knows the call by the passwords of its checks, and goes on with it.
+    async fn back(&mut self, signal: Option<Signal>) {
+        self.signal = signal;
+        match self.again.offer() {
+            Ok(offer) => self.say(&offer).await,
+            Err(_) => self.signal = None,
         }
     }
 
@@ -398,9 +429,7 @@ impl Centre {
             ScuToCu::Ended { session, problem } if session == self.session => {
                 self.ended.send_replace(Some(over(problem)));
             }
-            ScuToCu::Refused { session, problem } if session == self.session => {
-                self.ended.send_replace(Some(problem.into()));
-            }
+            // Only a new offer can be refused now; media needs no centre.
             ScuToCu::Answer { .. }
             | ScuToCu::Candidate { .. }
             | ScuToCu::Refused { .. }
@@ -435,6 +464,97 @@ impl Centre {
         let (session, nat) = (self.session.clone(), Some(report.nat_local));
         self.say(&CuToScu::PathReport { session, path, stages, nat }).await;
     }
+}
+
+/// What it takes to call again when the connection to the SCU is gone.
+struct Again {
+    url: String,
+    ca_pem: Option<String>,
+    session: MediaSessionId,
+    device: DeviceId,
+    token: SessionToken,
+    key: ClientKey,
+    description: Description,
+    place: Surroundings,
+    connecting: Option<JoinHandle<Option<Signal>>>,
+    tried: Instant,
+}
+
+impl Again {
+    fn new(session: &Session, ways: &Ways) -> Self {
+        let answer = &session.answer;
+        Self {
+            url: answer.signal_url.clone(),
+            ca_pem: session.ca_pem.clone(),
+            session: answer.session.clone(),
+            device: answer.device.clone(),
+            token: answer.token.clone(),
+            key: session.key.clone(),
+            description: ways.description().clone(),
+            place: Surroundings::look(false),
+            connecting: None,
+            tried: Instant::now(),
+        }
+    }
+
+    /// Keeps what was told, newest first: it is told again with a new offer.
+    fn keep(&mut self, line: Line) {
+        match line {
+            Line::Candidate(candidate) => {
+                self.description.candidates.insert(0, candidate);
+                self.description.candidates.truncate(MAX_TOLD);
+            }
+            Line::Nat(nat) => self.description.nat = nat,
+        }
+    }
+
+    /// Whether the machine is in another network than the last time.
+    fn has_moved(&mut self) -> bool {
+        let place = Surroundings::look(false);
+        if place.is_cut_off() {
+            return false;
+        }
+        let moved = place.has_moved(&self.place);
+        self.place = place;
+        if moved {
+            self.connecting = None;
+            self.tried = Instant::now() - RECONNECT;
+        }
+        moved
+    }
+
+    fn connect(&mut self) {
+        if self.connecting.is_some() || self.tried.elapsed() < RECONNECT {
+            return;
+        }
+        self.tried = Instant::now();
+        let (url, ca_pem) = (self.url.clone(), self.ca_pem.clone());
+        self.connecting =
+            Some(tokio::spawn(async move { Signal::connect(&url, ca_pem.as_deref()).await.ok() }));
+    }
+
+    fn offer(&self) -> Result<CuToScu, CuError> {
+        let sdp = self.description.to_string();
+        let offer = sign_offer(&self.session, &self.token, &self.key, sdp)?;
+        let (session, device) = (self.session.clone(), self.device.clone());
+        Ok(CuToScu::Offer { session, device, offer: Box::new(offer) })
+    }
+}
+
+impl Drop for Again {
+    fn drop(&mut self) {
+        if let Some(connecting) = self.connecting.take() {
+            connecting.abort();
+        }
+    }
+}
+
+/// Resolves when a new connection stands, or when none came about.
+async fn back(connecting: &mut Option<JoinHandle<Option<Signal>>>) -> Option<Signal> {
+    let Some(running) = connecting else { return std::future::pending().await };
+    let signal = running.await.ok().flatten();
+    *connecting = None;
+    signal
 }
 
 async fn next(signal: &mut Option<Signal>) -> Result<ScuToCu, CuError> {

@@ -151,6 +151,14 @@ impl Mux {
         self.main.local_addr()
     }
 
+    /// What a socket is bound to.
+    pub(crate) fn bound(&self, id: SocketId) -> Option<SocketAddr> {
+        match self.wire(id)? {
+            Wire::Udp(socket) => socket.local_addr().ok(),
+            Wire::Relay(_) => None,
+        }
+    }
+
     /// Whether the main socket reaches IPv6.
     pub(crate) fn main_is_v6(&self) -> bool {
         self.main.is_v6()

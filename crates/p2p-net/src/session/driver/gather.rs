@@ -284,8 +284,23 @@ impl Driver {
         self.tasks.spawn(async move { token.run_until_cancelled(watching).await });
     }
 
+    /// Further addresses of the sockets that there are.
+    fn add_hosts(&mut self, now: Instant) {
+        let plain = self.own.iter().filter(|(_, own)| !own.is_relay).map(|(id, _)| *id);
+        for id in plain.collect::<Vec<_>>() {
+            let Some(bound) = self.mux.bound(id) else { continue };
+            for address in self.hosts_of(bound) {
+                self.add_and_tell(now, id, CandidateKind::Host, address);
+            }
+        }
+    }
+
     /// The machine's addresses are others.
     fn moved(&mut self, now: Instant, place: Surroundings) {
+        if place.is_cut_off() && !self.place.is_cut_off() {
+            // Between two networks there is nothing to do; the next one shows soon.
+            return;
+        }
         let before = std::mem::replace(&mut self.place, place);
         let left: BTreeSet<IpAddr> = before
             .addresses
@@ -295,11 +310,7 @@ impl Driver {
             .collect();
         self.pins.retain(|_, ip| !left.contains(ip));
         if !self.place.has_moved(&before) {
-            if let Ok(main) = self.mux.main_addr() {
-                for address in self.hosts_of(main) {
-                    self.add_and_tell(now, MAIN, CandidateKind::Host, address);
-                }
-            }
+            self.add_hosts(now);
             return;
         }
         debug!(session = self.route.number, "the machine is in another network");
