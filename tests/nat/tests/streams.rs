@@ -60,7 +60,10 @@ impl Stream {
 
 /// A camera, and a stream of it to that network; `None` where something is not installed.
 fn start(world: &World, via: Via, camera: &(Camera, String), from: &Network) -> Option<Stream> {
-    let log = world.folder.path().join("viewer.log");
+    // Left behind for whoever looks for a cause.
+    let folder = std::env::var_os("TEST_KEEP_LOGS").map(std::path::PathBuf::from);
+    let folder = folder.unwrap_or_else(|| world.folder.path().to_owned());
+    let log = folder.join(format!("viewer-{}.log", via.name()));
     let viewer = world.person.watch(via, &from.host, &camera.1, &log)?;
     Some(Stream { via, viewer })
 }
