@@ -68,7 +68,7 @@ impl Drop for TelemetryGuard {
 }
 
 /// Libraries that tell addresses of people at INFO; they speak when they are asked by name.
-const QUIET: [&str; 3] = ["turn_client_proto", "turn_types", "stun_proto"];
+const QUIET: [&str; 4] = ["turn_client_proto", "turn_types", "stun_proto", "quinn_udp"];
 
 /// Sets up logs on standard error and, when configured, traces. The environment variable
 /// `SIGHTLINE_LOG` overrides the filter.
