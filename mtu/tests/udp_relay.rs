@@ -55,6 +55,8 @@ fn options(workers: usize) -> Options {
 fn settings() -> Settings {
     let mut settings = common::settings();
     settings.peers.own.clear();
+    // All clients of these tests are one subscriber.
+    settings.limits.refusals_per_s = 1_000_000;
     for net in ["127.0.0.0/8", "::1/128"] {
         settings.peers.allowed.push(net.parse().expect("a network"));
     }
@@ -252,12 +254,13 @@ fn large_packets_pass() {
 #[test]
 fn every_client_keeps_its_worker_and_all_meet() {
     let relay = start(options(3));
-    let mut clients: Vec<_> = (0..12).map(|_| Remote::new(&relay, "call")).collect();
+    // The kernel chooses by a hash of ports: of so many, some are elsewhere and some are not.
+    let users = (0..64).map(|n| format!("call{n}"));
+    let mut clients: Vec<_> = users.map(|user| Remote::new(&relay, &user)).collect();
     let relayed: Vec<_> = clients.iter_mut().map(|client| client.allocate(&[])).collect();
     let owner = |n: usize| relay.workers.shared().live().owner(relayed[n]).expect("open");
-    // The kernel's choice is a hash of ports: of twelve, some are elsewhere.
-    let elsewhere = (1..12).find(|&n| owner(n) != owner(0)).expect("all on one worker");
-    let beside = (1..12).find(|&n| owner(n) == owner(0)).expect("none on the same worker");
+    let elsewhere = (1..64).find(|&n| owner(n) != owner(0)).expect("all on one worker");
+    let beside = (1..64).find(|&n| owner(n) == owner(0)).expect("none on the same worker");
     for (number, other) in [(0x4000, elsewhere), (0x4001, beside)] {
         clients[0].bind(number, relayed[other]);
         clients[other].bind(0x4010, relayed[0]);
@@ -401,7 +404,6 @@ fn a_thousand_allocations_stand_beside_each_other() {
     let relay = start(options(2));
     let mut limits = settings();
     limits.limits.allocations_per_user = 2_000;
-    limits.limits.refusals_per_s = 1_000_000;
     relay.settings.store(Arc::new(limits));
     let mut clients: Vec<_> = (0..1_000).map(|_| Remote::new(&relay, "call")).collect();
     let mut relayed: Vec<_> = clients.iter_mut().map(|client| client.allocate(&[])).collect();
