@@ -114,6 +114,8 @@ pub(super) struct Session {
     sending: Option<Pair>,
     follow: follow::Follow,
     has_path: bool,
+    /// Which pair carries media until a restarted ICE has found its own.
+    detour: Option<Pair>,
     pub(super) video: Option<VideoOut>,
     pub(super) audio: Option<AudioOut>,
     pub(super) audio_mid: Option<Mid>,
@@ -308,7 +310,7 @@ impl Session {
                     }
                 }
                 Ok(Output::Transmit(transmit)) => {
-                    self.note_path(&transmit);
+                    let transmit = self.route(transmit);
                     self.out.push(transmit);
                 }
                 Ok(Output::Event(event)) => self.event(event, now, feeds),
@@ -385,6 +387,9 @@ impl Session {
 
     fn ice_state(&mut self, state: IceConnectionState, now: Now) {
         self.has_path = state.is_connected();
+        if self.has_path {
+            self.detour = None;
+        }
         match (state, self.phase) {
             (IceConnectionState::Disconnected, Phase::Connected) => {
                 self.phase = Phase::Disconnected { until: now.instant + self.disconnect_grace };

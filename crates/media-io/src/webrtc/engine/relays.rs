@@ -283,7 +283,7 @@ impl Task {
         // As for datagrams of the sockets: media only from where ICE's password has been shown.
         let known = match sign {
             Sign::Media => self.addresses.get(from) == Some(&id),
-            Sign::Nomination | Sign::Check => seat.session.accepts(&input),
+            Sign::Nomination | Sign::Answer | Sign::Check => seat.session.accepts(&input),
         };
         let Input::Receive(_, receive) = input else { return };
         if !known {

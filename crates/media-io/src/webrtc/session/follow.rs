@@ -20,6 +20,8 @@ const PAIRS: usize = 16;
 const SILENT_TO_MEDIA: Duration = Duration::from_millis(300);
 /// A nomination counts after this: browsers check the pair in use about twice a second.
 const SILENT_TO_CHECKS: Duration = Duration::from_millis(1_200);
+/// After so long without a word, a way that ICE is to replace does not wait for the replacement.
+const SILENT: Duration = Duration::from_millis(700);
 /// Between two changes, so that a new pair has time to be tried.
 const REST: Duration = Duration::from_millis(500);
 
@@ -33,6 +35,8 @@ pub(in crate::webrtc) enum Sign {
     Media,
     /// A check that nominates.
     Nomination,
+    /// An answer to a check of ours: the pair works both ways.
+    Answer,
     /// Any other check.
     Check,
 }
@@ -42,6 +46,7 @@ impl Sign {
         match bytes.first() {
             // RFC 9443: below 20 is STUN.
             Some(first) if *first >= 20 => Self::Media,
+            _ if bytes.starts_with(&[1, 1]) => Self::Answer,
             _ if stun::nominates(bytes) => Self::Nomination,
             _ => Self::Check,
         }
@@ -56,6 +61,12 @@ pub(super) struct Follow {
 }
 
 impl Follow {
+    /// Whether nothing has come over this pair for a while.
+    pub(super) fn is_silent(&self, pair: Pair, now: Instant) -> bool {
+        let last = self.heard.iter().find(|(known, _)| *known == pair).map(|(_, at)| *at);
+        last.is_none_or(|at| now.saturating_duration_since(at) >= SILENT)
+    }
+
     /// Notes a datagram of the viewer. True when the pair in use should be left for this one.
     pub(super) fn heard(
         &mut self,
@@ -77,7 +88,7 @@ impl Follow {
         let patience = match sign {
             Sign::Media => SILENT_TO_MEDIA,
             Sign::Nomination => SILENT_TO_CHECKS,
-            Sign::Check => return false,
+            Sign::Answer | Sign::Check => return false,
         };
         let last = self.heard.iter().find(|(known, _)| *known == in_use).map(|(_, at)| *at);
         let silent = last.is_none_or(|at| now.saturating_duration_since(at) >= patience);

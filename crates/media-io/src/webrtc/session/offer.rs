@@ -59,6 +59,7 @@ impl Session {
             sending: None,
             follow: Follow::default(),
             has_path: false,
+            detour: None,
             video: None,
             audio: None,
             audio_mid: None,
@@ -110,6 +111,7 @@ impl Session {
             .map_err(|error| invalid(format!("the SDP offer cannot be read: {error}")))?;
         // A restart begins with what the new offer brings.
         self.remotes.clear();
+        self.detour = None;
         let answer = self
             .rtc
             .sdp_api()

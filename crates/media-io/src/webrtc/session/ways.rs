@@ -141,7 +141,11 @@ impl Session {
 
     /// Notes what came over which pair, and leaves the one in use when the viewer has.
     pub(super) fn heard(&mut self, pair: Pair, sign: Sign, now: Now) {
-        if !self.follow.heard(pair, sign, self.sending, now.instant) {
+        let leave = self.follow.heard(pair, sign, self.sending, now.instant);
+        if sign == Sign::Answer {
+            self.detour(pair, now);
+        }
+        if !leave {
             return;
         }
         let Some(old) = self.sending else { return };
@@ -151,6 +155,31 @@ impl Session {
         } else {
             self.forget_remote(old);
         }
+    }
+
+    /// While a restarted ICE waits for the viewer's choice and the old way is silent, media goes
+    /// where a check was answered: any valid pair may carry it (RFC 8445 section 12.1), and browsers
+    /// take seconds to choose.
+    fn detour(&mut self, pair: Pair, now: Now) {
+        let restarted = !self.has_path && self.detour.is_none() && self.video.is_some();
+        let Some(old) = self.sending.filter(|_| restarted && self.is_connected()) else { return };
+        if self.follow.is_silent(old, now.instant) {
+            self.detour = Some(pair);
+            // The viewer has missed pictures, and cannot say so yet.
+            if let Some(video) = &mut self.video {
+                video.keyframe_requested(now);
+            }
+        }
+    }
+
+    /// Where a datagram is to go.
+    pub(super) fn route(&mut self, mut transmit: Transmit) -> Transmit {
+        let media = transmit.contents.first().is_some_and(|first| *first >= 20);
+        if let Some((from, to)) = self.detour.filter(|_| media && !self.has_path) {
+            (transmit.source, transmit.destination) = (from, to);
+        }
+        self.note_path(&transmit);
+        transmit
     }
 
     /// Takes all pairs with the viewer's address of this one from the library, and gives them back
@@ -181,7 +210,7 @@ impl Session {
     }
 
     /// Learns from what is sent which path the media takes.
-    pub(super) fn note_path(&mut self, transmit: &Transmit) {
+    fn note_path(&mut self, transmit: &Transmit) {
         // RFC 9443: below 20 is STUN, which goes everywhere.
         let media = transmit.contents.first().is_some_and(|first| *first >= 20);
         let pair = (transmit.source, transmit.destination);
