@@ -12,7 +12,7 @@ import { FrameClock, nowUs, RemoteClock, Window } from './clock';
 import { PathKeeper } from './keeper';
 import type { PuToCu, QualityChoice, ServedStream } from './messages';
 import { canPlay, capabilities } from './rtc';
-import { routeOf, sameRoute, toReport as routeReport, type Route } from './route';
+import { isRelayed, routeOf, sameRoute, toReport as routeReport, type Route } from './route';
 import { StageClock, toReport, type StageTimes } from './stages';
 import { StatsReader, type LiveStats } from './stats';
 
@@ -38,6 +38,9 @@ export interface LatencyFigures {
 const TICK_MS = 250;
 const SILENT_MS = 1_000;
 const RESTART_PATIENCE_MS = 4_000;
+/** After a change that ended at a relay, better ways are looked for again: the network may not have been
+ * whole yet. */
+const LOOK_AGAIN_MS = [5_000, 20_000];
 const FIRST_FRAME_PATIENCE_MS = 12_000;
 const MAX_PAUSE_MS = 8_000;
 
@@ -78,6 +81,7 @@ export class Watch {
   private lastPackets = 0;
   private restartedMs: number | undefined;
   private restarting = false;
+  private lookAgain: number[] = [];
   private readonly keeper: PathKeeper;
   private reported: { route?: Route; stages: boolean } = { stages: false };
 
@@ -176,6 +180,7 @@ export class Watch {
     this.lastPackets = 0;
     this.latencies.clear();
     this.reported = { stages: false };
+    this.lookAgain = [];
     const stream = new MediaStream();
     const reader = new StatsReader();
     let attempt!: Attempt;
@@ -308,6 +313,7 @@ export class Watch {
       if (this.restartedMs === undefined) {
         this.keeper.silent(attempt, this.lastAliveMs);
         this.state.value = { state: 'recovering' };
+        this.lookAgain = LOOK_AGAIN_MS.map((ms) => nowMs + ms);
         this.restart(attempt, nowMs);
       } else if (nowMs - this.restartedMs > RESTART_PATIENCE_MS) {
         return { type: 'no_path', detail: '' };
@@ -315,6 +321,7 @@ export class Watch {
       return undefined;
     }
     this.keeper.settle(attempt);
+    this.improve(attempt, nowMs);
     if (this.restartedMs === undefined && !this.restarting && this.keeper.isDue(attempt, nowMs)) {
       this.keeper.renewing();
       this.restart(attempt, nowMs);
@@ -322,6 +329,16 @@ export class Watch {
     if (!this.cameraOnline) return undefined;
     const patience = this.framePatienceMs();
     return nowMs - this.lastFrameMs > patience ? { type: 'camera_offline', detail: '' } : undefined;
+  }
+
+  /** Looks once more for a direct way, while the relay carries on. */
+  private improve(attempt: Attempt, nowMs: number): void {
+    const [due] = this.lookAgain;
+    if (due === undefined || nowMs < due || this.restarting || this.restartedMs !== undefined)
+      return;
+    this.lookAgain.shift();
+    if (this.route.value && isRelayed(this.route.value.rung)) this.restart(attempt, nowMs);
+    else this.lookAgain = [];
   }
 
   /** How long no frame is no fault while the device answers. */
@@ -351,7 +368,9 @@ export class Watch {
     const { attempt } = this;
     this.keeper.networkChanged();
     if (!attempt?.hasConnected || this.restarting || this.restartedMs !== undefined) return;
-    this.restart(attempt, performance.now());
+    const nowMs = performance.now();
+    this.lookAgain = LOOK_AGAIN_MS.map((ms) => nowMs + ms);
+    this.restart(attempt, nowMs);
   }
 
   /** Tells the centre the route, when it or the time to the first frame has become known. */
