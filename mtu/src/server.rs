@@ -73,6 +73,14 @@ impl Relay {
         let (running, usage) = Workers::start_with(options, settings.clone(), Some(veiled))?;
         let addresses = running.addresses().to_vec();
         settings.store(Arc::new(self::settings(&config, &addresses)?));
+        let (died, ending) = (running.died(), lifecycle.token.clone());
+        lifecycle.spawn(async move {
+            died.cancelled().await;
+            tracing::error!(
+                "a relay worker has ended by itself: the process ends, to be started again"
+            );
+            ending.cancel();
+        });
         let running: SharedWorkers = Arc::new(RwLock::new(running));
         let streams = Streams::new(
             config.max_connections,

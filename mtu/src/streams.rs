@@ -257,8 +257,13 @@ async fn read_all(
         }
         arrived.reserve(READ_BUFFER / 2);
         let patience = if known { IDLE } else { HELLO };
-        if timeout(patience, read.read_buf(&mut arrived)).await?? == 0 {
-            return Ok(());
+        match timeout(patience, read.read_buf(&mut arrived)).await {
+            Ok(Ok(0)) => return Ok(()),
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => return Err(error),
+            // Allocated by what came last, and quiet since, as a relay that is kept in reserve is.
+            Err(_) if !known && outbox.is_allocated() => {}
+            Err(elapsed) => return Err(elapsed.into()),
         }
     }
 }

@@ -102,10 +102,14 @@ impl TcpRelays {
         let _ = self.streams.set(Arc::downgrade(streams));
     }
 
-    fn listener(&self, bind: IpAddr) -> Option<std::net::TcpListener> {
+    fn listener(&self, state: &State, bind: IpAddr) -> Option<std::net::TcpListener> {
         (0..TRIES).find_map(|_| {
             let port = rand::random_range(self.ports.clone());
             let address = SocketAddr::new(bind, port);
+            // The system would let two relays share a port that is bound for reuse.
+            if state.relays.values().any(|relay| relay.bind == address) {
+                return None;
+            }
             let kind = Type::STREAM.nonblocking();
             let socket = Socket::new(Domain::for_address(address), kind, Some(Protocol::TCP));
             let socket = socket.ok()?;
@@ -292,14 +296,17 @@ impl udp::TcpRelays for TcpRelays {
         let v4 = wanted.family == Family::V4;
         let mut addresses = self.addresses.iter().filter(|a| a.bind().is_ipv4() == v4).peekable();
         addresses.peek().ok_or(OpenError::Family)?;
-        let found = addresses.find_map(|address| Some((address, self.listener(address.bind())?)));
+        let mut state = self.state.lock();
+        let found =
+            addresses.find_map(|address| Some((address, self.listener(&state, address.bind())?)));
         let (address, listener) = found.ok_or(OpenError::Exhausted)?;
         let bind = listener.local_addr().map_err(|_| OpenError::Exhausted)?;
         let me = self.me.upgrade().ok_or(OpenError::Exhausted)?;
         let closed = self.lifecycle.token.child_token();
         let client = wanted.client.ip();
         let relay = Relay { bind, client, closed: closed.clone(), peers: HashSet::new() };
-        self.state.lock().relays.insert((worker.index(), wanted.relay), relay);
+        state.relays.insert((worker.index(), wanted.relay), relay);
+        drop(state);
         let accepting = me.accept(listener, worker.clone(), wanted.relay, closed);
         self.lifecycle.tasks.spawn_on(accepting, &self.runtime);
         Ok(Opened { address: SocketAddr::new(address.public(), bind.port()), held: None })

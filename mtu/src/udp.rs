@@ -36,6 +36,7 @@ use std::{
 use arc_swap::ArcSwap;
 use mtu_turn::{ClientId, Settings, Shared, Usage, WorkerIndex};
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 pub use inbox::{Gone, WorkerHandle};
 pub use options::{Options, RelayAddress};
@@ -72,6 +73,7 @@ pub struct Workers {
     threads: Vec<JoinHandle<()>>,
     shared: Arc<Shared>,
     stopping: Arc<AtomicBool>,
+    died: CancellationToken,
     relayed_bytes: Arc<AtomicU64>,
 }
 
@@ -119,13 +121,25 @@ impl Workers {
             held: Arc::default(),
             dtls,
         };
-        let mut workers =
-            Self { addresses, handles, threads: vec![], shared, stopping, relayed_bytes };
+        let died = CancellationToken::new();
+        let mut workers = Self {
+            addresses,
+            handles,
+            threads: vec![],
+            shared,
+            stopping,
+            died: died.clone(),
+            relayed_bytes,
+        };
         for ((inbox, handle), sockets) in made {
             let index = handle.index();
             let mut worker = worker::Worker::new(index, &common, handle, inbox, sockets)?;
             let thread = std::thread::Builder::new().name(format!("relay-{}", index.0));
-            workers.threads.push(thread.spawn(move || worker.run())?);
+            let end = End { stopping: workers.stopping.clone(), died: died.clone() };
+            workers.threads.push(thread.spawn(move || {
+                let _end = end;
+                worker.run();
+            })?);
         }
         Ok((workers, usages))
     }
@@ -167,6 +181,13 @@ impl Workers {
         &self.handles[hash as usize % self.handles.len()]
     }
 
+    /// Cancelled when a worker has ended although nobody asked it to. The system then gives its
+    /// clients' datagrams to the others, which do not know them: the process must start anew.
+    #[must_use]
+    pub fn died(&self) -> CancellationToken {
+        self.died.clone()
+    }
+
     /// Ends all allocations and waits for the threads.
     pub fn stop(&mut self) {
         self.stopping.store(true, Ordering::Release);
@@ -177,6 +198,20 @@ impl Workers {
             if thread.join().is_err() {
                 tracing::error!("a relay worker has panicked");
             }
+        }
+    }
+}
+
+/// Tells when a worker's thread ends too early, by a panic too.
+struct End {
+    stopping: Arc<AtomicBool>,
+    died: CancellationToken,
+}
+
+impl Drop for End {
+    fn drop(&mut self) {
+        if !self.stopping.load(Ordering::Acquire) {
+            self.died.cancel();
         }
     }
 }

@@ -202,6 +202,11 @@ async fn slack_turn_ssrf_tcp_relays_reach_no_inner_peer() {
     };
     let (mtu, _lifecycle) = start(config).await;
     let (mut client, _) = tcp_client(&mtu).await;
+    // A live relay of UDP at an own address lets nobody connect to that address.
+    let mut neighbour = Client::udp(&mtu).await;
+    let live = neighbour.allocate().await.expect("allocated");
+    let connect = vec![peer_address((live.ip(), 22).into())];
+    assert_eq!(client.request(METHOD_CONNECT, connect).await.map(|_| ()), Err(403), "{live}");
     for denied in ["127.0.0.1", "10.0.0.1", "169.254.169.254", "0.0.0.0", "192.168.0.1"] {
         let ip: IpAddr = denied.parse().expect("an address");
         assert_eq!(client.permit(&[ip]).await.map(|_| ()), Err(403), "{denied}");

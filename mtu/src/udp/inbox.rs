@@ -214,7 +214,8 @@ impl Inbox {
 
     /// To be called before looking: what comes afterwards wakes again.
     pub(super) fn looked(&self) {
-        self.woken.store(false, Ordering::Release);
+        // Also an acquire: what is looked at next must not have been read before.
+        self.woken.swap(false, Ordering::AcqRel);
     }
 }
 

@@ -33,6 +33,13 @@ impl PeerRules {
         self.judge(ip).unwrap_or_else(|| live.any_at(ip))
     }
 
+    /// Whether a TCP connection may be made to, or taken from, this address (RFC 6062): our own
+    /// addresses have live relays of UDP alone, so they are no exception here.
+    #[must_use]
+    pub fn allows_connection(&self, ip: IpAddr) -> bool {
+        self.judge(ip) == Some(true)
+    }
+
     /// `None` where it depends on who is relayed there.
     fn judge(&self, ip: IpAddr) -> Option<bool> {
         let within = |nets: &[IpNet]| nets.iter().any(|net| net.contains(&ip));

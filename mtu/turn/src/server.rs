@@ -256,7 +256,9 @@ impl Server {
         let peer = canonical(peer);
         let transaction = self.next_transaction();
         let Some(allocation) = self.allocations.get(relay.allocation()) else { return false };
-        if !allocation.is_permitted(peer.ip(), now.instant) {
+        if !allocation.is_permitted(peer.ip(), now.instant)
+            || !self.settings.peers.allows_connection(peer.ip())
+        {
             return false;
         }
         let Ok(method) = MessageMethod::try_from(CONNECTION_ATTEMPT) else { return false };

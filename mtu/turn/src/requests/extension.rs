@@ -40,7 +40,7 @@ impl Server {
         };
         let peer = request.peers.first().copied();
         if let (Some(index), Some(peer)) = (index, peer)
-            && let Err(refusal) = self.check_peer(index, peer)
+            && let Err(refusal) = self.check_connection(index, peer)
         {
             return Some(Err(refusal));
         }

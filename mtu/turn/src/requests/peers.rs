@@ -70,6 +70,19 @@ impl Server {
         Ok(())
     }
 
+    /// Whether a TCP connection to this peer may be made here.
+    pub(super) fn check_connection(
+        &mut self,
+        index: usize,
+        peer: SocketAddr,
+    ) -> Result<(), Refusal> {
+        if !self.settings.peers.allows_connection(peer.ip()) {
+            self.counters.denied_peers += 1;
+            return Err(refuse(403, "Forbidden"));
+        }
+        self.check_peer(index, peer)
+    }
+
     /// Whether there may be a permission for this peer here.
     pub(super) fn check_peer(&mut self, index: usize, peer: SocketAddr) -> Result<(), Refusal> {
         if !self.settings.peers.allows_ip(&self.shared.live, peer.ip()) {
