@@ -356,6 +356,11 @@ impl Mux {
     /// Takes STUN out of what the main socket received, and gives sessions their addresses.
     fn sift(&self, buffer: &mut [u8], meta: &mut RecvMeta) {
         let from = canonical(meta.addr);
+        if session_of(from).is_some() {
+            // Nobody has such an address (RFC 6666): it would speak for one of our sessions.
+            meta.len = 0;
+            return;
+        }
         let (mut kept, mut begin) = (0, 0);
         while begin < meta.len {
             let end = (begin + meta.stride.max(1)).min(meta.len);

@@ -124,10 +124,12 @@ impl Ladder {
     }
 
     fn public_of_remote(&self) -> Option<SocketAddr> {
+        // On a viewer's word nobody's home is searched for open ports.
+        let public = |ip: IpAddr| matches!(ip, IpAddr::V4(v4) if !v4.is_private());
         let mut reflexive = self
             .remotes
             .iter()
-            .filter(|r| r.kind == CandidateKind::ServerReflexive && r.address.is_ipv4());
+            .filter(|r| r.kind == CandidateKind::ServerReflexive && public(r.address.ip()));
         let address = reflexive.next_back()?.address;
         let own = self.sockets.iter().filter(|s| s.leg.is_none()).flat_map(|s| &s.hosts);
         match self.nat64 {
