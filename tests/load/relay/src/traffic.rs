@@ -1,6 +1,6 @@
 //! Paced bursts through all flows, and what arrived of them.
 //!
-//! Receivers are not woken by what arrives: they are read every [`SWEEP`], so that no server pays
+//! Receivers are not woken by what arrives: they are read every `SWEEP`, so that no server pays
 //! for waking them. How long a packet took is known all the same, from the kernel's time stamps.
 
 use std::{
