@@ -43,7 +43,7 @@ pub struct Config {
     pub identity: Option<Identity>,
     /// Whether the UDP port serves DTLS, too.
     pub dtls: bool,
-    /// Ports of other listeners that hand over TURN over TLS (see [`crate::Running::streams`]).
+    /// Ports of other listeners that hand over TURN over TLS (see [`crate::Control`]).
     #[serde(skip)]
     pub shared_tls_ports: Vec<u16>,
     /// Addresses under which units reach this MTU, one of each family; needed when it listens on

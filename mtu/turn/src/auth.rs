@@ -59,7 +59,7 @@ impl Credentials {
     /// Takes them if they can work.
     ///
     /// # Errors
-    /// [`BadCredentials`].
+    /// `BadCredentials`.
     pub fn new(realm: &str, secrets: Vec<Secret<String>>) -> Result<Self, BadCredentials> {
         let fits = (1..=127).contains(&realm.len()) && !realm.contains(['"', ':', '\\']);
         if !fits || Realm::new(realm).is_err() {
