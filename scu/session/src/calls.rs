@@ -254,19 +254,22 @@ impl Calls {
         Ok(())
     }
 
-    /// The PU has answered. Returns whether the answer may go to the CU; a refusal ends the call.
+    /// The PU has answered. Returns whether the answer may go to the CU; a refusal ends a call that
+    /// had none before it. In a call that runs, only the restart of ICE has failed.
     pub fn answered(&mut self, device: &PuId, session: &MediaSessionId, accepted: bool) -> bool {
         let Some(call) = self.of_device(device, session) else { return false };
         if !call.cu_leg {
             return false;
         }
-        if accepted {
-            if matches!(call.state, CallState::Offered { .. } | CallState::Prepared { .. }) {
+        match (call.state, accepted) {
+            (CallState::Offered { .. } | CallState::Prepared { .. }, true) => {
                 call.state = CallState::Answered;
+                self.timers.clear(&Timer::State(session.clone()));
             }
-            self.timers.clear(&Timer::State(session.clone()));
-        } else {
-            self.remove(session);
+            (CallState::Offered { .. } | CallState::Prepared { .. }, false) => {
+                self.remove(session);
+            }
+            (CallState::Answered | CallState::Flowing, _) => {}
         }
         true
     }

@@ -279,12 +279,8 @@ impl<R> Switchboard<R> {
                 }
             }
             Err(problem) => {
-                let Some(viewer) = self.viewers.remove(&session) else { return };
-                self.outputs.push_back(Output::Unlisten { session: session.clone() });
-                if let Some(conn) = viewer.conn {
-                    let message = ScuToCu::Refused { session, problem };
-                    self.outputs.push_back(Output::ToCu { conn, message });
-                }
+                let message = ScuToCu::Refused { session: session.clone(), problem };
+                self.for_cu(session, message);
             }
         }
     }
@@ -333,7 +329,8 @@ impl<R> Switchboard<R> {
             self.viewers.answered(&session);
         }
         let over = match &message {
-            ScuToCu::Refused { .. } | ScuToCu::Ended { .. } => true,
+            ScuToCu::Refused { .. } => !self.viewers.refused(&session),
+            ScuToCu::Ended { .. } => true,
             // An answer to an offer that did not pass here: the CU has moved to another SCU.
             ScuToCu::Answer { .. } => conn.is_none(),
             ScuToCu::Candidate { .. }
@@ -382,7 +379,9 @@ impl<R> Switchboard<R> {
         }
         while let Some(session) = self.viewers.pop_unanswered(now) {
             let conn = self.viewers.get(&session).and_then(|v| v.conn);
-            self.viewer_left(&session);
+            if !self.viewers.refused(&session) {
+                self.viewer_left(&session);
+            }
             if let Some(conn) = conn {
                 let why = "the camera's device did not answer in time";
                 let problem = Problem::new(ProblemKind::Timeout, why);

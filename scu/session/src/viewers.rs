@@ -38,9 +38,14 @@ pub enum ViewerState {
         held: VecDeque<String>,
         /// The answer was faster than the word that its offer had arrived.
         answered: bool,
+        /// The device has answered an offer before: this one restarts ICE.
+        restart: bool,
     },
     /// The offer has arrived; the answer is to come before this, or was lost with its SCU.
-    Waiting,
+    Waiting {
+        /// As above.
+        restart: bool,
+    },
     /// The answer has come.
     Open,
 }
@@ -65,6 +70,17 @@ pub struct Viewers {
     waiting: Timers<MediaSessionId>,
 }
 
+impl ViewerState {
+    /// Whether the device has ever answered.
+    fn let_in(&self) -> bool {
+        match self {
+            Self::Offering { answered, restart, .. } => *answered || *restart,
+            Self::Waiting { restart } => *restart,
+            Self::Open => true,
+        }
+    }
+}
+
 impl Viewers {
     /// A CU makes an offer.
     pub fn offer(&mut self, conn: ConnId, session: &MediaSessionId, device: &PuId) -> Offered {
@@ -82,10 +98,11 @@ impl Viewers {
         of_conn.insert(session.clone());
         self.away.clear(session);
         self.waiting.clear(session);
+        let restart = known.is_some_and(|v| v.state.let_in());
         let viewer = Viewer {
             conn: Some(conn),
             device: device.clone(),
-            state: ViewerState::Offering { held: VecDeque::new(), answered: false },
+            state: ViewerState::Offering { held: VecDeque::new(), answered: false, restart },
         };
         match self.viewers.insert(session.clone(), viewer) {
             None => Offered::New,
@@ -108,7 +125,7 @@ impl Viewers {
     ) -> Option<PuId> {
         let viewer = self.viewers.get_mut(session).filter(|v| v.conn == Some(conn))?;
         match &mut viewer.state {
-            ViewerState::Waiting | ViewerState::Open => Some(viewer.device.clone()),
+            ViewerState::Waiting { .. } | ViewerState::Open => Some(viewer.device.clone()),
             ViewerState::Offering { held, .. } => {
                 if held.len() < MAX_HELD {
                     held.push_back(candidate.to_owned());
@@ -125,12 +142,14 @@ impl Viewers {
         session: &MediaSessionId,
     ) -> Option<(PuId, VecDeque<String>)> {
         let viewer = self.viewers.get_mut(session)?;
-        let ViewerState::Offering { held, answered } = &mut viewer.state else { return None };
-        let (held, answered) = (std::mem::take(held), *answered);
+        let ViewerState::Offering { held, answered, restart } = &mut viewer.state else {
+            return None;
+        };
+        let (held, answered, restart) = (std::mem::take(held), *answered, *restart);
         if answered {
             viewer.state = ViewerState::Open;
         } else {
-            viewer.state = ViewerState::Waiting;
+            viewer.state = ViewerState::Waiting { restart };
             self.waiting.set(session, now + ANSWERED_WITHIN);
         }
         Some((viewer.device.clone(), held))
@@ -141,7 +160,7 @@ impl Viewers {
         let Some(viewer) = self.viewers.get_mut(session) else { return };
         match &mut viewer.state {
             ViewerState::Offering { answered, .. } => *answered = true,
-            ViewerState::Waiting => {
+            ViewerState::Waiting { .. } => {
                 viewer.state = ViewerState::Open;
                 self.waiting.clear(session);
             }
@@ -149,16 +168,23 @@ impl Viewers {
         }
     }
 
-    /// The device of this connection's session, once it has answered.
+    /// The offer was refused, or is lost. Returns whether the session goes on: a restart of ICE
+    /// that fails leaves the media where it runs.
+    pub fn refused(&mut self, session: &MediaSessionId) -> bool {
+        let Some(viewer) = self.viewers.get_mut(session) else { return false };
+        let goes_on = viewer.state.let_in();
+        if goes_on {
+            viewer.state = ViewerState::Open;
+            self.waiting.clear(session);
+        }
+        goes_on
+    }
+
+    /// The device of this connection's session, once it has answered an offer.
     #[must_use]
     pub fn answered_device(&self, conn: ConnId, session: &MediaSessionId) -> Option<&PuId> {
         let viewer = self.viewers.get(session).filter(|v| v.conn == Some(conn))?;
-        match viewer.state {
-            ViewerState::Open | ViewerState::Offering { answered: true, .. } => {
-                Some(&viewer.device)
-            }
-            ViewerState::Waiting | ViewerState::Offering { answered: false, .. } => None,
-        }
+        viewer.state.let_in().then_some(&viewer.device)
     }
 
     /// Whether the session is this connection's.

@@ -38,6 +38,21 @@ fn a_refused_or_forgotten_change_rolls_back() {
 }
 
 #[test]
+fn only_the_refusal_of_a_first_offer_ends_a_call() {
+    let now = Instant::now();
+    let (mut calls, session, device) = flowing(now);
+    calls.offer(now, &session, &device).expect("restarts ICE");
+    assert!(calls.answered(&device, &session, false), "the CU is told");
+    assert_eq!(calls.get(&session).map(|c| c.state), Some(CallState::Flowing));
+    assert!(calls.poll_output().is_none() && calls.poll_timeout().is_none());
+
+    let new: MediaSessionId = "new".parse().expect("valid id");
+    calls.offer(now, &new, &device).expect("taken");
+    assert!(calls.answered(&device, &new, false), "the CU is told");
+    assert!(calls.get(&new).is_none());
+}
+
+#[test]
 fn a_call_outlives_a_short_absence_of_its_device() {
     let now = Instant::now();
     let (mut calls, session, device) = flowing(now);
