@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { chromium } from 'playwright-core';
 import { qualities, timeLine } from './follow.mjs';
 import { measureTone, watchBarcode } from './in-page.mjs';
+import { keepJournal } from './journal.mjs';
 import { options } from './options.mjs';
 
 const PHONE = { width: 360, height: 740 };
@@ -29,6 +30,7 @@ const browser = await chromium.launch({
 });
 const context = await browser.newContext({ viewport: DESKTOP, ignoreHTTPSErrors: true });
 const page = await context.newPage();
+const journal = await keepJournal(context, page);
 const pageErrors = [];
 page.on('pageerror', (error) => pageErrors.push(String(error)));
 const get = (id) => page.getByTestId(id);
@@ -45,10 +47,7 @@ try {
   console.log(JSON.stringify(report));
 } catch (error) {
   await shot('failure').catch(() => undefined);
-  const view = await page
-    .evaluate(() => ({ state: window.__sightline?.state, problem: window.__sightline?.problem }))
-    .catch(() => undefined);
-  console.error('e2e failed:', error, view ?? '');
+  console.error(`${await journal()}\ne2e failed:`, error);
   failures.push(String(error));
 }
 await browser.close();

@@ -344,8 +344,9 @@ export class Watch {
   /** How long no frame is no fault while the device answers. */
   private framePatienceMs(): number {
     const quality = this.quality.value;
-    if (quality.mode === 'keyframes' || this.serving.value?.keyframes_only) return 30_000;
+    // The device begins with the keyframe that it holds, so the first picture is never far.
     if (!this.stageClock.done) return FIRST_FRAME_PATIENCE_MS;
+    if (quality.mode === 'keyframes' || this.serving.value?.keyframes_only) return 30_000;
     return quality.mode === 'exact' && quality.fps < 5 ? 8_000 : 5_000;
   }
 
