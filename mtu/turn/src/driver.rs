@@ -77,11 +77,13 @@ pub enum RelayProtocol {
 
 /// A relayed address that is wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct OpenRelay {
+pub struct OpenRelay<'a> {
     /// How it will be called.
     pub relay: RelayId,
     /// For whom; one client's relays should share an address.
     pub client: ClientId,
+    /// The part of the user name after the expiry.
+    pub user: &'a str,
     /// Its address family.
     pub family: Family,
     /// What is relayed.
@@ -225,7 +227,7 @@ pub trait Driver {
     ///
     /// # Errors
     /// [`OpenError`].
-    fn open_relay(&mut self, wanted: &OpenRelay) -> Result<Opened, OpenError>;
+    fn open_relay(&mut self, wanted: &OpenRelay<'_>) -> Result<Opened, OpenError>;
 
     /// Closes it.
     fn close_relay(&mut self, relay: RelayId);
@@ -238,6 +240,11 @@ pub trait Driver {
 
     /// An allocation has ended.
     fn ended(&mut self, usage: Usage);
+
+    /// This client has no allocation any more.
+    fn released(&mut self, client: &ClientId) {
+        let _ = client;
+    }
 
     /// A method that the core does not know.
     fn extend(&mut self, request: &ExtensionRequest<'_>) -> Extension {

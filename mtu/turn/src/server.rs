@@ -242,6 +242,21 @@ impl Server {
         }
     }
 
+    /// Whether this peer may connect to a TCP relay now.
+    #[must_use]
+    pub fn may_connect(&self, relay: RelayId, peer: SocketAddr, now: Now) -> bool {
+        let ip = canonical(peer).ip();
+        let allocation = self.allocations.get(relay.allocation());
+        allocation.is_some_and(|allocation| allocation.is_permitted(ip, now.instant))
+            && self.settings.peers.allows_connection(ip)
+    }
+
+    /// Whether this client has an allocation.
+    #[must_use]
+    pub fn has_allocation(&self, client: &ClientId) -> bool {
+        self.by_client.contains_key(client)
+    }
+
     /// Tells the client of a TCP relay that a peer has connected (RFC 6062 section 5.3); `false`
     /// when the peer has no permission, and its connection must be closed.
     #[must_use]
@@ -254,13 +269,11 @@ impl Server {
         driver: &mut impl Driver,
     ) -> bool {
         let peer = canonical(peer);
-        let transaction = self.next_transaction();
-        let Some(allocation) = self.allocations.get(relay.allocation()) else { return false };
-        if !allocation.is_permitted(peer.ip(), now.instant)
-            || !self.settings.peers.allows_connection(peer.ip())
-        {
+        if !self.may_connect(relay, peer, now) {
             return false;
         }
+        let transaction = self.next_transaction();
+        let Some(allocation) = self.allocations.get(relay.allocation()) else { return false };
         let Ok(method) = MessageMethod::try_from(CONNECTION_ATTEMPT) else { return false };
         let kind = wire::attribute::CONNECTION_ID;
         let raw = vec![RawAttribute { kind, value: connection.to_be_bytes().to_vec() }];
@@ -317,8 +330,8 @@ impl Server {
         let allocation = self.allocations.remove(index);
         self.by_client.remove(&allocation.client);
         self.ends.remove(&(allocation.ends, index));
-        self.shared.exit();
-        self.shared.users.leave(&allocation.user_name);
+        self.shared.leave(&allocation.user_name);
+        driver.released(&allocation.client);
         driver.ended(allocation.usage(now));
     }
 }

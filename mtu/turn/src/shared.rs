@@ -1,15 +1,24 @@
 //! What the servers of all workers have in common.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, hash_map::Entry},
     net::{IpAddr, SocketAddr},
-    sync::atomic::{AtomicU32, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
     time::{Duration, Instant},
 };
 
 use parking_lot::Mutex;
 
-use crate::{limits::Meter, live::LiveRelays, nonce::Nonces, users::Users};
+use crate::{
+    limits::Meter,
+    live::LiveRelays,
+    nonce::Nonces,
+    settings::Limits,
+    users::{User, Users},
+};
 
 /// How long the next port is held (RFC 8656 section 7.2).
 const HELD: Duration = Duration::from_secs(30);
@@ -22,15 +31,26 @@ pub struct Shared {
     pub(crate) users: Users,
     pub(crate) nonces: Nonces,
     pub(crate) meter: Meter,
-    allocations: AtomicU32,
+    /// Allocations, and ports that are held for some.
+    places: AtomicU32,
     reservations: Mutex<HashMap<[u8; 8], Reservation>>,
 }
 
+/// A port that is held for an allocation to come, whose place is taken already: otherwise a client
+/// could hold more ports than it may have allocations.
 #[derive(Debug)]
-struct Reservation {
-    address: SocketAddr,
-    user: Box<str>,
+pub(crate) struct Reservation {
+    pub(crate) address: SocketAddr,
+    pub(crate) user: Arc<User>,
+    user_name: Box<str>,
     ends: Instant,
+}
+
+/// Whose bound is reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NoPlace {
+    OfUser,
+    AtAll,
 }
 
 impl Shared {
@@ -48,7 +68,7 @@ impl Shared {
             users: Users::default(),
             nonces: Nonces::new(nonce_key),
             meter: Meter::default(),
-            allocations: AtomicU32::new(0),
+            places: AtomicU32::new(0),
             reservations: Mutex::default(),
         }
     }
@@ -56,7 +76,9 @@ impl Shared {
     /// Allocations of all workers.
     #[must_use]
     pub fn allocations(&self) -> u32 {
-        self.allocations.load(Ordering::Relaxed)
+        let held = self.reservations.lock().len();
+        let held = u32::try_from(held).unwrap_or(u32::MAX);
+        self.places.load(Ordering::Relaxed).saturating_sub(held)
     }
 
     /// Which relayed addresses are in use.
@@ -71,48 +93,63 @@ impl Shared {
         self.users.len()
     }
 
-    /// Takes a place for an allocation, if one is left.
-    pub(crate) fn enter(&self, max: u32) -> bool {
-        let enter = |n| (n < max).then_some(n + 1);
-        self.allocations.fetch_update(Ordering::Relaxed, Ordering::Relaxed, enter).is_ok()
+    /// Takes a place for an allocation of this user.
+    pub(crate) fn enter(&self, user: &str, limits: &Limits) -> Result<Arc<User>, NoPlace> {
+        let joined = self.users.join(user, limits.allocations_per_user);
+        let joined = joined.ok_or(NoPlace::OfUser)?;
+        let enter = |n| (n < limits.allocations).then_some(n + 1);
+        if self.places.fetch_update(Ordering::Relaxed, Ordering::Relaxed, enter).is_err() {
+            self.users.leave(user);
+            return Err(NoPlace::AtAll);
+        }
+        Ok(joined)
     }
 
-    pub(crate) fn exit(&self) {
-        self.allocations.fetch_sub(1, Ordering::Relaxed);
+    fn exit(&self) {
+        self.places.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// Says until when.
+    /// Takes over a place that `user` has already. Says until when; `None` when the token is
+    /// another one's.
     pub(crate) fn reserve(
         &self,
         token: [u8; 8],
         address: SocketAddr,
-        user: &str,
+        (user_name, user): (&str, Arc<User>),
         now: Instant,
-    ) -> Instant {
+    ) -> Option<Instant> {
         let ends = now + HELD;
-        let reservation = Reservation { address, user: user.into(), ends };
-        self.reservations.lock().insert(token, reservation);
-        ends
+        let mut reservations = self.reservations.lock();
+        let Entry::Vacant(free) = reservations.entry(token) else { return None };
+        free.insert(Reservation { address, user, user_name: user_name.into(), ends });
+        Some(ends)
     }
 
-    /// The address that was reserved for this user under this token.
-    pub(crate) fn redeem(&self, token: [u8; 8], user: &str, now: Instant) -> Option<SocketAddr> {
+    /// What was reserved for this user under this token, and its place.
+    pub(crate) fn redeem(&self, token: [u8; 8], user: &str, now: Instant) -> Option<Reservation> {
         let mut reservations = self.reservations.lock();
         let reservation = reservations.get(&token)?;
-        if &*reservation.user != user || reservation.ends <= now {
+        if &*reservation.user_name != user || reservation.ends <= now {
             return None;
         }
-        reservations.remove(&token).map(|reservation| reservation.address)
+        reservations.remove(&token)
+    }
+
+    /// Gives back the place of an allocation of this user.
+    pub(crate) fn leave(&self, user: &str) {
+        self.exit();
+        self.users.leave(user);
     }
 
     /// Addresses whose time is over, and when the next one's is.
     pub(crate) fn lapsed(&self, now: Instant) -> (Vec<SocketAddr>, Option<Instant>) {
         let mut lapsed = vec![];
         let mut reservations = self.reservations.lock();
-        reservations.retain(|_, Reservation { address, ends, .. }| {
+        reservations.retain(|_, Reservation { address, user_name, ends, .. }| {
             let lasts = *ends > now;
             if !lasts {
                 lapsed.push(*address);
+                self.leave(user_name);
             }
             lasts
         });

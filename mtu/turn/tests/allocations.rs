@@ -171,6 +171,35 @@ fn the_next_port_is_held_for_half_a_minute() {
 }
 
 #[test]
+fn a_port_that_is_held_counts_as_an_allocation() {
+    let mut settings = settings();
+    (settings.limits.allocations_per_user, settings.limits.allocations) = (2, 3);
+    let mut world = World::new(settings);
+    let hold = || vec![EvenPort::new(true).into()];
+    let mut one = Client::new(CLIENT, "call");
+    let answer = one.allocate_with(&mut world, hold()).unwrap();
+    let token = answer.get::<ReservationToken>().unwrap().as_reservation_token().unwrap().clone();
+    assert_eq!((world.shared.allocations(), world.hands.held.len()), (1, 1));
+    let mut two = Client::new(OTHER, "call");
+    assert_eq!(two.allocate(&mut world).err(), Some(486), "the user's two are taken");
+    let mut stranger = Client::new("198.51.100.9:1", "another");
+    assert_eq!(stranger.allocate_with(&mut world, hold()).err(), Some(508), "one place is left");
+    assert_eq!((world.shared.users(), world.hands.held.len()), (1, 1), "something was left behind");
+    // Whoever shows the token has the place already.
+    two.allocate_with(&mut world, vec![token.into()]).unwrap();
+    assert_eq!(world.shared.allocations(), 2);
+    two.refresh(&mut world, 0).unwrap();
+    one.refresh(&mut world, 0).unwrap();
+    assert_eq!((world.shared.allocations(), world.shared.users()), (0, 0));
+    // One that nobody takes is given back.
+    one.allocate_with(&mut world, hold()).unwrap();
+    world.pass(Duration::from_secs(30));
+    assert!(world.hands.held.is_empty());
+    two.allocate(&mut world).unwrap();
+    stranger.allocate(&mut world).unwrap();
+}
+
+#[test]
 fn quotas_hold_for_users_and_for_all() {
     let mut settings = settings();
     settings.limits.allocations_per_user = 2;

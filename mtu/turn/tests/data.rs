@@ -105,6 +105,23 @@ fn a_channel_is_one_peer_and_a_peer_is_one_channel() {
 }
 
 #[test]
+fn a_refused_channel_permits_nobody() {
+    let mut few = settings();
+    few.limits.channels = 1;
+    let (mut world, mut client, relayed) = allocated(few);
+    let peer = |n: u8| address(&format!("203.0.113.{n}:7000"));
+    client.bind(&mut world, 0x4000, peer(1)).unwrap();
+    // The number is another peer's (400); there are too many (508).
+    assert_eq!(client.bind(&mut world, 0x4000, peer(2)).err(), Some(400));
+    assert_eq!(client.bind(&mut world, 0x4001, peer(3)).err(), Some(508));
+    for refused in [peer(2), peer(3)] {
+        client.send(&mut world, refused, b"hello");
+        world.peer_input(relayed, refused, b"hello");
+        world.assert_silent();
+    }
+}
+
+#[test]
 fn permissions_and_channels_are_bounded() {
     let mut few = settings();
     (few.limits.permissions, few.limits.channels) = (3, 2);

@@ -107,10 +107,8 @@ impl Simulation {
                 let free = known.is_none() && expected.channel_of(peer).is_none();
                 let good = expected.relayed.is_some() && (known == Some(peer) || free);
                 assert_eq!(outcome.is_ok(), good);
-                if expected.relayed.is_some() {
-                    expected.permissions.insert(peer.ip(), now + Duration::from_secs(300));
-                }
                 if good {
+                    expected.permissions.insert(peer.ip(), now + Duration::from_secs(300));
                     expected.channels.insert(number, (peer, now + Duration::from_secs(600)));
                 }
             }

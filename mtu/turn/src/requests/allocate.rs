@@ -1,6 +1,6 @@
 //! Allocate (RFC 8656 section 7.2).
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use stun_rs::{
     AddressFamily, ErrorCode, StunAttribute,
@@ -19,6 +19,8 @@ use crate::{
     driver::{Driver, EvenPort, Family, OpenError, OpenRelay, RelayId, RelayProtocol},
     request::{Attributes, Request},
     server::{Now, Server},
+    shared::NoPlace,
+    users::User,
 };
 
 /// Protocol numbers of IP.
@@ -74,26 +76,24 @@ impl Server {
             let refusal = self.elsewhere(caller);
             return refused(self, refusal);
         }
-        let limits = &self.settings.limits;
-        let Some(user) = self.shared.users.join(caller.user, limits.allocations_per_user) else {
-            return refused(self, refuse(486, "Allocation Quota Reached"));
+        let (user, held) = match self.enter(caller, &wanted, now) {
+            Ok(entered) => entered,
+            Err(refusal) => return refused(self, refusal),
         };
-        if !self.shared.enter(limits.allocations) {
-            self.shared.users.leave(caller.user);
-            return refused(self, refuse(508, "Insufficient Capacity"));
-        }
-        let relays = match self.open_relays(caller, &wanted, now, driver) {
+        let relays = match self.open_relays(caller, &wanted, held, driver) {
             Ok(relays) => relays,
             Err(refusal) => {
-                self.shared.exit();
-                self.shared.users.leave(caller.user);
+                if wanted.even == EvenPort::EvenAndHoldNext {
+                    self.shared.leave(caller.user);
+                }
+                self.shared.leave(caller.user);
                 return refused(self, refusal);
             }
         };
         let mut allocation = Allocation::new(
             *caller.client,
             caller.user,
-            user,
+            user.clone(),
             wanted.protocol,
             request.transaction,
             now.instant,
@@ -101,7 +101,12 @@ impl Server {
         for &(family, address) in &relays.opened {
             allocation.set_relayed(family, Some(address));
         }
-        allocation.token = relays.held.map(|address| self.reserve(caller, address, now, driver));
+        let held = relays.held;
+        allocation.token =
+            held.and_then(|held| self.reserve((caller.user, user), held, now, driver));
+        if wanted.even == EvenPort::EvenAndHoldNext && allocation.token.is_none() {
+            self.shared.leave(caller.user);
+        }
         allocation.ends = now.instant + self.lifetime(wanted.lifetime_s, caller, now);
         let index = self.insert(allocation);
         Ok(self.granted(index, relays.failed, now))
@@ -151,21 +156,43 @@ impl Server {
         Ok(Wanted { protocol, family, also_v6: also.is_some(), even, token, lifetime_s })
     }
 
+    /// Takes a place for the allocation, and one more for a port that is to be held; or takes over
+    /// that of a port that was, and its address.
+    fn enter(
+        &self,
+        caller: &Caller<'_>,
+        wanted: &Wanted,
+        now: Now,
+    ) -> Result<(Arc<User>, Option<SocketAddr>), Refusal> {
+        if let Some(token) = wanted.token {
+            let held = self.shared.redeem(token, caller.user, now.instant);
+            let held = held.ok_or_else(|| refuse(508, "Insufficient Capacity"))?;
+            return Ok((held.user, Some(held.address)));
+        }
+        let enter = || {
+            self.shared.enter(caller.user, &self.settings.limits).map_err(|none| match none {
+                NoPlace::OfUser => refuse(486, "Allocation Quota Reached"),
+                NoPlace::AtAll => refuse(508, "Insufficient Capacity"),
+            })
+        };
+        let user = enter()?;
+        if wanted.even == EvenPort::EvenAndHoldNext
+            && let Err(refusal) = enter()
+        {
+            self.shared.leave(caller.user);
+            return Err(refusal);
+        }
+        Ok((user, None))
+    }
+
     fn open_relays(
         &mut self,
         caller: &Caller<'_>,
         wanted: &Wanted,
-        now: Now,
+        held: Option<SocketAddr>,
         driver: &mut impl Driver,
     ) -> Result<Relays, Refusal> {
         let index = self.allocations.vacant_key();
-        let held = match wanted.token {
-            None => None,
-            Some(token) => {
-                let held = self.shared.redeem(token, caller.user, now.instant);
-                Some(held.ok_or_else(|| refuse(508, "Insufficient Capacity"))?)
-            }
-        };
         let first = held.map_or(wanted.family, |address| Family::of(address.ip()));
         let mut families = vec![first];
         families.extend(wanted.also_v6.then_some(Family::V6));
@@ -174,6 +201,7 @@ impl Server {
             let opened = driver.open_relay(&OpenRelay {
                 relay: RelayId::new(index, family),
                 client: *caller.client,
+                user: caller.user,
                 family,
                 protocol: wanted.protocol,
                 even: wanted.even,
@@ -198,16 +226,19 @@ impl Server {
 
     fn reserve(
         &mut self,
-        caller: &Caller<'_>,
+        user: (&str, Arc<User>),
         address: SocketAddr,
         now: Now,
         driver: &mut impl Driver,
-    ) -> [u8; 8] {
+    ) -> Option<[u8; 8]> {
         let mut token = [0; 8];
         driver.random(&mut token);
-        let ends = self.shared.reserve(token, address, caller.user, now.instant);
+        let Some(ends) = self.shared.reserve(token, address, user, now.instant) else {
+            driver.release_held(address);
+            return None;
+        };
         self.held_until = Some(self.held_until.map_or(ends, |until| until.min(ends)));
-        token
+        Some(token)
     }
 
     fn insert(&mut self, mut allocation: Allocation) -> usize {

@@ -49,13 +49,19 @@ impl Server {
             return Err(malformed());
         }
         self.check_peer(index, peer)?;
-        let max = self.settings.limits.channels;
-        self.permit(index, &[peer], now)?;
-        match self.allocations[index].bind(number, peer, max, now.instant) {
-            Ok(()) => Ok(vec![]),
-            Err(NoChannel::Taken) => Err(malformed()),
-            Err(NoChannel::Full) => Err(insufficient()),
+        let limits = &self.settings.limits;
+        let allocation = &mut self.allocations[index];
+        // Whoever is refused has changed nothing: neither a permission nor a channel.
+        if !allocation.has_room(&[peer], limits.permissions, now.instant) {
+            return Err(insufficient());
         }
+        match allocation.bind(number, peer, limits.channels, now.instant) {
+            Ok(()) => {}
+            Err(NoChannel::Taken) => return Err(malformed()),
+            Err(NoChannel::Full) => return Err(insufficient()),
+        }
+        allocation.permit(peer.ip(), now.instant);
+        Ok(vec![])
     }
 
     fn permit(&mut self, index: usize, peers: &[SocketAddr], now: Now) -> Result<(), Refusal> {

@@ -103,7 +103,7 @@ impl Driver for Hands {
         self.out.push_back(Out::Worker(w, from, to, bytes.to_vec()));
     }
 
-    fn open_relay(&mut self, wanted: &OpenRelay) -> Result<Opened, OpenError> {
+    fn open_relay(&mut self, wanted: &OpenRelay<'_>) -> Result<Opened, OpenError> {
         if wanted.family == Family::V6 && self.no_v6 {
             return Err(OpenError::Family);
         }
