@@ -96,9 +96,14 @@ impl Announcement {
         let answer = match decode::<MtuCommand>(&command.payload).map(|envelope| envelope.body) {
             Ok(order) => {
                 tracing::info!(?order, "an SCU's order");
-                self.relay.set_draining(matches!(order, MtuCommand::Drain));
+                let obeyed = self.relay.set_draining(matches!(order, MtuCommand::Drain));
                 self.publish(true).await;
-                MtuReply::Done { status: Box::new(self.status(true)) }
+                if obeyed {
+                    MtuReply::Done { status: Box::new(self.status(true)) }
+                } else {
+                    let why = "the MTU is about to stop";
+                    MtuReply::Refused { problem: Problem::new(ProblemKind::Busy, why) }
+                }
             }
             Err(error) => {
                 let problem = Problem::new(ProblemKind::InvalidRequest, error.to_string());

@@ -54,7 +54,7 @@ impl Control {
         self.relay.set_draining(true);
     }
 
-    /// Takes allocations again.
+    /// Takes allocations again, unless it is about to stop.
     pub fn undrain(&self) {
         self.relay.set_draining(false);
     }
@@ -65,9 +65,10 @@ impl Control {
         self.relay.allocations()
     }
 
-    /// Drains, and waits until nothing is left, or so long at most.
+    /// Drains, whatever SCUs order from then on, and waits until nothing is left, or so long at
+    /// most.
     pub async fn drained(&self, limit: Duration) {
-        self.drain();
+        self.relay.drain_for_good();
         let empty = async {
             while self.allocations() > 0 {
                 tokio::time::sleep(DRAINED_EVERY).await;

@@ -3,7 +3,10 @@
 use std::{
     net::{IpAddr, SocketAddr},
     num::NonZeroUsize,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -36,6 +39,7 @@ pub(crate) struct Relay {
     shown: Shown,
     pub(crate) udp: Vec<SocketAddr>,
     pub(crate) tcp: Vec<SocketAddr>,
+    stopping: AtomicBool,
 }
 
 impl std::fmt::Debug for Relay {
@@ -94,7 +98,8 @@ impl Relay {
         let tcp = listen_tcp(&config, &streams, lifecycle).await?;
         let udp = addresses.iter().copied().take(config.udp_listen.len()).collect();
         let workers = running;
-        let relay = Self { config, workers, settings, streams, shown, udp, tcp };
+        let stopping = AtomicBool::new(false);
+        let relay = Self { config, workers, settings, streams, shown, udp, tcp, stopping };
         Ok((Arc::new(relay), usage))
     }
 
@@ -137,9 +142,21 @@ impl Relay {
         Ok(())
     }
 
-    /// Takes no new allocations, or takes them again.
-    pub(crate) fn set_draining(&self, draining: bool) {
-        self.settings.rcu(|settings| Settings { draining, ..(**settings).clone() });
+    /// Takes no new allocations, or takes them again, which one that is about to stop refuses:
+    /// `false`.
+    pub(crate) fn set_draining(&self, draining: bool) -> bool {
+        self.settings.rcu(|settings| {
+            // Looked at again with every try, so that none of both is lost to the other.
+            let draining = draining || self.stopping.load(Ordering::SeqCst);
+            Settings { draining, ..(**settings).clone() }
+        });
+        self.is_draining() == draining
+    }
+
+    /// Drains for good: whoever asked the process to end decides, not an SCU.
+    pub(crate) fn drain_for_good(&self) {
+        self.stopping.store(true, Ordering::SeqCst);
+        self.set_draining(true);
     }
 
     pub(crate) fn is_draining(&self) -> bool {

@@ -17,10 +17,14 @@ use stun::message::METHOD_REFRESH;
 use tokio::net::UdpSocket;
 use turn::proto::lifetime::Lifetime;
 
-async fn order(bus: &Bus, mtu: &MtuId, order: MtuCommand) -> MtuStatus {
+async fn reply_to(bus: &Bus, mtu: &MtuId, order: MtuCommand) -> MtuReply {
     let subject = subject::mtu(&mtu::Config::default().domain, mtu);
     let reply = bus.request(&subject, encode(&order, None).into(), Duration::from_secs(10)).await;
-    match decode(&reply.expect("answered")).expect("readable").body {
+    decode(&reply.expect("answered")).expect("readable").body
+}
+
+async fn order(bus: &Bus, mtu: &MtuId, order: MtuCommand) -> MtuStatus {
+    match reply_to(bus, mtu, order).await {
         MtuReply::Done { status } => *status,
         MtuReply::Refused { problem } => panic!("{problem:?}"),
     }
@@ -48,6 +52,28 @@ async fn an_scu_drains_an_mtu_and_lets_it_serve_again() {
     let status = order(&bus, &mtu.mtu, MtuCommand::Undrain).await;
     assert_eq!((status.draining, status.accepting), (false, true));
     soon("service", async { while new.allocate_once().await.is_err() {} }).await;
+}
+
+#[tokio::test]
+async fn no_order_keeps_an_mtu_from_stopping() {
+    let bus = Bus::in_process();
+    let lifecycle = Lifecycle::new();
+    let mtu = mtu::start(config(&[]), bus.clone(), &lifecycle).await.expect("started");
+    let mut client = Client::udp(&mtu).await;
+    client.allocate().await.expect("allocated");
+    let mut stopping = Box::pin(mtu.control.drained(Duration::from_secs(60)));
+    tokio::select! {
+        biased;
+        () = &mut stopping => panic!("an allocation is left"),
+        () = std::future::ready(()) => {}
+    }
+
+    let reply = reply_to(&bus, &mtu.mtu, MtuCommand::Undrain).await;
+    assert!(matches!(reply, MtuReply::Refused { .. }), "{reply:?}");
+    assert!(order(&bus, &mtu.mtu, MtuCommand::Drain).await.draining);
+    mtu.control.undrain();
+    let mut new = Client::udp(&mtu).await;
+    soon("refusal", async { while !matches!(new.allocate_once().await, Err(508)) {} }).await;
 }
 
 #[tokio::test]
