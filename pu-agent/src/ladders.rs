@@ -14,7 +14,7 @@ use sightline_media_io::{
     gate::Admission,
     rtsp_server::quic::{Carriage, Carrier},
 };
-use sightline_model::{MediaSessionId, PublicKey};
+use sightline_model::{MediaSessionId, NatReport, PublicKey};
 use sightline_p2p_net::{
     Lifetimes, Line, Mux, RelayOptions, Session, SessionConfig, fingerprint,
     gateway::Protocol,
@@ -129,7 +129,10 @@ impl Ladders {
             nat: settings.outside.nat.borrow().clone(),
             lifetimes: settings.lifetimes.clone(),
             servers: Servers::read(ice_servers),
-            relay: settings.relay.clone(),
+            relay: RelayOptions {
+                nat64: *settings.outside.nat64.borrow(),
+                ..settings.relay.clone()
+            },
             warm_relays: 0,
             loopback: settings.loopback,
             mapped: settings.outside.of_socket(Protocol::Udp, settings.bound),
@@ -206,6 +209,11 @@ impl Ladders {
         let come = tokio::time::sleep(COME_WITHIN);
         tokio::pin!(come);
         let path = admission.path.clone();
+        let settings = &self.shared.settings;
+        // What was found out since the session began is news, too.
+        let (mut nat, mut mapped) = (settings.outside.nat.clone(), settings.outside.mapped.clone());
+        nat.mark_changed();
+        mapped.mark_changed();
         loop {
             let (open, ever) = *connections.borrow_and_update();
             if ever && open == 0 {
@@ -217,6 +225,18 @@ impl Ladders {
                 () = &mut come, if !ever => break,
                 // Both senders live as long as the call.
                 _ = connections.changed() => {}
+                // Nothing more is found out by who is gone.
+                Ok(()) = nat.changed() => {
+                    let now = nat.borrow_and_update().clone();
+                    if now != NatReport::default() {
+                        running.session.set_nat(now).await;
+                    }
+                }
+                Ok(()) = mapped.changed() => {
+                    mapped.borrow_and_update();
+                    let now = settings.outside.of_socket(Protocol::Udp, settings.bound);
+                    running.session.set_mapped(now).await;
+                }
                 changed = report.changed() => {
                     if changed.is_err() {
                         break;

@@ -8,6 +8,7 @@ use std::{
 };
 
 use sightline_p2p::Nat64Prefix;
+use tokio::sync::watch;
 
 /// The name of RFC 7050 section 8.2.
 const WELL_KNOWN_NAME: &str = "ipv4only.arpa";
@@ -36,9 +37,62 @@ impl Nat64 {
         self.0.embed(v4)
     }
 
+    pub(crate) const fn prefix(self) -> Nat64Prefix {
+        self.0
+    }
+
     /// The address of IPv4 that this network writes as `v6`, if it is one.
     #[must_use]
     pub fn extract(self, v6: Ipv6Addr) -> Option<Ipv4Addr> {
         self.0.extract(v6)
+    }
+}
+
+/// What is known of a network's NAT64, by those who need it to send anything and those who do not.
+#[derive(Clone, Debug)]
+pub(crate) struct Translation(watch::Receiver<Option<Option<Nat64>>>);
+
+impl Translation {
+    /// It has been looked for, or need not be.
+    pub(crate) fn known(found: Option<Nat64>) -> Self {
+        Self(watch::channel(Some(found)).1)
+    }
+
+    /// It is being looked for; the sender tells.
+    pub(crate) fn unknown() -> (watch::Sender<Option<Option<Nat64>>>, Self) {
+        let (sender, receiver) = watch::channel(None);
+        (sender, Self(receiver))
+    }
+
+    /// How to reach that host. Only a literal address of IPv4 has to wait until it is known: a name
+    /// has addresses of IPv6 where there is NAT64 (DNS64, RFC 6147).
+    pub(crate) async fn towards(&mut self, host: &str) -> Option<Nat64> {
+        if host.parse::<Ipv4Addr>().is_err() {
+            return self.0.borrow().flatten();
+        }
+        self.0.wait_for(Option::is_some).await.ok().and_then(|found| found.flatten())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn only_literal_addresses_of_ipv4_wait_for_the_prefix() {
+        let (sender, mut translation) = Translation::unknown();
+        for host in ["relay.example", "2001:db8::1"] {
+            assert_eq!(translation.towards(host).await, None, "{host}");
+        }
+        let mut other = translation.clone();
+        let waiting = tokio::spawn(async move { other.towards("192.0.2.1").await });
+        let found = Some(Nat64(Nat64Prefix::WELL_KNOWN));
+        sender.send_replace(Some(found));
+        assert_eq!(waiting.await.expect("it ends"), found);
+        assert_eq!(translation.towards("relay.example").await, found);
+        // Whoever looked has ended without a word: there is none.
+        let (sender, mut translation) = Translation::unknown();
+        drop(sender);
+        assert_eq!(translation.towards("192.0.2.1").await, None);
     }
 }

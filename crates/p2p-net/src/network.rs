@@ -3,12 +3,20 @@
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
     path::Path,
+    sync::Arc,
+    time::Duration,
 };
 
+use parking_lot::Mutex;
 use sightline_p2p::NetworkId;
+use tokio::sync::watch;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// More are of no use to another end that races them.
 const MAX_ADDRESSES: usize = 12;
+
+/// How often the network is looked at while there are sessions.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
 
 /// The machine's place in the network, now.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -83,6 +91,63 @@ impl Surroundings {
     }
 }
 
+/// Looks at the machine's network for all sessions together, while there are any.
+#[derive(Debug, Default)]
+pub(crate) struct Lookout {
+    running: Mutex<Option<watch::Sender<Surroundings>>>,
+}
+
+impl Lookout {
+    /// What is seen, and its changes. Whoever comes first starts the task, which belongs to `tasks`
+    /// and ends with `token` or with the last who looks.
+    pub(crate) fn subscribe(
+        self: &Arc<Self>,
+        loopback: bool,
+        token: &CancellationToken,
+        tasks: &TaskTracker,
+    ) -> watch::Receiver<Surroundings> {
+        let mut running = self.running.lock();
+        if let Some(sender) = &*running {
+            return sender.subscribe();
+        }
+        let (sender, receiver) = watch::channel(Surroundings::look(loopback));
+        *running = Some(sender.clone());
+        let (lookout, token) = (Arc::clone(self), token.clone());
+        tasks.spawn(async move { lookout.look_out(&sender, loopback, &token).await });
+        receiver
+    }
+
+    async fn look_out(
+        &self,
+        sender: &watch::Sender<Surroundings>,
+        loopback: bool,
+        token: &CancellationToken,
+    ) {
+        loop {
+            tokio::select! {
+                () = token.cancelled() => break,
+                () = sender.closed() => {
+                    let mut running = self.running.lock();
+                    // Somebody may have come at the last moment.
+                    if sender.receiver_count() == 0 {
+                        *running = None;
+                        return;
+                    }
+                }
+                () = tokio::time::sleep(LOOK_EVERY) => {
+                    let place = Surroundings::look(loopback);
+                    sender.send_if_modified(|known| {
+                        let changed = *known != place;
+                        *known = place;
+                        changed
+                    });
+                }
+            }
+        }
+        *self.running.lock() = None;
+    }
+}
+
 fn is_useful(ip: IpAddr, loopback: bool) -> bool {
     let link_local = match ip {
         IpAddr::V6(ip) => ip.is_unicast_link_local(),
@@ -134,6 +199,19 @@ mod tests {
             if cfg!(target_endian = "little") { [192, 168, 1, 1] } else { [1, 1, 168, 192] };
         assert_eq!(gateway_in(routes), Some(expected.into()));
         assert_eq!(gateway_in("Iface\nrubbish\n"), None);
+    }
+
+    #[tokio::test]
+    async fn one_task_looks_for_all() {
+        let (lookout, token) = (Arc::new(Lookout::default()), CancellationToken::new());
+        let tasks = TaskTracker::new();
+        let many: Vec<_> = (0..64).map(|_| lookout.subscribe(true, &token, &tasks)).collect();
+        assert_eq!(tasks.len(), 1);
+        assert!(many.iter().all(|seen| *seen.borrow() == *many[0].borrow()));
+        drop(many);
+        tasks.close();
+        tokio::time::timeout(Duration::from_secs(10), tasks.wait()).await.expect("it ends");
+        assert!(lookout.running.lock().is_none());
     }
 
     #[test]

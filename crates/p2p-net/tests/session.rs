@@ -250,3 +250,36 @@ async fn a_stranger_s_checks_find_no_session() {
     }
     world.end_all([pu, cu]).await;
 }
+
+/// The unit measures its router once for all sessions, and may have begun one before it knew.
+#[tokio::test]
+async fn what_the_caller_finds_out_later_reaches_both_ends() {
+    let world = World::new();
+    let mut pu = world.end(Role::Controlled, Servers::default(), true);
+    let mut cu = world.end(Role::Controlling, Servers::default(), true);
+    world.introduce(&mut pu, &mut cu).await;
+    let nat = NatReport { udp: Some(true), translated: Some(true), ..NatReport::default() };
+    pu.session.set_nat(nat.clone()).await;
+    pu.session.set_nat(nat.clone()).await;
+    pu.session.set_mapped(vec!["203.0.113.9:7000".parse().expect("an address")]).await;
+    let mut lines = pu.session.take_lines().expect("once");
+    let (mut reports, mut mapped) = (0, 0);
+    let (mut here, mut there) = (pu.session.report(), cu.session.report());
+    let carrying = async {
+        while mapped == 0 {
+            let line = lines.recv().await.expect("the session lives");
+            reports += usize::from(matches!(line, Line::Nat(_)));
+            let is_mapped = |c: &sightline_p2p::Candidate| {
+                c.kind == sightline_p2p::CandidateKind::Mapped && c.address.port() == 7000
+            };
+            mapped += usize::from(matches!(&line, Line::Candidate(c) if is_mapped(c)));
+            let text = line.to_string();
+            cu.session.add_remote(text.parse().expect("its own text")).await;
+        }
+        here.wait_for(|r| r.nat_local == nat).await.expect("alive");
+        there.wait_for(|r| r.nat_remote == nat).await.expect("alive");
+    };
+    tokio::time::timeout(LONG, carrying).await.expect("in time");
+    assert_eq!(reports, 1, "what is the same is told once");
+    world.end_all([pu, cu]).await;
+}

@@ -147,10 +147,11 @@ impl Ladder {
     }
 
     /// Takes what has been measured of this end's NATs in the meantime.
-    pub fn set_nat(&mut self, nat: NatReport) {
+    pub fn set_nat(&mut self, now: Instant, nat: NatReport) {
         let learned = self.nat_local.mapping_lifetime_ms;
         self.nat_local = nat;
         self.nat_local.mapping_lifetime_ms = self.nat_local.mapping_lifetime_ms.or(learned);
+        self.tend(now);
     }
 
     /// Takes what the other end has measured of its NATs in the meantime.

@@ -8,22 +8,22 @@
 //!
 //! QUIC and STUN are told apart by the first byte (RFC 9443): both ends leave QUIC's fixed bit set.
 
+mod address;
 mod inbound;
 mod poller;
 mod routes;
+mod transactions;
 mod udp;
 
 use std::{
-    collections::HashMap,
     io::{self, IoSliceMut},
-    net::{IpAddr, Ipv6Addr, SocketAddr},
+    net::{IpAddr, SocketAddr},
     pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
     task::{Context, Poll, ready},
-    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -33,35 +33,28 @@ use quinn::{
     udp::{RecvMeta, Transmit},
 };
 use sightline_p2p::SocketId;
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-pub(crate) use self::routes::{Active, In, SessionRoute};
-use self::{inbound::Inbound, poller::Poller, routes::Routes, udp::UdpSock};
-use crate::{relay::Relay, stun};
+pub use self::address::{session_address, session_of};
+pub(crate) use self::{
+    address::canonical,
+    routes::{Active, In, SessionRoute},
+};
+use self::{
+    address::mapped,
+    inbound::Inbound,
+    poller::Poller,
+    routes::Routes,
+    transactions::{Transactions, Waiter},
+    udp::UdpSock,
+};
+use crate::{network::Lookout, relay::Relay, stun};
 
 /// The main socket.
 pub(crate) const MAIN: SocketId = SocketId(0);
-/// STUN transactions under way, of every session together; older ones are forgotten.
-const MAX_TRANSACTIONS: usize = 16_384;
-/// An answer that comes later is of no use.
-const ANSWER_WITHIN: Duration = Duration::from_secs(5);
-
-/// The address by which quinn knows a session.
-#[must_use]
-pub fn session_address(session: u64) -> SocketAddr {
-    let prefix = 0x0100_u128 << 112;
-    SocketAddr::new(Ipv6Addr::from(prefix | u128::from(session)).into(), 9)
-}
-
-/// The number of the session that quinn knows by this address.
-#[must_use]
-pub fn session_of(address: SocketAddr) -> Option<u64> {
-    let IpAddr::V6(ip) = address.ip() else { return None };
-    let bits = u128::from(ip);
-    #[expect(clippy::cast_possible_truncation, reason = "the low half is the number")]
-    (bits >> 64 == 0x0100_u128 << 48).then_some(bits as u64)
-}
+/// Most sockets that probe, of every session together: processes have few descriptors.
+pub(crate) const MAX_PROBE_SOCKETS_OF_ALL: usize = 512;
 
 /// What packets leave through.
 #[derive(Clone, Debug)]
@@ -91,18 +84,14 @@ impl Wire {
     }
 }
 
-/// Who waits for the answer to a STUN transaction.
-enum Waiter {
-    Session(u64),
-    Query(oneshot::Sender<SocketAddr>),
-}
-
 /// The abstract socket.
 pub struct Mux {
     main: Arc<UdpSock>,
     routes: Routes,
     inbound: Inbound,
-    transactions: Mutex<HashMap<[u8; 12], (Instant, Waiter)>>,
+    transactions: Transactions,
+    lookout: Arc<Lookout>,
+    probes: Arc<Semaphore>,
     /// What did not fit last; quinn waits for it.
     blocked: Mutex<Option<Wire>>,
     next_socket: AtomicU64,
@@ -119,7 +108,9 @@ impl Mux {
             main: Arc::new(UdpSock::new(main)?),
             routes: Routes::default(),
             inbound: Inbound::default(),
-            transactions: Mutex::default(),
+            transactions: Transactions::default(),
+            lookout: Arc::default(),
+            probes: Arc::new(Semaphore::new(MAX_PROBE_SOCKETS_OF_ALL)),
             blocked: Mutex::default(),
             next_socket: AtomicU64::new(1),
             next_session: AtomicU64::new(1),
@@ -172,6 +163,20 @@ impl Mux {
 
     pub(crate) fn new_session(&self) -> u64 {
         self.next_session.fetch_add(1, Relaxed)
+    }
+
+    /// What all sessions share to see where the machine is.
+    pub(crate) const fn lookout(&self) -> &Arc<Lookout> {
+        &self.lookout
+    }
+
+    /// Leave for one more socket that probes, if any is left.
+    pub(crate) fn permit_probe(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.probes).try_acquire_owned().ok()
+    }
+
+    pub(crate) const fn transactions(&self) -> &Transactions {
+        &self.transactions
     }
 
     pub(crate) const fn routes(&self) -> &Routes {
@@ -253,32 +258,6 @@ impl Mux {
         wire.send(to, from, &transmit).is_ok()
     }
 
-    /// Remembers that a session waits for the answer to this check.
-    pub(crate) fn expect_answer(&self, session: u64, check: &[u8]) {
-        if let Some(Ok(id)) = check.get(8..20).map(<[u8; 12]>::try_from) {
-            self.wait_for(id, Waiter::Session(session));
-        }
-    }
-
-    fn wait_for(&self, transaction: [u8; 12], waiter: Waiter) {
-        let now = Instant::now();
-        let mut transactions = self.transactions.lock();
-        if transactions.len() >= MAX_TRANSACTIONS / 2 {
-            transactions.retain(|_, (at, _)| now.saturating_duration_since(*at) < ANSWER_WITHIN);
-        }
-        if transactions.len() < MAX_TRANSACTIONS {
-            transactions.insert(transaction, (now, waiter));
-        }
-    }
-
-    /// A STUN transaction of our own; resolves to what the server sees. Dropping the receiver
-    /// forgets it.
-    pub(crate) fn query(&self, transaction: [u8; 12]) -> oneshot::Receiver<SocketAddr> {
-        let (sender, receiver) = oneshot::channel();
-        self.wait_for(transaction, Waiter::Query(sender));
-        receiver
-    }
-
     /// Datagrams of one length from one sender, as another socket than the main one received them.
     fn take_train(
         &self,
@@ -332,9 +311,9 @@ impl Mux {
         let session = if let Some(ufrag) = sightline_p2p::addressee(datagram) {
             self.routes.by_ufrag(ufrag)
         } else if let Some(Ok(transaction)) = datagram.get(8..20).map(<[u8; 12]>::try_from) {
-            match self.transactions.lock().remove(&transaction) {
-                Some((_, Waiter::Session(session))) => self.routes.session(session),
-                Some((_, Waiter::Query(sender))) => {
+            match self.transactions.take(transaction) {
+                Some(Waiter::Session(session)) => self.routes.session(session),
+                Some(Waiter::Query(sender)) => {
                     if let Some(mapped) = stun::Answer::parse(datagram).and_then(|a| a.mapped) {
                         // Nobody waits any more.
                         let _ = sender.send(canonical(mapped));
@@ -488,31 +467,5 @@ impl AsyncUdpSocket for Mux {
 impl std::fmt::Debug for Mux {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Mux").finish_non_exhaustive()
-    }
-}
-
-pub(crate) fn canonical(address: SocketAddr) -> SocketAddr {
-    SocketAddr::new(address.ip().to_canonical(), address.port())
-}
-
-/// As a socket of both families sees it.
-fn mapped(address: SocketAddr) -> SocketAddr {
-    match address.ip() {
-        IpAddr::V4(ip) => SocketAddr::new(ip.to_ipv6_mapped().into(), address.port()),
-        IpAddr::V6(_) => address,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sessions_have_addresses_of_the_discard_prefix() {
-        assert_eq!(session_address(7), "[100::7]:9".parse().expect("address"));
-        assert_eq!(session_of(session_address(u64::MAX)), Some(u64::MAX));
-        for other in ["[101::7]:9", "[100:0:0:1::7]:9", "1.2.3.4:9", "[::ffff:1.2.3.4]:9"] {
-            assert_eq!(session_of(other.parse().expect("address")), None, "{other}");
-        }
     }
 }

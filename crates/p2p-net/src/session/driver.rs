@@ -14,7 +14,7 @@ use sightline_p2p::{
     Candidate, CandidateKind, Consumed, Description, Event, Ladder, Local, NetworkId, Path, Report,
     SocketId,
 };
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::debug;
 
@@ -22,6 +22,7 @@ use super::{Command, Line, SessionConfig, relays::Relays};
 use crate::{
     Nat64,
     mux::{In, MAIN, Mux, SessionRoute},
+    nat64::Translation,
     network::Surroundings,
     relay::{Relay, RelayError},
 };
@@ -31,6 +32,8 @@ const FOUND: usize = 64;
 /// Datagrams that are heard in a row before anything else.
 const BATCH: usize = 64;
 
+/// The number of the first session over a socket.
+const FIRST_SESSION: u64 = 1;
 /// Paths of which it is remembered at which of our addresses they arrive.
 const MAX_PINS: usize = 1_024;
 
@@ -41,6 +44,7 @@ pub(super) struct Ends {
     pub(super) lines: mpsc::Sender<Line>,
     pub(super) report: watch::Sender<Report>,
     pub(super) first_path: watch::Sender<Option<Instant>>,
+    pub(super) surroundings: watch::Receiver<Surroundings>,
 }
 
 /// What a helper has found out.
@@ -48,7 +52,6 @@ enum Found {
     Reflexive {
         socket: SocketId,
         seen: SocketAddr,
-        asked: Instant,
     },
     Relay {
         entry: usize,
@@ -57,7 +60,7 @@ enum Found {
         result: Result<Relay, RelayError>,
     },
     RelayDead(SocketId),
-    Surroundings(Surroundings),
+    Nat64(Nat64),
     Nat(NatReport),
     Mapped(Vec<SocketAddr>),
 }
@@ -68,6 +71,14 @@ struct Own {
     replaces: Option<SocketId>,
     since: Option<Instant>,
     is_relay: bool,
+    /// Of a socket that probes, or was opened for it.
+    _permit: Option<OwnedSemaphorePermit>,
+}
+
+impl Own {
+    const fn plain(network: NetworkId, replaces: Option<SocketId>, since: Option<Instant>) -> Self {
+        Self { network, replaces, since, is_relay: false, _permit: None }
+    }
 }
 
 pub(super) struct Driver {
@@ -83,6 +94,7 @@ pub(super) struct Driver {
     pins: HashMap<Path, IpAddr>,
     relays: Relays,
     place: Surroundings,
+    nat64: Translation,
     /// Whether the report has to be made anew.
     stale: bool,
     token: CancellationToken,
@@ -95,13 +107,14 @@ impl Driver {
         route: Arc<SessionRoute>,
         ladder: Ladder,
         config: SessionConfig,
-        ends: Ends,
+        mut ends: Ends,
         token: CancellationToken,
         tasks: TaskTracker,
     ) -> Self {
         let (finder, found) = mpsc::channel(FOUND);
         let relays = Relays::new(config.servers.relays.clone(), config.warm_relays);
-        let place = Surroundings::look(config.loopback);
+        let place = ends.surroundings.borrow_and_update().clone();
+        let nat64 = Translation::known(config.relay.nat64);
         Self {
             mux,
             route,
@@ -114,6 +127,7 @@ impl Driver {
             pins: HashMap::new(),
             relays,
             place,
+            nat64,
             stale: false,
             token,
             tasks,
@@ -127,14 +141,12 @@ impl Driver {
     /// What the main socket has by itself: known before anybody is asked.
     pub(super) fn gather_hosts(&mut self) -> std::io::Result<()> {
         let main = self.mux.main_addr()?;
-        let own = Own {
-            network: self.place.network(),
-            replaces: None,
-            since: Some(Instant::now()),
-            is_relay: false,
-        };
-        self.own.insert(MAIN, own);
         let now = Instant::now();
+        // Below the first session nothing has been sent; for later ones nobody knows how old the
+        // mapping is.
+        let since = (self.route.number == FIRST_SESSION).then_some(now);
+        let own = Own::plain(self.place.network(), None, since);
+        self.own.insert(MAIN, own);
         for address in self.hosts_of(main) {
             // In the description already.
             self.add_local(now, MAIN, CandidateKind::Host, address);
@@ -183,12 +195,8 @@ impl Driver {
     }
 
     pub(super) async fn run(mut self) {
-        if self.place.outward_v4.is_none() && self.place.outward_v6.is_some() {
-            self.config.relay.nat64 =
-                self.token.run_until_cancelled(Nat64::discover()).await.flatten();
-        }
+        self.look_for_nat64();
         self.ask_stun(MAIN);
-        self.watch_network();
         self.measure();
         self.map();
         let mut tick = tokio::time::interval(Duration::from_secs(1));
@@ -210,6 +218,10 @@ impl Driver {
                     None => break,
                 },
                 () = sleep_until(due) => self.ladder.handle_timeout(Instant::now()),
+                Ok(()) = self.ends.surroundings.changed() => {
+                    let place = self.ends.surroundings.borrow_and_update().clone();
+                    self.moved(Instant::now(), place);
+                }
                 _ = tick.tick() => self.stale = true,
             }
         }
@@ -253,27 +265,12 @@ impl Driver {
     fn command(&mut self, command: Command) {
         let now = Instant::now();
         match command {
-            Command::Remote(description) => {
-                self.ladder.set_remote(now, &description);
-                for candidate in &description.candidates {
-                    self.add_translated(now, candidate);
-                }
-            }
-            Command::Line(Line::Candidate(candidate)) => {
-                self.ladder.add_remote(now, &candidate);
-                self.add_translated(now, &candidate);
-            }
+            Command::Remote(description) => self.ladder.set_remote(now, &description),
+            Command::Line(Line::Candidate(candidate)) => self.ladder.add_remote(now, &candidate),
             Command::Line(Line::Nat(nat)) => self.ladder.set_remote_nat(now, nat),
+            Command::Nat(nat) => self.measured(now, nat),
+            Command::Mapped(addresses) => self.mapped(now, &addresses),
         }
-    }
-
-    /// Where IPv4 is reached through NAT64 alone, an address of IPv4 has another form for this
-    /// end's own sockets; a relay knows it as it is.
-    fn add_translated(&mut self, now: Instant, candidate: &Candidate) {
-        let Some(nat64) = self.config.relay.nat64 else { return };
-        let IpAddr::V4(ip) = candidate.address.ip() else { return };
-        let address = SocketAddr::new(nat64.synthesize(ip).into(), candidate.address.port());
-        self.ladder.add_remote(now, &Candidate { address, ..candidate.clone() });
     }
 
     /// All that the ladder wants.
@@ -284,7 +281,7 @@ impl Driver {
                 idle = false;
                 let is_check = transmit.bytes.starts_with(&[0, 1]);
                 if is_check {
-                    self.mux.expect_answer(self.route.number, &transmit.bytes);
+                    self.mux.transactions().expect_answer(self.route.number, &transmit.bytes);
                 }
                 let path = Path { socket: transmit.socket, remote: transmit.to };
                 let from = self.pins.get(&path).copied();

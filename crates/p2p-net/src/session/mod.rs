@@ -102,6 +102,10 @@ impl FromStr for Line {
 pub(super) enum Command {
     Remote(Box<Description>),
     Line(Line),
+    /// This end's NATs have been measured.
+    Nat(NatReport),
+    /// A gateway maps the main socket.
+    Mapped(Vec<SocketAddr>),
 }
 
 /// A session; dropping it ends it.
@@ -149,6 +153,7 @@ impl Session {
         let (lines_tx, lines) = mpsc::channel(LINES);
         let (report_tx, report) = watch::channel(Report::default());
         let (first_tx, first_path) = watch::channel(None);
+        let surroundings = mux.lookout().subscribe(config.loopback, token, tasks);
         let token = token.child_token();
         let fingerprint = config.fingerprint;
         let (route, inbox) = mux.routes().add_session(number, credentials.ufrag);
@@ -158,6 +163,7 @@ impl Session {
             lines: lines_tx,
             report: report_tx,
             first_path: first_tx,
+            surroundings,
         };
         let mut driver =
             Driver::new(Arc::clone(mux), route, ladder, config, ends, token.clone(), tasks.clone());
@@ -213,6 +219,16 @@ impl Session {
     /// The same; lost when the session does not keep up.
     pub fn try_add_remote(&self, line: Line) {
         let _ = self.commands.try_send(Command::Line(line));
+    }
+
+    /// What the caller has measured of this end's NATs; the other end is told.
+    pub async fn set_nat(&self, nat: NatReport) {
+        let _ = self.commands.send(Command::Nat(nat)).await;
+    }
+
+    /// Where gateways map the main socket, as the caller has found; the other end is told.
+    pub async fn set_mapped(&self, mapped: Vec<SocketAddr>) {
+        let _ = self.commands.send(Command::Mapped(mapped)).await;
     }
 
     /// Where the session stands, and its changes.

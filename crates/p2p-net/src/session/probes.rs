@@ -3,19 +3,51 @@
 use std::{net::Ipv4Addr, sync::Arc};
 
 use sightline_p2p::{MAX_PROBE_SOCKETS, SocketId};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::mux::Mux;
 
-/// Opens as many as the system gives; symmetric NATs are IPv4's.
+/// Opens as many as the system and the budget of all sessions give; symmetric NATs are IPv4's. Each
+/// goes back to the budget with its permit.
 pub(super) fn open(
     mux: &Arc<Mux>,
     count: usize,
     token: &CancellationToken,
     tasks: &TaskTracker,
-) -> Vec<SocketId> {
+) -> Vec<(SocketId, OwnedSemaphorePermit)> {
     (0..count.min(MAX_PROBE_SOCKETS))
-        .map_while(|_| mux.open((Ipv4Addr::UNSPECIFIED, 0).into(), token, tasks).ok())
-        .map(|(id, _)| id)
+        .map_while(|_| {
+            let permit = mux.permit_probe()?;
+            let (id, _) = mux.open((Ipv4Addr::UNSPECIFIED, 0).into(), token, tasks).ok()?;
+            Some((id, permit))
+        })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::UdpSocket;
+
+    use super::*;
+    use crate::mux::MAX_PROBE_SOCKETS_OF_ALL;
+
+    #[tokio::test]
+    async fn all_sessions_together_have_so_many_sockets_that_probe() {
+        let (token, tasks) = (CancellationToken::new(), TaskTracker::new());
+        let main = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a socket");
+        let mux = Mux::new(main).expect("it works");
+        let ask = || open(&mux, MAX_PROBE_SOCKETS, &token, &tasks);
+        let rounds: Vec<_> = (0..64).map(|_| ask()).collect();
+        let all: usize = rounds.iter().map(Vec::len).sum();
+        assert_eq!((all, rounds[0].len()), (MAX_PROBE_SOCKETS_OF_ALL, MAX_PROBE_SOCKETS));
+        for (id, _) in rounds.iter().flatten() {
+            mux.close(*id);
+        }
+        drop(rounds);
+        assert_eq!(ask().len(), MAX_PROBE_SOCKETS, "what was given back is there for others");
+        token.cancel();
+        tasks.close();
+        tasks.wait().await;
+    }
 }

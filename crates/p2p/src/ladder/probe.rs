@@ -1,6 +1,7 @@
 //! Ports of a symmetric NAT, found by trying: many sockets on its inside, each sending to the one
 //! address of the other end, against many ports tried from there. With 256 sockets and 1,000 tries
-//! one of the ports is hit 98 times in 100.
+//! one of the ports is hit 98 times in 100. A round that hits nothing is followed by another after
+//! a pause: both ends know both reports, so that their rounds fall together.
 
 use std::{
     collections::BTreeSet,
@@ -14,7 +15,10 @@ use sightline_model::{NatDependence, NatReport};
 use super::{
     Event, Ladder, NetworkId, Path, SocketId,
     socket::Socket,
-    timing::{MAX_PROBE_SOCKETS, MAX_PROBES, PROBE_AFTER, PROBE_FOR, PROBE_PACE, PROBE_REPEAT},
+    timing::{
+        MAX_PROBE_SOCKETS, MAX_PROBES, MAX_ROUNDS, PROBE_AFTER, PROBE_FOR, PROBE_PACE, PROBE_PAUSE,
+        PROBE_REPEAT, PROBE_SOON,
+    },
 };
 use crate::candidate::CandidateKind;
 
@@ -35,6 +39,10 @@ pub(super) struct Probing {
     work: Work,
     /// Ports that were tried from one socket, at one address.
     tried: BTreeSet<(SocketId, SocketAddr)>,
+    /// Rounds that have begun.
+    rounds: u32,
+    /// The next one does not begin before.
+    pause: Option<Instant>,
     pub outcome: Outcome,
 }
 
@@ -54,12 +62,21 @@ enum Work {
         from: SocketId,
         ip: IpAddr,
         next: Instant,
+        /// So many more in this round.
+        left: usize,
     },
 }
 
 impl Probing {
     pub const fn new(allowed: bool) -> Self {
-        Self { allowed, work: Work::None, tried: BTreeSet::new(), outcome: Outcome::NotYet }
+        Self {
+            allowed,
+            work: Work::None,
+            tried: BTreeSet::new(),
+            rounds: 0,
+            pause: None,
+            outcome: Outcome::NotYet,
+        }
     }
 
     /// Whether this address was found by trying.
@@ -70,6 +87,14 @@ impl Probing {
 
 pub(super) fn is_symmetric(nat: &NatReport) -> Option<bool> {
     nat.mapping.map(|mapping| mapping != NatDependence::EndpointIndependent)
+}
+
+/// The next one after this: what is a little late on a busy machine is made up for.
+fn keep_pace(next: &mut Instant, now: Instant) {
+    *next += PROBE_PACE;
+    if now.saturating_duration_since(*next) > PROBE_PACE * 4 {
+        *next = now + PROBE_PACE;
+    }
 }
 
 impl Ladder {
@@ -102,19 +127,25 @@ impl Ladder {
         }
     }
 
-    /// Whether probing could help, and has not been tried.
+    /// When the next round begins, if probing could help.
     fn probe_start(&self) -> Option<Instant> {
         let possible = self.probing.allowed
             && matches!(self.probing.work, Work::None)
-            && self.probing.outcome == Outcome::NotYet
+            && self.probing.rounds < MAX_ROUNDS
             && !self.has_direct()
-            && self.public_of_remote().is_some()
-            && (self.public_socket().is_some() || is_symmetric(&self.nat_local) == Some(true))
-            && matches!(
-                (is_symmetric(&self.nat_local), is_symmetric(&self.nat_remote)),
-                (Some(true), Some(false)) | (Some(false), Some(true))
-            );
-        possible.then_some(self.started? + PROBE_AFTER)
+            && self.public_of_remote().is_some();
+        if !possible {
+            return None;
+        }
+        let other = match (is_symmetric(&self.nat_local), is_symmetric(&self.nat_remote)) {
+            (Some(true), Some(false)) => &self.nat_remote,
+            (Some(false), Some(true)) if self.public_socket().is_some() => &self.nat_local,
+            _ => return None,
+        };
+        // Where the other filter is known to let in no other port there is nothing to wait for.
+        let strict = other.filtering == Some(NatDependence::AddressAndPortDependent);
+        let first = self.started? + if strict { PROBE_SOON } else { PROBE_AFTER };
+        Some(self.probing.pause.map_or(first, |pause| pause.max(first)))
     }
 
     fn has_direct(&self) -> bool {
@@ -152,8 +183,10 @@ impl Ladder {
             self.events.push_back(Event::NeedProbeSockets { count: MAX_PROBE_SOCKETS });
         } else {
             let Some(from) = self.public_socket() else { return };
-            self.probing.work = Work::Seek { until, from, ip: target.ip(), next: now };
+            let (ip, left) = (target.ip(), MAX_PROBES);
+            self.probing.work = Work::Seek { until, from, ip, next: now, left };
         }
+        self.probing.rounds += 1;
         self.probing.outcome = Outcome::Running;
     }
 
@@ -166,7 +199,7 @@ impl Ladder {
             Work::Open { until, .. } | Work::Seek { until, .. } => now >= *until,
         };
         if self.has_direct() || over {
-            self.end_probing();
+            self.end_probing(now);
             return;
         }
         if let Some(path) = self.next_probe(now) {
@@ -187,14 +220,15 @@ impl Ladder {
                     return None;
                 }
                 *sent = Some(now);
-                *next = now + PROBE_PACE;
+                keep_pace(next, now);
                 Some(Path { socket: *socket, remote: *target })
             }
-            Work::Seek { from, ip, next, .. } => {
-                if now < *next || self.probing.tried.len() >= MAX_PROBES {
+            Work::Seek { from, ip, next, left, .. } => {
+                if now < *next || *left == 0 {
                     return None;
                 }
-                *next = now + PROBE_PACE;
+                *left -= 1;
+                keep_pace(next, now);
                 let port = loop {
                     let port = self.rng.random_range(1024..=u16::MAX);
                     if !self.probing.tried.contains(&(*from, SocketAddr::new(*ip, port))) {
@@ -214,16 +248,17 @@ impl Ladder {
                 let due = first.map(|due| due.map_or(*next, |due| due.max(*next)));
                 Some(due.map_or(*until, |due| due.min(*until)))
             }
-            Work::Seek { until, next, .. } => {
-                let spent = self.probing.tried.len() >= MAX_PROBES;
-                Some(if spent { *until } else { (*next).min(*until) })
+            Work::Seek { until, next, left, .. } => {
+                Some(if *left == 0 { *until } else { (*next).min(*until) })
             }
         }
     }
 
-    fn end_probing(&mut self) {
+    fn end_probing(&mut self, now: Instant) {
         let tried = self.probing.tried.len();
         let found = self.has_direct();
+        let doubled = 1 << self.probing.rounds.saturating_sub(1).min(MAX_ROUNDS);
+        self.probing.pause = Some(now + PROBE_PAUSE * doubled);
         self.probing.outcome = if found { Outcome::Succeeded } else { Outcome::Failed(tried) };
         if let Work::Open { sockets, .. } = std::mem::replace(&mut self.probing.work, Work::None) {
             for (id, _) in sockets {

@@ -50,15 +50,20 @@ pub(super) const LINGER: Duration = ms(5_000);
 pub(super) const WATCH: Duration = ms(300_000);
 /// One on which nothing works any more goes after so long, if there are others.
 pub(super) const USELESS: Duration = ms(15_000);
-/// Probing of ports starts so long after the remote description, and ends so long after that.
+/// Probing of ports starts so long after the remote description, or so soon where nothing else can
+/// be hoped for; a round ends so long after that.
 pub(super) const PROBE_AFTER: Duration = ms(1_500);
+pub(super) const PROBE_SOON: Duration = ms(200);
 pub(super) const PROBE_FOR: Duration = ms(10_000);
 /// Between two probes: 200 a second.
 pub(super) const PROBE_PACE: Duration = ms(5);
 /// Each socket that probes keeps its mapping and the other's filter open so often.
 pub(super) const PROBE_REPEAT: Duration = ms(3_000);
-/// Most datagrams to unknown ports in a session.
+/// Most datagrams to unknown ports in a round, and most rounds in a session.
 pub(super) const MAX_PROBES: usize = 1_000;
+pub(super) const MAX_ROUNDS: u32 = 3;
+/// Between the first round and the second; twice that before the third.
+pub(super) const PROBE_PAUSE: Duration = ms(10_000);
 /// Shorter lifetimes of mappings are not believed: nothing could keep up with them.
 pub(super) const MIN_LIFETIME: Duration = ms(10_000);
 

@@ -21,6 +21,7 @@ use crate::world::{Body, Owner, Packet, SIGNALLING, What, World};
 pub enum Signal {
     Describe(String),
     Candidate(String),
+    Nat(NatReport),
 }
 
 #[derive(Clone, Debug)]
@@ -133,6 +134,14 @@ impl World {
             let now = self.now;
             self.ends[end].ladder.set_nat64(now, Nat64Prefix::WELL_KNOWN);
         }
+    }
+
+    /// An end has measured its router, and says so.
+    pub fn measured(&mut self, end: usize, nat: NatReport) {
+        let now = self.now;
+        self.ends[end].ladder.set_nat(now, nat.clone());
+        self.drain(end);
+        self.after(SIGNALLING, What::Signal { end: 1 - end, signal: Signal::Nat(nat) });
     }
 
     fn fresh(&mut self, end: usize) -> (SocketId, u16) {
@@ -327,6 +336,7 @@ impl World {
                 let candidate: Candidate = text.parse().expect("what we wrote");
                 self.ends[end].ladder.add_remote(now, &candidate);
             }
+            Signal::Nat(nat) => self.ends[end].ladder.set_remote_nat(now, nat),
         }
         self.drain(end);
     }

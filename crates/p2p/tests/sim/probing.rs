@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use sightline_model::Rung;
+use sightline_model::{NatReport, Rung};
 use sightline_p2p::Event;
 
 use crate::{
     end::{CAMERA, VIEWER},
     table::{Place, pair},
+    world::World,
 };
 
 #[test]
@@ -59,4 +60,62 @@ fn two_symmetric_sides_are_not_probed() {
         "{:?}",
         report.why_not_better
     );
+}
+
+/// Both ends measure their routers while the session runs already, and tell each other.
+fn learns_late(seed: u64, viewer: Place, camera: Place, after: Duration) -> World {
+    let mut world = World::new(seed);
+    assert_eq!(viewer.put_unmeasured(&mut world, 0), VIEWER);
+    assert_eq!(camera.put_unmeasured(&mut world, 1), CAMERA);
+    world.begin();
+    world.run_for(after);
+    for (end, place) in [(VIEWER, viewer), (CAMERA, camera)] {
+        world.measured(end, place.report());
+    }
+    world
+}
+
+#[test]
+fn what_is_measured_later_starts_probing() {
+    const TRIES: u64 = 20;
+    for (viewer, camera) in
+        [(Place::Symmetric, Place::PortRestricted), (Place::PortRestricted, Place::Symmetric)]
+    {
+        let mut found = 0;
+        for seed in 0..TRIES {
+            let mut world = learns_late(seed, viewer, camera, Duration::from_secs(3));
+            let end = world.start + Duration::from_secs(10);
+            found += u64::from(world.run_until(end, |w| w.rung(VIEWER) == Some(Rung::Probed)));
+        }
+        assert!(found * 10 >= TRIES * 9, "{viewer:?} {camera:?}: {found} of {TRIES}");
+    }
+}
+
+/// A round whose packets are all lost is followed by another, and not by many.
+#[test]
+fn a_round_that_found_nothing_is_repeated_a_few_times() {
+    let asked = |world: &World| {
+        let events = &world.ends[VIEWER].events;
+        events.iter().filter(|(_, e)| matches!(e, Event::NeedProbeSockets { .. })).count()
+    };
+    let mut world = pair(5, Place::Symmetric, Place::PortRestricted);
+    // The camera's end does not know that it could help.
+    world.run_for(Duration::from_millis(150));
+    world.ends[CAMERA].ladder.set_remote_nat(world.now, NatReport::default());
+    world.run_for(Duration::from_secs(15));
+    assert_eq!((asked(&world), world.rung(VIEWER)), (1, Some(Rung::RelayUdp)));
+    let (now, report) = (world.now, Place::Symmetric.report());
+    world.ends[CAMERA].ladder.set_remote_nat(now, report);
+    world.drain(CAMERA);
+    world.run_for(Duration::from_secs(20));
+    assert_eq!((asked(&world), world.rung(VIEWER)), (2, Some(Rung::Probed)));
+
+    let mut world = pair(6, Place::Symmetric, Place::PortRestricted);
+    world.run_for(Duration::from_millis(150));
+    world.ends[CAMERA].ladder.set_remote_nat(world.now, NatReport::default());
+    world.run_for(Duration::from_secs(300));
+    assert_eq!(asked(&world), 3);
+    world.run_for(Duration::from_secs(600));
+    assert_eq!(asked(&world), 3, "it gives up");
+    assert!(world.ends[VIEWER].sockets.len() < 8, "sockets are given back");
 }

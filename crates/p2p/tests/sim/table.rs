@@ -90,6 +90,15 @@ impl Place {
 
     /// Puts an end there. The side makes its addresses differ from the other's.
     pub fn put(self, world: &mut World, side: usize) -> usize {
+        self.put_with(world, side, self.report())
+    }
+
+    /// The same, before its router has been measured.
+    pub fn put_unmeasured(self, world: &mut World, side: usize) -> usize {
+        self.put_with(world, side, NatReport::default())
+    }
+
+    fn put_with(self, world: &mut World, side: usize, report: NatReport) -> usize {
         let outside = format!("203.0.113.{}", side + 1);
         let inside = format!("192.168.{}.5", side + 1);
         let v6 = format!("2001:db8:{}::5", side + 1);
@@ -109,7 +118,7 @@ impl Place {
             (_, Some(behaviour)) => (world.behind(behaviour, &outside, INTERNET), vec![inside]),
         };
         let ips: Vec<&str> = ips.iter().map(String::as_str).collect();
-        let end = world.add_end(realm, &ips, self.report());
+        let end = world.add_end(realm, &ips, report);
         match self {
             Self::UdpBlocked => world.ends[end].legs = vec![Leg::Tcp, Leg::Tls],
             Self::Only443 => world.ends[end].legs = vec![Leg::Tls],

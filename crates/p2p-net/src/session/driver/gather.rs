@@ -9,6 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use sightline_model::NatReport;
 use sightline_p2p::{CandidateKind, Leg, NetworkId, SocketId};
 use tokio::sync::watch;
 use tracing::debug;
@@ -18,16 +19,16 @@ use super::{
     Driver, Found, Own,
 };
 use crate::{
+    Nat64,
     gateway::{self, Protocol, Wanted},
     mux::{MAIN, Mux},
     nat,
+    nat64::Translation,
     network::Surroundings,
     relay::{Relay, RelayError},
     server::RelayTransport,
 };
 
-/// How often the network is looked at.
-const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// A question to a STUN server is repeated after these (RFC 8489 section 6.2.1, sooner).
 const REPEATS: [Duration; 4] = [
     Duration::from_millis(200),
@@ -73,8 +74,7 @@ impl Driver {
                 return;
             }
         };
-        let own = Own { network, replaces, since: Some(now), is_relay: false };
-        self.own.insert(id, own);
+        self.own.insert(id, Own::plain(network, replaces, Some(now)));
         for address in self.hosts_of(bound) {
             self.add_and_tell(now, id, CandidateKind::Host, address);
         }
@@ -83,10 +83,11 @@ impl Driver {
 
     pub(super) fn open_probes(&mut self, now: Instant, count: usize) {
         let network = self.place.network();
-        let ids = probes::open(&self.mux, count, &self.token, &self.tasks);
-        for id in &ids {
-            let own = Own { network, replaces: None, since: Some(now), is_relay: false };
-            self.own.insert(*id, own);
+        let opened = probes::open(&self.mux, count, &self.token, &self.tasks);
+        let ids: Vec<SocketId> = opened.iter().map(|(id, _)| *id).collect();
+        for (id, permit) in opened {
+            let own = Own { _permit: Some(permit), ..Own::plain(network, None, Some(now)) };
+            self.own.insert(id, own);
         }
         self.ladder.add_probe_sockets(now, network, &ids);
     }
@@ -110,17 +111,19 @@ impl Driver {
             let place = place.clone();
             let (mux, finder, token) =
                 (Arc::clone(&self.mux), self.finder.clone(), self.token.clone());
-            let nat64 = self.config.relay.nat64;
+            let mut nat64 = self.nat64.clone();
+            let has_v4 = self.place.outward_v4.is_some() || self.config.loopback;
             let asking = async move {
+                let nat64 = nat64.towards(&place.host).await;
                 let Ok(addresses) = place.resolve(nat64).await else { return };
                 for family in [SocketAddr::is_ipv4, SocketAddr::is_ipv6] {
                     let Some(server) = addresses.iter().copied().find(family) else { continue };
-                    if !mux.main_is_v6() && server.is_ipv6() {
+                    let reached = if server.is_ipv6() { mux.main_is_v6() } else { has_v4 };
+                    if !reached {
                         continue;
                     }
-                    let asked = Instant::now();
                     if let Some(seen) = binding(&mux, socket, server).await {
-                        let _ = finder.send(Found::Reflexive { socket, seen, asked }).await;
+                        let _ = finder.send(Found::Reflexive { socket, seen }).await;
                     }
                 }
             };
@@ -143,8 +146,10 @@ impl Driver {
         let id = self.mux.new_socket_id();
         let sink = self.mux.relay_sink(id);
         let (finder, token, tasks) = (self.finder.clone(), self.token.clone(), self.tasks.clone());
-        let options = self.config.relay.clone();
+        let (mut options, mut nat64) = (self.config.relay.clone(), self.nat64.clone());
         self.tasks.spawn(async move {
+            let known = token.run_until_cancelled(nat64.towards(&server.place.host)).await;
+            options.nat64 = known.flatten();
             let result = Relay::allocate(&server, &options, sink, &token, &tasks).await;
             let dead = result.as_ref().ok().map(Relay::dead);
             if finder.send(Found::Relay { entry, id, replaces, result }).await.is_err() {
@@ -164,11 +169,8 @@ impl Driver {
     pub(super) fn found(&mut self, found: Found) {
         let now = Instant::now();
         match found {
-            Found::Reflexive { socket, seen, asked } => {
-                if let Some(own) = self.own.get_mut(&socket) {
-                    own.since.get_or_insert(asked);
-                    self.add_and_tell(now, socket, CandidateKind::ServerReflexive, seen);
-                }
+            Found::Reflexive { socket, seen } => {
+                self.add_and_tell(now, socket, CandidateKind::ServerReflexive, seen);
             }
             Found::Relay { entry, id, replaces, result } => {
                 self.relay_came(now, entry, id, replaces, result);
@@ -180,18 +182,54 @@ impl Driver {
                 }
                 self.mux.close(id);
             }
-            Found::Surroundings(place) => self.moved(now, place),
-            Found::Mapped(addresses) => {
-                for address in addresses {
-                    self.add_and_tell(now, MAIN, CandidateKind::Mapped, address);
-                }
+            Found::Nat64(nat64) => {
+                self.config.relay.nat64 = Some(nat64);
+                self.ladder.set_nat64(now, nat64.prefix());
             }
-            Found::Nat(nat) => {
-                self.ladder.set_nat(nat.clone());
-                let _ = self.ends.lines.try_send(Line::Nat(nat));
-                self.stale = true;
-            }
+            Found::Mapped(addresses) => self.mapped(now, &addresses),
+            Found::Nat(nat) => self.measured(now, nat),
         }
+    }
+
+    pub(super) fn mapped(&mut self, now: Instant, addresses: &[SocketAddr]) {
+        for address in addresses {
+            self.add_and_tell(now, MAIN, CandidateKind::Mapped, *address);
+        }
+    }
+
+    /// What stands before this end is known, perhaps only now: both ladders have to know it.
+    pub(super) fn measured(&mut self, now: Instant, nat: NatReport) {
+        if self.config.nat == nat {
+            return;
+        }
+        self.config.nat.clone_from(&nat);
+        self.ladder.set_nat(now, nat.clone());
+        let _ = self.ends.lines.try_send(Line::Nat(nat));
+        self.stale = true;
+    }
+
+    /// Where there is IPv6 alone, IPv4 may be reached through NAT64. Nobody waits for this but who
+    /// has nothing but an address of IPv4.
+    pub(super) fn look_for_nat64(&mut self) {
+        if let Some(known) = self.config.relay.nat64 {
+            self.ladder.set_nat64(Instant::now(), known.prefix());
+            return;
+        }
+        if self.place.outward_v4.is_some() || self.place.outward_v6.is_none() {
+            self.nat64 = Translation::known(None);
+            return;
+        }
+        let (sender, translation) = Translation::unknown();
+        self.nat64 = translation;
+        let (finder, token) = (self.finder.clone(), self.token.clone());
+        let looking = async move {
+            let found = Nat64::discover().await;
+            sender.send_replace(Some(found));
+            if let Some(found) = found {
+                let _ = finder.send(Found::Nat64(found)).await;
+            }
+        };
+        self.tasks.spawn(async move { token.run_until_cancelled(looking).await });
     }
 
     fn relay_came(
@@ -223,7 +261,7 @@ impl Driver {
             RelayTransport::Tls => Leg::Tls,
         };
         let network = self.place.network();
-        self.own.insert(id, Own { network, replaces, since: Some(now), is_relay: true });
+        self.own.insert(id, Own { is_relay: true, ..Own::plain(network, replaces, Some(now)) });
         let addresses = relay.relayed_addresses().to_vec();
         self.mux.add_relay(id, relay);
         for address in addresses {
@@ -265,25 +303,6 @@ impl Driver {
         self.tasks.spawn(async move { token.run_until_cancelled(telling).await });
     }
 
-    pub(super) fn watch_network(&self) {
-        let (finder, token, loopback) =
-            (self.finder.clone(), self.token.clone(), self.config.loopback);
-        let mut known = self.place.clone();
-        let watching = async move {
-            loop {
-                tokio::time::sleep(LOOK_EVERY).await;
-                let place = Surroundings::look(loopback);
-                if place != known {
-                    known = place.clone();
-                    if finder.send(Found::Surroundings(place)).await.is_err() {
-                        return;
-                    }
-                }
-            }
-        };
-        self.tasks.spawn(async move { token.run_until_cancelled(watching).await });
-    }
-
     /// Further addresses of the sockets that there are.
     fn add_hosts(&mut self, now: Instant) {
         let plain = self.own.iter().filter(|(_, own)| !own.is_relay).map(|(id, _)| *id);
@@ -296,7 +315,7 @@ impl Driver {
     }
 
     /// The machine's addresses are others.
-    fn moved(&mut self, now: Instant, place: Surroundings) {
+    pub(super) fn moved(&mut self, now: Instant, place: Surroundings) {
         if place.is_cut_off() && !self.place.is_cut_off() {
             // Between two networks there is nothing to do; the next one shows soon.
             return;
@@ -314,6 +333,8 @@ impl Driver {
             return;
         }
         debug!(session = self.route.number, "the machine is in another network");
+        self.config.relay.nat64 = None;
+        self.look_for_nat64();
         // What the old sockets look like from outside was the old network's doing: their paths
         // say nothing of this one.
         let old: Vec<SocketId> = self.own.keys().copied().collect();
@@ -340,7 +361,7 @@ async fn binding(mux: &Mux, socket: SocketId, server: SocketAddr) -> Option<Sock
     request[1] = 0x01;
     request[4..8].copy_from_slice(&[0x21, 0x12, 0xa4, 0x42]);
     request[8..].copy_from_slice(&transaction);
-    let mut answer = mux.query(transaction);
+    let mut answer = mux.transactions().query(transaction);
     for wait in REPEATS {
         mux.send(socket, server, None, &request);
         if let Ok(seen) = tokio::time::timeout(wait, &mut answer).await {
