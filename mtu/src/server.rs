@@ -334,3 +334,6 @@ fn interfaces() -> Vec<IpAddr> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,9 +5,10 @@
 //! connection that somebody else has accepted, on the port that is shared with HTTP, is handed in
 //! with [`Streams::serve`].
 //!
-//! Bounds: connections in all and per subscriber (more are closed at once); a stranger has
-//! [`HELLO`] for the handshake and for each message until it has an allocation, and may send
-//! short messages only; what waits for a slow reader is bounded (the newest is dropped), and a
+//! Bounds: connections in all and per subscriber (more are closed at once); whoever has no
+//! allocation has [`HELLO`] for the handshake and for each message however many pieces it comes
+//! in, [`STRANGER`] until it has one, and may send short messages only. Who has an allocation may
+//! be quiet for as long as that lasts. What waits for a slow reader is bounded (the newest is dropped), and a
 //! reader that takes nothing for [`STALLED`] is cut off.
 
 mod framing;
@@ -27,19 +28,22 @@ use sightline_service_kit::lifecycle::Lifecycle;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf},
     net::{TcpListener, TcpStream},
-    time::timeout,
+    time::{Instant, timeout, timeout_at},
 };
 use tokio_rustls::TlsAcceptor;
 
 use crate::{
     server::SharedWorkers,
-    udp::{StreamOut, WorkerHandle},
+    tcp_relays::Connection,
+    udp::{StreamHandle, StreamOut},
 };
 
 /// How long a stranger may take for a handshake or a message.
 const HELLO: Duration = Duration::from_secs(15);
-/// A client with an allocation that says nothing for so long is gone: it refreshes more often.
-const IDLE: Duration = Duration::from_secs(660);
+/// How long a connection may be without an allocation.
+const STRANGER: Duration = Duration::from_secs(60);
+/// How often it is looked whether a quiet client still has its allocation.
+const LOOK: Duration = Duration::from_secs(60);
 /// How long a connection may take nothing of what waits for it.
 const STALLED: Duration = Duration::from_secs(15);
 /// First byte of a TLS handshake record (RFC 8446 section 5.1).
@@ -69,7 +73,7 @@ enum End {
     /// With this result.
     Closed(io::Result<()>),
     /// It goes on as a connection between client and peer (RFC 6062 section 5.4).
-    Pipe(TcpStream),
+    Pipe(Connection),
 }
 
 impl Streams {
@@ -90,7 +94,7 @@ impl Streams {
 
     /// After the next message, the client's connection is this peer's (RFC 6062 section 5.4).
     /// `false` when there is no such client.
-    pub(crate) fn pipe(&self, client: &ClientId, peer: TcpStream) -> bool {
+    pub(crate) fn pipe(&self, client: &ClientId, peer: Connection) -> bool {
         match self.clients.read().get(client) {
             Some(outbox) => {
                 outbox.pipe(peer);
@@ -176,26 +180,19 @@ impl Streams {
         let registered = Registered::new(self, client);
         let (mut read, mut write) = tokio::io::split(stream);
         let outbox = registered.outbox.clone();
-        if worker.open(client, Box::new(Out(outbox.clone()))).await.is_err() {
-            return;
-        }
+        let Ok(stream) = worker.open(client, Box::new(Out(outbox.clone()))).await else { return };
         // Whichever side ends, ends both.
         let end = tokio::select! {
-            read = read_all(&mut read, &client, &outbox, &worker) => End::Closed(read),
+            read = read_all(&mut read, &outbox, &stream) => End::Closed(read),
             end = write_all(&mut write, &outbox, client.transport) => end,
         };
         drop(registered);
-        let closed = worker.close(client).await;
+        let closed = stream.close().await;
         match end {
             _ if closed.is_err() => {}
             End::Closed(Ok(())) => {}
             End::Closed(Err(error)) => tracing::debug!(%error, "a client's stream has ended"),
-            End::Pipe(mut peer) => {
-                let mut stream = read.unsplit(write);
-                if let Err(error) = tokio::io::copy_bidirectional(&mut stream, &mut peer).await {
-                    tracing::debug!(%error, "a relayed connection has ended");
-                }
-            }
+            End::Pipe(peer) => peer.join(read.unsplit(write)).await,
         }
     }
 }
@@ -208,6 +205,10 @@ impl StreamOut for Out {
         if !self.0.send(head, payload, tail) {
             metrics::counter!("sightline_mtu_slow_client_drops_total").increment(1);
         }
+    }
+
+    fn released(&mut self) {
+        self.0.released();
     }
 }
 
@@ -228,7 +229,11 @@ impl<'a> Registered<'a> {
 
 impl Drop for Registered<'_> {
     fn drop(&mut self) {
-        self.streams.clients.write().remove(&self.client);
+        let mut clients = self.streams.clients.write();
+        // The client may have another connection at the same addresses by now.
+        if clients.get(&self.client).is_some_and(|outbox| Arc::ptr_eq(outbox, &self.outbox)) {
+            clients.remove(&self.client);
+        }
     }
 }
 
@@ -238,13 +243,16 @@ fn invalid(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::Er
 
 async fn read_all(
     read: &mut ReadHalf<impl AsyncRead>,
-    client: &ClientId,
     outbox: &Outbox,
-    worker: &WorkerHandle,
+    stream: &StreamHandle,
 ) -> io::Result<()> {
     let mut arrived = BytesMut::with_capacity(READ_BUFFER);
+    let mut patience = Patience::new();
     loop {
         let known = outbox.is_allocated();
+        if known {
+            patience = Patience::new();
+        }
         let most = if known { MAX_MESSAGE } else { MAX_STRANGERS_MESSAGE };
         while let Some(next) = frame(&arrived, most).map_err(invalid)? {
             if arrived.len() < next.padded {
@@ -252,19 +260,42 @@ async fn read_all(
                 break;
             }
             let message = arrived[..next.length].to_vec();
-            worker.frame(*client, message).await.map_err(|_| io::ErrorKind::NotConnected)?;
+            stream.frame(message).await.map_err(|_| io::ErrorKind::NotConnected)?;
             arrived.advance(next.padded);
+            patience.message_came();
         }
         arrived.reserve(READ_BUFFER / 2);
-        let patience = if known { IDLE } else { HELLO };
-        match timeout(patience, read.read_buf(&mut arrived)).await {
+        let until = if known { Instant::now() + LOOK } else { patience.until() };
+        match timeout_at(until, read.read_buf(&mut arrived)).await {
             Ok(Ok(0)) => return Ok(()),
             Ok(Ok(_)) => {}
             Ok(Err(error)) => return Err(error),
-            // Allocated by what came last, and quiet since, as a relay that is kept in reserve is.
-            Err(_) if !known && outbox.is_allocated() => {}
+            // Quiet, as a relay that is kept in reserve is; it may have been allocated by what
+            // came last.
+            Err(_) if known || outbox.is_allocated() => {}
             Err(elapsed) => return Err(elapsed.into()),
         }
+    }
+}
+
+/// For how long a stranger is listened to, however it cuts up what it says.
+struct Patience {
+    stranger: Instant,
+    message: Instant,
+}
+
+impl Patience {
+    fn new() -> Self {
+        let now = Instant::now();
+        Self { stranger: now + STRANGER, message: now + HELLO }
+    }
+
+    fn message_came(&mut self) {
+        self.message = Instant::now() + HELLO;
+    }
+
+    fn until(&self) -> Instant {
+        self.stranger.min(self.message)
     }
 }
 
@@ -312,3 +343,6 @@ async fn write_whole(write: &mut WriteHalf<impl AsyncWrite>, mut bytes: &[u8]) -
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,17 +1,23 @@
 //! Relayed connections (RFC 6062): off unless enabled, since they are a way for strangers to reach
 //! services. Peers are judged by the core, by the same rules as for datagrams.
 //!
+//! Bounds: connections of one relay, of one user, and those that wait for their clients over all
+//! relays; each waits for [`PATIENCE`] at most. Every connection ends with its allocation.
+//!
 //! What passes through such a connection is not counted for accounting, and no limit of bandwidth
 //! holds for it.
 
+mod connection;
+
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     net::{IpAddr, SocketAddr},
     ops::RangeInclusive,
     sync::{Arc, OnceLock, Weak},
     time::Duration,
 };
 
+use connection::{NoSlot, Open, Slot, Users};
 use mtu_turn::{
     Extension, ExtensionRequest, Family, OpenError, OpenRelay, Opened, RawAttribute, RelayId,
     Ticket, WorkerIndex,
@@ -20,7 +26,6 @@ use parking_lot::Mutex;
 use sightline_service_kit::{config::ConfigError, lifecycle::Lifecycle};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio_util::sync::CancellationToken;
 
 use crate::{
     Config,
@@ -29,13 +34,13 @@ use crate::{
     udp::{self, Options, WorkerHandle},
 };
 
+pub(crate) use connection::Connection;
+
 /// RFC 6062 section 4.3, section 5.2: how long a connection waits for its client, and a client
 /// for a connection.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Connections that wait for their clients, over all relays.
 const MAX_PENDING: usize = 1_024;
-/// Peers to which one relay connects at a time.
-const MAX_PEERS: usize = 16;
 /// How many ports are tried for one relay.
 const TRIES: usize = 64;
 /// RFC 6062 section 6.2.1.
@@ -54,31 +59,15 @@ pub(crate) struct TcpRelays {
     runtime: tokio::runtime::Handle,
     streams: OnceLock<Weak<Streams>>,
     me: Weak<Self>,
+    users: Users,
     state: Mutex<State>,
 }
 
 #[derive(Default)]
 struct State {
-    relays: HashMap<Key, Relay>,
-    pending: HashMap<u32, Pending>,
-}
-
-struct Relay {
-    bind: SocketAddr,
-    /// Where its client is.
-    client: IpAddr,
-    closed: CancellationToken,
-    /// Peers to which it connects, or is connected while the client has not taken over.
-    peers: HashSet<SocketAddr>,
-}
-
-/// A connection that waits for its client.
-struct Pending {
-    key: Key,
-    peer: SocketAddr,
-    /// Who asked for it; nobody did when the peer came by itself.
-    user: Option<Box<str>>,
-    stream: TcpStream,
+    relays: HashMap<Key, Arc<Open>>,
+    /// Connections that wait for their clients.
+    pending: HashMap<u32, Connection>,
 }
 
 impl TcpRelays {
@@ -92,6 +81,7 @@ impl TcpRelays {
             runtime: tokio::runtime::Handle::current(),
             streams: OnceLock::new(),
             me: me.clone(),
+            users: Users::default(),
             state: Mutex::default(),
         }))
     }
@@ -126,13 +116,13 @@ impl TcpRelays {
         listener: std::net::TcpListener,
         worker: WorkerHandle,
         relay: RelayId,
-        closed: CancellationToken,
+        open: Arc<Open>,
     ) {
         let Ok(listener) = TcpListener::from_std(listener) else { return };
         let accepting = async {
             loop {
                 match listener.accept().await {
-                    Ok((stream, peer)) => self.offer(&worker, relay, stream, peer).await,
+                    Ok((stream, peer)) => self.offer(&worker, relay, &open, stream, peer).await,
                     Err(error) => {
                         tracing::debug!(%error, "a TCP relay cannot accept");
                         tokio::time::sleep(Duration::from_millis(100)).await;
@@ -142,39 +132,49 @@ impl TcpRelays {
         };
         tokio::select! {
             () = accepting => {}
-            () = closed.cancelled() => {}
+            () = open.closed.cancelled() => {}
         }
     }
 
+    /// RFC 6062 section 5.3: who has no permission is closed before it takes anybody's room.
     async fn offer(
         &self,
         worker: &WorkerHandle,
         relay: RelayId,
+        open: &Arc<Open>,
         stream: TcpStream,
         peer: SocketAddr,
     ) {
-        let key = (worker.index(), relay);
-        let Some(id) = self.wait(Pending { key, peer, user: None, stream }) else { return };
+        if worker.may_connect(relay, peer).await != Ok(true) {
+            return;
+        }
+        let Ok(slot) = open.slot(peer) else { return };
+        let Some(id) = self.wait(Connection::new(stream, slot)) else { return };
         if worker.offer_connection(relay, peer, id).await != Ok(true) {
             self.state.lock().pending.remove(&id);
         }
     }
 
     /// Lets a connection wait for its client; its number.
-    fn wait(&self, pending: Pending) -> Option<u32> {
+    fn wait(&self, connection: Connection) -> Option<u32> {
+        let closed = connection.open().closed.clone();
         let mut state = self.state.lock();
-        if state.pending.len() >= MAX_PENDING || !state.relays.contains_key(&pending.key) {
+        // Once it is closed, nobody takes away what still waits.
+        if state.pending.len() >= MAX_PENDING || closed.is_cancelled() {
             return None;
         }
         let mut id = rand::random();
         while state.pending.contains_key(&id) {
             id = rand::random();
         }
-        state.pending.insert(id, pending);
+        state.pending.insert(id, connection);
         drop(state);
         let me = self.me.clone();
         self.lifecycle.spawn(async move {
-            tokio::time::sleep(PATIENCE).await;
+            tokio::select! {
+                () = tokio::time::sleep(PATIENCE) => {}
+                () = closed.cancelled() => {}
+            }
             if let Some(relays) = me.upgrade() {
                 relays.state.lock().pending.remove(&id);
             }
@@ -188,94 +188,57 @@ impl TcpRelays {
             return Extension::Refused(437, "Allocation Mismatch");
         };
         let Some(peer) = request.peer else { return Extension::Refused(400, "Bad Request") };
-        let key = (worker.index(), relay);
-        let mut state = self.state.lock();
-        let Some(open) = state.relays.get_mut(&key) else {
-            return Extension::Refused(437, "Allocation Mismatch");
-        };
+        let open = self.state.lock().relays.get(&(worker.index(), relay)).cloned();
+        let Some(open) = open else { return Extension::Refused(437, "Allocation Mismatch") };
         if open.bind.is_ipv4() != peer.is_ipv4() {
             return Extension::Refused(443, "Peer Address Family Mismatch");
         }
-        if open.peers.len() >= MAX_PEERS {
-            return Extension::Refused(486, "Allocation Quota Reached");
-        }
-        if !open.peers.insert(peer) {
-            return Extension::Refused(446, "Connection Already Exists");
-        }
-        let (bind, closed) = (open.bind, open.closed.clone());
-        drop(state);
+        let slot = match open.slot(peer) {
+            Ok(slot) => slot,
+            Err(NoSlot::Exists) => return Extension::Refused(446, "Connection Already Exists"),
+            Err(NoSlot::Full) => return Extension::Refused(486, "Allocation Quota Reached"),
+        };
         let Some(me) = self.me.upgrade() else { return Extension::Refused(500, "Server Error") };
         let (worker, ticket) = (worker.clone(), request.ticket.clone());
-        let user = request.user.into();
-        let connecting = async move {
-            me.connected(key, bind, peer, user, worker, ticket, closed).await;
-        };
+        let connecting = async move { me.connected(slot, peer, worker, ticket).await };
         self.lifecycle.tasks.spawn_on(connecting, &self.runtime);
         Extension::Later
     }
 
-    #[expect(clippy::too_many_arguments, reason = "all that a request was")]
-    async fn connected(
-        &self,
-        key: Key,
-        bind: SocketAddr,
-        peer: SocketAddr,
-        user: Box<str>,
-        worker: WorkerHandle,
-        ticket: Ticket,
-        closed: CancellationToken,
-    ) {
+    async fn connected(&self, slot: Slot, peer: SocketAddr, worker: WorkerHandle, ticket: Ticket) {
+        let open = slot.open.clone();
+        // Closed too when the service ends.
         let stream = tokio::select! {
-            stream = tokio::time::timeout(PATIENCE, dial(bind, peer)) => stream.ok(),
-            () = closed.cancelled() => None,
-            () = self.lifecycle.token.cancelled() => None,
+            stream = tokio::time::timeout(PATIENCE, dial(open.bind, peer)) => stream.ok(),
+            () = open.closed.cancelled() => None,
         };
-        let pending = stream.and_then(Result::ok).map(|stream| Pending {
-            key,
-            peer,
-            user: Some(user),
-            stream,
-        });
-        let outcome = match pending.and_then(|pending| self.wait(pending)) {
+        let connection = stream.and_then(Result::ok).map(|stream| Connection::new(stream, slot));
+        let outcome = match connection.and_then(|connection| self.wait(connection)) {
             Some(id) => {
                 Ok(vec![RawAttribute { kind: CONNECTION_ID, value: id.to_be_bytes().to_vec() }])
             }
-            None => {
-                self.forget(key, peer);
-                Err((447, "Connection Timeout or Failure"))
-            }
+            None => Err((447, "Connection Timeout or Failure")),
         };
         // A worker that has ended answers nobody.
         let _ = worker.answer(ticket, outcome).await;
     }
 
-    fn forget(&self, key: Key, peer: SocketAddr) {
-        if let Some(relay) = self.state.lock().relays.get_mut(&key) {
-            relay.peers.remove(&peer);
-        }
-    }
-
-    /// CONNECTION-BIND (RFC 6062 section 5.4).
+    /// CONNECTION-BIND (RFC 6062 section 5.4), for the user of the allocation only.
     fn bind(&self, request: &ExtensionRequest<'_>) -> Extension {
         const REFUSED: Extension = Extension::Refused(400, "Bad Request");
         let Some(id) = request.connection.filter(|_| request.client.transport.is_stream()) else {
             return REFUSED;
         };
         let mut state = self.state.lock();
-        let theirs = state.pending.get(&id).is_some_and(|pending| match &pending.user {
-            Some(user) => **user == *request.user,
-            None => state.relays.get(&pending.key).is_some_and(|r| r.client == request.client.ip()),
-        });
-        if !theirs {
+        let theirs = |waiting: &Connection| *waiting.open().user == *request.user;
+        if !state.pending.get(&id).is_some_and(theirs) {
             return REFUSED;
         }
-        let Some(pending) = state.pending.remove(&id) else { return REFUSED };
-        if let Some(relay) = state.relays.get_mut(&pending.key) {
-            relay.peers.remove(&pending.peer);
-        }
+        let connection = state.pending.remove(&id);
         drop(state);
         let streams = self.streams.get().and_then(Weak::upgrade);
-        match streams.map(|streams| streams.pipe(request.client, pending.stream)) {
+        let joined = streams.zip(connection);
+        match joined.map(|(streams, connection)| streams.pipe(request.client, connection)) {
             Some(true) => Extension::Done(vec![]),
             Some(false) | None => REFUSED,
         }
@@ -292,7 +255,7 @@ async fn dial(bind: SocketAddr, peer: SocketAddr) -> std::io::Result<TcpStream> 
 }
 
 impl udp::TcpRelays for TcpRelays {
-    fn open(&self, worker: &WorkerHandle, wanted: &OpenRelay) -> Result<Opened, OpenError> {
+    fn open(&self, worker: &WorkerHandle, wanted: &OpenRelay<'_>) -> Result<Opened, OpenError> {
         let v4 = wanted.family == Family::V4;
         let mut addresses = self.addresses.iter().filter(|a| a.bind().is_ipv4() == v4).peekable();
         addresses.peek().ok_or(OpenError::Family)?;
@@ -303,11 +266,10 @@ impl udp::TcpRelays for TcpRelays {
         let bind = listener.local_addr().map_err(|_| OpenError::Exhausted)?;
         let me = self.me.upgrade().ok_or(OpenError::Exhausted)?;
         let closed = self.lifecycle.token.child_token();
-        let client = wanted.client.ip();
-        let relay = Relay { bind, client, closed: closed.clone(), peers: HashSet::new() };
-        state.relays.insert((worker.index(), wanted.relay), relay);
+        let open = Open::new(bind, wanted.user, closed, self.users.clone());
+        state.relays.insert((worker.index(), wanted.relay), open.clone());
         drop(state);
-        let accepting = me.accept(listener, worker.clone(), wanted.relay, closed);
+        let accepting = me.accept(listener, worker.clone(), wanted.relay, open);
         self.lifecycle.tasks.spawn_on(accepting, &self.runtime);
         Ok(Opened { address: SocketAddr::new(address.public(), bind.port()), held: None })
     }
@@ -315,10 +277,9 @@ impl udp::TcpRelays for TcpRelays {
     fn close(&self, worker: &WorkerHandle, relay: RelayId) {
         let key = (worker.index(), relay);
         let mut state = self.state.lock();
-        if let Some(relay) = state.relays.remove(&key) {
-            relay.closed.cancel();
-        }
-        state.pending.retain(|_, pending| pending.key != key);
+        let Some(open) = state.relays.remove(&key) else { return };
+        open.closed.cancel();
+        state.pending.retain(|_, connection| !Arc::ptr_eq(connection.open(), &open));
     }
 
     fn extend(&self, worker: &WorkerHandle, request: &ExtensionRequest<'_>) -> Extension {

@@ -38,7 +38,7 @@ use mtu_turn::{ClientId, Settings, Shared, Usage, WorkerIndex};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-pub use inbox::{Gone, WorkerHandle};
+pub use inbox::{Gone, StreamHandle, WorkerHandle};
 pub use options::{Options, RelayAddress};
 pub use streams::{StreamOut, TcpRelays};
 pub(crate) use veiled::DtlsOptions;
@@ -200,6 +200,14 @@ impl Workers {
             }
         }
     }
+}
+
+/// A worker without a thread, which takes what is told to it and does nothing; it lasts as long as
+/// what is given beside it.
+#[cfg(test)]
+pub(crate) fn idle_worker() -> (WorkerHandle, impl Sized) {
+    let (inbox, handle) = inbox::Inbox::new(WorkerIndex(0)).expect("a poll");
+    (handle, inbox)
 }
 
 /// Tells when a worker's thread ends too early, by a panic too.

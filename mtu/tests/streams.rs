@@ -4,15 +4,20 @@ mod common;
 
 use std::{net::IpAddr, time::Duration};
 
-use common::{Client, Stream, config, loopback, soon, start, with_identity};
+use common::{
+    Client, SECRET, Stream, config, credentials_of, loopback, soon, start, with_identity,
+};
 use stun::attributes::AttrType;
-use stun::message::{METHOD_ALLOCATE, METHOD_CONNECT, METHOD_CONNECTION_BIND, Message, Setter};
+use stun::message::{
+    METHOD_ALLOCATE, METHOD_CONNECT, METHOD_CONNECTION_BIND, METHOD_REFRESH, Message, Setter,
+};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream, UdpSocket},
 };
 use turn::proto::{
-    PROTO_TCP, peeraddr::PeerAddress, relayaddr::RelayedAddress, reqtrans::RequestedTransport,
+    PROTO_TCP, lifetime::Lifetime, peeraddr::PeerAddress, relayaddr::RelayedAddress,
+    reqtrans::RequestedTransport,
 };
 
 const CONNECTION_ID: AttrType = AttrType(0x002a);
@@ -191,6 +196,44 @@ async fn rfc_6062_relays_connections_where_it_is_enabled() {
     let mut heard = [0; 6];
     soon("answer", stream.read_exact(&mut heard)).await.expect("read");
     assert_eq!(&heard, b"answer");
+}
+
+fn connection(id: &[u8]) -> Vec<Box<dyn Setter>> {
+    vec![Box::new(Raw(CONNECTION_ID, id.to_vec()))]
+}
+
+#[tokio::test]
+async fn rfc_6062_a_connection_is_its_users_alone_and_ends_with_the_allocation() {
+    let config = mtu::Config { tcp_relays: true, ..config(&["127.0.0.0/8"]) };
+    let (mtu, _lifecycle) = start(config).await;
+    let (mut client, relayed) = tcp_client(&mtu).await;
+    // Without a permission a peer is closed, and nobody hears of it.
+    let mut stranger = TcpStream::connect(relayed).await.expect("connected");
+    closes(&mut stranger).await;
+    client.permit(&[relayed.ip()]).await.expect("permitted");
+    let mut peer = TcpStream::connect(relayed).await.expect("connected");
+    let mut told = Message { raw: client.receive().await, ..Default::default() };
+    told.decode().expect("STUN");
+    let id = told.get(CONNECTION_ID).expect("a number");
+    // Another user, at the same address.
+    let mut thief = Client::tcp(&mtu).await;
+    (thief.username, thief.password) = credentials_of("another", 600, SECRET);
+    assert_eq!(thief.request(METHOD_CONNECTION_BIND, connection(&id)).await.err(), Some(401));
+    assert_eq!(thief.request(METHOD_CONNECTION_BIND, connection(&id)).await.err(), Some(400));
+    let mut data = Client::tcp(&mtu).await;
+    assert_eq!(data.request(METHOD_CONNECTION_BIND, connection(&id)).await.err(), Some(401));
+    data.request(METHOD_CONNECTION_BIND, connection(&id)).await.expect("bound");
+    peer.write_all(b"question").await.expect("sent");
+    let Stream::Tcp(stream) = &mut data.stream else { panic!("TCP") };
+    let mut heard = [0; 8];
+    soon("question", stream.read_exact(&mut heard)).await.expect("read");
+    // While it runs there is no other one to the same peer.
+    let again = vec![peer_address(peer.local_addr().expect("bound"))];
+    assert_eq!(client.request(METHOD_CONNECT, again).await.err(), Some(446));
+    let zero = Box::new(Lifetime(Duration::ZERO));
+    client.request(METHOD_REFRESH, vec![zero]).await.expect("ended");
+    closes(&mut peer).await;
+    let _ = soon("end of the data", stream.read_to_end(&mut vec![])).await;
 }
 
 #[tokio::test]

@@ -3,7 +3,9 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
-use tokio::{net::TcpStream, sync::Notify};
+use tokio::sync::Notify;
+
+use crate::tcp_relays::Connection;
 
 /// Bytes that wait for one client. Whatever comes on top is dropped, as a full buffer of the
 /// network would ("drop newest"): media that is late is worth nothing.
@@ -22,7 +24,7 @@ pub(crate) struct Outbox {
 struct Waiting {
     messages: Messages,
     /// RFC 6062: the connection that takes over once the answer to CONNECTION-BIND is out.
-    pipe: Option<TcpStream>,
+    pipe: Option<Connection>,
     piped: bool,
 }
 
@@ -68,7 +70,7 @@ pub(crate) enum Next {
     /// These messages.
     Messages,
     /// These messages, and then the connection is this peer's.
-    Pipe(TcpStream),
+    Pipe(Connection),
 }
 
 impl Outbox {
@@ -92,11 +94,16 @@ impl Outbox {
     }
 
     /// After the next message, the connection is this peer's.
-    pub(crate) fn pipe(&self, peer: TcpStream) {
+    pub(crate) fn pipe(&self, peer: Connection) {
         self.waiting.lock().pipe = Some(peer);
     }
 
-    /// Whether this client has had an allocation.
+    /// The client's allocation has ended.
+    pub(crate) fn released(&self) {
+        self.allocated.store(false, Ordering::Relaxed);
+    }
+
+    /// Whether this client has an allocation.
     pub(crate) fn is_allocated(&self) -> bool {
         self.allocated.load(Ordering::Relaxed)
     }
@@ -146,5 +153,7 @@ mod tests {
         assert!(!outbox.is_allocated());
         outbox.send(&[0x01, 0x03, 0, 0], &[], &[]);
         assert!(outbox.is_allocated());
+        outbox.released();
+        assert!(!outbox.is_allocated());
     }
 }

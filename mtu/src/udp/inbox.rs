@@ -4,7 +4,7 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -31,12 +31,54 @@ pub struct Gone;
 
 /// What streams have to say.
 pub(super) enum Message {
-    Open(ClientId, Box<dyn StreamOut>),
-    Frame(ClientId, Vec<u8>),
-    Close(ClientId),
+    Open(ClientId, StreamNumber, Box<dyn StreamOut>),
+    Frame(ClientId, StreamNumber, Vec<u8>),
+    Close(ClientId, StreamNumber),
     Answer(Ticket, Result<Vec<RawAttribute>, (u16, &'static str)>),
-    Offer { relay: RelayId, peer: SocketAddr, connection: u32, taken: oneshot::Sender<bool> },
+    /// Whether this peer may connect to this relay.
+    MayConnect(RelayId, SocketAddr, oneshot::Sender<bool>),
+    Offer {
+        relay: RelayId,
+        peer: SocketAddr,
+        connection: u32,
+        taken: oneshot::Sender<bool>,
+    },
     Usage(oneshot::Sender<Vec<Usage>>),
+    /// Dies, as by a fault of its own.
+    #[cfg(test)]
+    Die,
+}
+
+/// Tells connections apart that follow each other at the same addresses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct StreamNumber(u64);
+
+/// One connection of a client, as its worker knows it.
+#[derive(Debug)]
+pub struct StreamHandle {
+    worker: WorkerHandle,
+    client: ClientId,
+    number: StreamNumber,
+}
+
+impl StreamHandle {
+    /// One whole message, without padding after ChannelData. Waits while the worker has too much
+    /// to do.
+    ///
+    /// # Errors
+    /// [`Gone`].
+    pub async fn frame(&self, frame: Vec<u8>) -> Result<(), Gone> {
+        self.worker.tell(Message::Frame(self.client, self.number, frame)).await
+    }
+
+    /// The connection has ended, and its client's allocation with it; not that of another
+    /// connection which the same client has opened meanwhile.
+    ///
+    /// # Errors
+    /// [`Gone`].
+    pub async fn close(self) -> Result<(), Gone> {
+        self.worker.tell(Message::Close(self.client, self.number)).await
+    }
 }
 
 /// Packets from relayed addresses of one worker to those of another.
@@ -89,6 +131,7 @@ pub struct WorkerHandle {
     batches: Arc<ArrayQueue<Batch>>,
     waker: Arc<Waker>,
     woken: Arc<AtomicBool>,
+    streams: Arc<AtomicU64>,
 }
 
 impl std::fmt::Debug for WorkerHandle {
@@ -118,25 +161,14 @@ impl WorkerHandle {
     ///
     /// # Errors
     /// [`Gone`].
-    pub async fn open(&self, client: ClientId, out: Box<dyn StreamOut>) -> Result<(), Gone> {
-        self.tell(Message::Open(client, out)).await
-    }
-
-    /// One whole message of a stream's client, without padding after ChannelData. Waits while the
-    /// worker has too much to do.
-    ///
-    /// # Errors
-    /// [`Gone`].
-    pub async fn frame(&self, client: ClientId, frame: Vec<u8>) -> Result<(), Gone> {
-        self.tell(Message::Frame(client, frame)).await
-    }
-
-    /// A stream's client has gone, and its allocation with it.
-    ///
-    /// # Errors
-    /// [`Gone`].
-    pub async fn close(&self, client: ClientId) -> Result<(), Gone> {
-        self.tell(Message::Close(client)).await
+    pub async fn open(
+        &self,
+        client: ClientId,
+        out: Box<dyn StreamOut>,
+    ) -> Result<StreamHandle, Gone> {
+        let number = StreamNumber(self.streams.fetch_add(1, Ordering::Relaxed));
+        self.tell(Message::Open(client, number, out)).await?;
+        Ok(StreamHandle { worker: self.clone(), client, number })
     }
 
     /// The answer to a request of which [`TcpRelays::extend`](super::TcpRelays) said that it comes
@@ -150,6 +182,16 @@ impl WorkerHandle {
         outcome: Result<Vec<RawAttribute>, (u16, &'static str)>,
     ) -> Result<(), Gone> {
         self.tell(Message::Answer(ticket, outcome)).await
+    }
+
+    /// Whether this peer may connect to a TCP relay now.
+    ///
+    /// # Errors
+    /// [`Gone`].
+    pub async fn may_connect(&self, relay: RelayId, peer: SocketAddr) -> Result<bool, Gone> {
+        let (told, answer) = oneshot::channel();
+        self.tell(Message::MayConnect(relay, peer, told)).await?;
+        answer.await.map_err(|_| Gone)
     }
 
     /// A peer has connected to a TCP relay: whether its client has been told. If not, the peer
@@ -166,6 +208,12 @@ impl WorkerHandle {
         let (taken, outcome) = oneshot::channel();
         self.tell(Message::Offer { relay, peer, connection, taken }).await?;
         outcome.await.map_err(|_| Gone)
+    }
+
+    /// Lets the worker's thread die.
+    #[cfg(test)]
+    pub(crate) async fn die(&self) -> Result<(), Gone> {
+        self.tell(Message::Die).await
     }
 
     async fn tell(&self, message: Message) -> Result<(), Gone> {
@@ -208,6 +256,7 @@ impl Inbox {
             batches: batches.clone(),
             waker,
             woken: woken.clone(),
+            streams: Arc::default(),
         };
         Ok((Self { poll, messages, batches, woken }, handle))
     }

@@ -14,7 +14,7 @@ use mtu_turn::{
 use tokio::sync::mpsc;
 
 use super::{
-    inbox::{Batch, Batches, WorkerHandle},
+    inbox::{Batch, Batches, StreamNumber, WorkerHandle},
     options::Options,
     relays::{Held, Relays},
     sockets::{self, Udp},
@@ -42,7 +42,8 @@ pub(super) struct Io {
     pub(super) listeners: Vec<Listener>,
     pub(super) relays: Relays,
     pub(super) groups: Groups,
-    pub(super) streams: HashMap<ClientId, Box<dyn StreamOut>>,
+    /// By client: its connection's number, and the way to it.
+    pub(super) streams: HashMap<ClientId, (StreamNumber, Box<dyn StreamOut>)>,
     /// What waits to be encrypted for clients under DTLS.
     pub(super) veiled: Vec<(ClientId, Vec<u8>)>,
     pub(super) losses: Losses,
@@ -86,6 +87,11 @@ impl Io {
             usage,
             me,
         }
+    }
+
+    /// Whether this is the client's connection of now.
+    pub(super) fn is_current(&self, client: &ClientId, number: StreamNumber) -> bool {
+        self.streams.get(client).is_some_and(|(current, _)| *current == number)
     }
 
     /// Sends everything that was gathered.
@@ -166,7 +172,7 @@ impl Driver for Io {
             Transport::Udp => self.send_datagram(client, [head, payload, tail]),
             Transport::Dtls => self.veiled.push((*client, [head, payload, tail].concat())),
             Transport::Tcp | Transport::Tls => {
-                if let Some(stream) = self.streams.get_mut(client) {
+                if let Some((_, stream)) = self.streams.get_mut(client) {
                     stream.send(head, payload, tail);
                 }
             }
@@ -204,7 +210,7 @@ impl Driver for Io {
         }
     }
 
-    fn open_relay(&mut self, wanted: &OpenRelay) -> Result<Opened, OpenError> {
+    fn open_relay(&mut self, wanted: &OpenRelay<'_>) -> Result<Opened, OpenError> {
         match wanted.protocol {
             RelayProtocol::Udp => {
                 let live = self.shared.live();
@@ -240,6 +246,12 @@ impl Driver for Io {
     fn ended(&mut self, usage: Usage) {
         if self.usage.try_send(usage).is_err() {
             self.losses.usages += 1;
+        }
+    }
+
+    fn released(&mut self, client: &ClientId) {
+        if let Some((_, stream)) = self.streams.get_mut(client) {
+            stream.released();
         }
     }
 

@@ -87,7 +87,7 @@ impl Relays {
 
     pub(super) fn open(
         &mut self,
-        wanted: &OpenRelay,
+        wanted: &OpenRelay<'_>,
         options: &Options,
         live: &LiveRelays,
         registry: &Registry,
@@ -114,7 +114,7 @@ impl Relays {
 
     fn find(
         &self,
-        wanted: &OpenRelay,
+        wanted: &OpenRelay<'_>,
         options: &Options,
         live: &LiveRelays,
     ) -> Result<(Opened, Udp), OpenError> {

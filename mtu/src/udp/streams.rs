@@ -9,6 +9,9 @@ use super::WorkerHandle;
 pub trait StreamOut: Send {
     /// One message in three parts, padded as streams have it.
     fn send(&mut self, head: &[u8], payload: &[u8], tail: &[u8]);
+
+    /// The client's allocation has ended.
+    fn released(&mut self);
 }
 
 /// Relays TCP (RFC 6062). Called on workers' threads: it must not wait.
@@ -17,7 +20,7 @@ pub trait TcpRelays: Send + Sync {
     ///
     /// # Errors
     /// [`OpenError`].
-    fn open(&self, worker: &WorkerHandle, wanted: &OpenRelay) -> Result<Opened, OpenError>;
+    fn open(&self, worker: &WorkerHandle, wanted: &OpenRelay<'_>) -> Result<Opened, OpenError>;
 
     /// Closes it, and its connections.
     fn close(&self, worker: &WorkerHandle, relay: RelayId);

@@ -315,19 +315,28 @@ impl Worker {
     fn take(&mut self, message: Message, now: Now) {
         let io = &mut self.io;
         match message {
-            Message::Open(client, out) => {
-                io.streams.insert(client, out);
+            Message::Open(client, number, out) => {
+                // The connection before it at the same addresses has ended, whether or not that
+                // has been told yet: what it had is not the new one's.
+                self.server.handle_gone(&client, now, io);
+                io.streams.insert(client, (number, out));
             }
-            Message::Frame(client, frame) => {
-                if io.streams.contains_key(&client) {
+            Message::Frame(client, number, frame) => {
+                if io.is_current(&client, number) {
                     self.server.handle_input(&client, &frame, frame.len(), now, io);
                 }
             }
-            Message::Close(client) => {
-                self.server.handle_gone(&client, now, io);
-                io.streams.remove(&client);
+            Message::Close(client, number) => {
+                if io.is_current(&client, number) {
+                    self.server.handle_gone(&client, now, io);
+                    io.streams.remove(&client);
+                }
             }
             Message::Answer(ticket, outcome) => self.server.answer(&ticket, outcome, io),
+            Message::MayConnect(relay, peer, told) => {
+                // Whoever asked may have gone.
+                let _ = told.send(self.server.may_connect(relay, peer, now));
+            }
             Message::Offer { relay, peer, connection, taken } => {
                 let told = self.server.offer_connection(relay, peer, connection, now, io);
                 // Whoever asked may have gone.
@@ -336,6 +345,8 @@ impl Worker {
             Message::Usage(taken) => {
                 let _ = taken.send(self.server.usage(now).collect());
             }
+            #[cfg(test)]
+            Message::Die => panic!("asked to die"),
         }
     }
 }
