@@ -27,6 +27,7 @@ pub struct Camera {
     /// Where it is.
     pub network: Network,
     log: PathBuf,
+    config: PathBuf,
 }
 
 impl Camera {
@@ -49,18 +50,25 @@ impl Camera {
         fs::write(&config, text).expect("written");
         let claim_code = claim_code(&network, &config);
         let log = folder.join(format!("pu-{name}.log"));
-        let file = fs::File::create(&log).expect("a log");
-        let mut agent = network.command(&bin("pu-agent"));
-        agent.args(["run", "--config"]).arg(&config).stderr(file);
-        let filter = std::env::var("TEST_AGENT_LOG").unwrap_or_else(|_| "info".into());
-        let filter = format!("{filter},sightline::flow=debug");
-        let agent = Process::start(agent.env("SIGHTLINE_LOG", filter).env("NO_COLOR", "1"));
-        let camera = Self { agent, name, claim_code, network, log };
-        wait_for("the registration", REGISTERS, || {
-            camera.log().contains("registered").then_some(())
-        });
+        let agent = run(&network, &config, &log);
+        let camera = Self { agent, name, claim_code, network, log, config };
+        camera.wait_registered();
         camera.wait_measured();
         camera
+    }
+
+    /// Starts the agent anew, and waits until it has registered, but not until it has measured.
+    ///
+    /// # Panics
+    /// When it does not end, or does not register.
+    pub fn restart(&mut self) {
+        self.agent.stop();
+        self.agent = run(&self.network, &self.config, &self.log);
+        self.wait_registered();
+    }
+
+    fn wait_registered(&self) {
+        wait_for("the registration", REGISTERS, || self.log().contains("registered").then_some(()));
     }
 
     /// A camera has stood where it stands for longer than it takes to measure its NATs: waits for
@@ -93,6 +101,15 @@ impl Drop for Camera {
             let _ = fs::copy(&self.log, Path::new(&folder).join(format!("pu-{}.log", self.name)));
         }
     }
+}
+
+fn run(network: &Network, config: &Path, log: &Path) -> Process {
+    let file = fs::File::create(log).expect("a log");
+    let mut agent = network.command(&bin("pu-agent"));
+    agent.args(["run", "--config"]).arg(config).stderr(file);
+    let filter = std::env::var("TEST_AGENT_LOG").unwrap_or_else(|_| "info".into());
+    let filter = format!("{filter},sightline::flow=debug");
+    Process::start(agent.env("SIGHTLINE_LOG", filter).env("NO_COLOR", "1"))
 }
 
 fn claim_code(network: &Network, config: &Path) -> String {

@@ -8,9 +8,10 @@ use std::{
 use e2e::Process;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use sightline_model::Rung;
 
 use crate::{
-    rung::{Cell, Rung},
+    rung::Cell,
     space::Space,
     viewer::{Person, Via},
 };
@@ -46,6 +47,14 @@ impl Seen {
     #[must_use]
     pub fn is_skipped(&self) -> bool {
         self.trouble.as_deref() == Some(NO_BROWSER)
+    }
+
+    /// From the request until the picture came without a relay, if it ever did.
+    #[must_use]
+    pub fn direct_after_ms(&self) -> Option<u64> {
+        let is_direct = self.trouble.is_none() && self.rung.is_some_and(|rung| !rung.is_relayed());
+        let (first, settled) = (self.first_frame_ms?, self.settled_ms?);
+        is_direct.then_some(first + settled)
     }
 
     /// Whether the cell is as the table says, or better.

@@ -25,13 +25,15 @@ mod viewer;
 pub mod wan;
 mod world;
 
+pub use sightline_model::Rung;
+
 pub use self::{
     camera::Camera,
     cell::{Line, Seen},
     centre::Centre,
     kind::{Kind, Theory},
     network::Network,
-    rung::{Cell, Rung},
+    rung::{Cell, name},
     space::{Space, lab_allowed},
     viewer::{Person, Via},
     wan::Wan,

@@ -5,7 +5,17 @@ use std::{
     fmt::Write as _,
 };
 
-use crate::{cell::Seen, kind::Kind, rung::Cell, viewer::Via};
+use crate::{
+    cell::Seen,
+    kind::Kind,
+    rung::{Cell, name},
+    viewer::Via,
+};
+
+/// Probing has found its way by then, in nine of ten tries.
+const DIRECT_WITHIN_MS: u64 = 10_000;
+
+const REPEATED: &str = "\n## Tried several times";
 
 /// What has been seen of each cell, try by try.
 pub type Results = Vec<(Cell, Vec<Seen>)>;
@@ -39,6 +49,7 @@ pub fn markdown(results: &Results) -> String {
     for via in Via::ALL {
         matrix(&mut text, via, results);
     }
+    repeated(&mut text, results);
     differences(&mut text, results);
     reasons(&mut text, results);
     text
@@ -82,9 +93,9 @@ fn entry((cell, seen): &(&Cell, &Vec<Seen>)) -> String {
     let way = match shown.first_rung {
         Some(first) if first != rung => {
             let after = shown.settled_ms.map_or_else(|| "?".into(), seconds);
-            format!("{first} > {rung} ({after})")
+            format!("{} > {} ({after})", name(first), name(rung))
         }
-        _ => rung.to_string(),
+        _ => name(rung),
     };
     let mark = if bad.is_some() { "**" } else { "" };
     format!("{mark}{way}{mark} {time}")
@@ -92,6 +103,73 @@ fn entry((cell, seen): &(&Cell, &Vec<Seen>)) -> String {
 
 fn seconds(ms: u64) -> String {
     format!("{:.1} s", ms as f64 / 1_000.0)
+}
+
+/// How many tries came to a picture without a relay in time.
+#[must_use]
+pub fn direct_in_time(tries: &[Seen]) -> String {
+    let in_time = |seen: &&Seen| seen.direct_after_ms().is_some_and(|ms| ms <= DIRECT_WITHIN_MS);
+    let good = tries.iter().filter(in_time).count();
+    format!("{good} of {} direct within {}", tries.len(), seconds(DIRECT_WITHIN_MS))
+}
+
+/// An earlier page with the section of repeated tries as it is in `results`, if there is any.
+#[must_use]
+pub fn with_repeated(page: &str, results: &Results) -> String {
+    let mut section = String::new();
+    repeated(&mut section, results);
+    if section.is_empty() {
+        return page.to_owned();
+    }
+    let old = section_of_repeated(page);
+    let mut text = page.replacen(old, "", usize::from(!old.is_empty()));
+    let next = ["\n## Not as expected", "\n## Why relayed"].into_iter();
+    let at = next.filter_map(|title| text.find(title)).min().unwrap_or(text.len());
+    text.insert_str(at, &section);
+    text
+}
+
+/// A new page with the section of repeated tries of an earlier one, if it has none of its own.
+#[must_use]
+pub fn keep_repeated(page: &str, earlier: &str) -> String {
+    let old = section_of_repeated(earlier);
+    if old.is_empty() || !section_of_repeated(page).is_empty() {
+        return page.to_owned();
+    }
+    let at = page.find("\n## Not as expected").or_else(|| page.find("\n## Why relayed"));
+    let mut text = page.to_owned();
+    text.insert_str(at.unwrap_or(text.len()), old);
+    text
+}
+
+fn section_of_repeated(page: &str) -> &str {
+    let Some(begin) = page.find(REPEATED) else { return "" };
+    let rest = &page[begin..];
+    let end = rest[REPEATED.len()..].find("\n## ").map_or(rest.len(), |at| at + REPEATED.len());
+    &rest[..end]
+}
+
+/// Cells that were tried several times, each time with an agent that had just started.
+fn repeated(text: &mut String, results: &Results) {
+    let several: Vec<_> = results.iter().filter(|(_, tries)| tries.len() > 1).collect();
+    if several.is_empty() {
+        return;
+    }
+    let _ = writeln!(
+        text,
+        "{REPEATED}\n\nEach time the camera's agent had just started and registered. \
+         Behind each rung, the time from the request until\nthe picture came that way; `cu` tells \
+         once a second.\n\n| cell | without a relay | tries |\n|---|---|---|"
+    );
+    for (cell, tries) in several {
+        let one = |seen: &Seen| {
+            let after = seen.first_frame_ms.zip(seen.settled_ms).map(|(a, b)| seconds(a + b));
+            let rung = seen.rung.map_or_else(|| "nothing".into(), name);
+            format!("{rung} {}", after.unwrap_or_default())
+        };
+        let each: Vec<_> = tries.iter().map(one).collect();
+        let _ = writeln!(text, "| {cell} | {} | {} |", direct_in_time(tries), each.join(", "));
+    }
 }
 
 fn differences(text: &mut String, results: &Results) {
@@ -105,9 +183,9 @@ fn differences(text: &mut String, results: &Results) {
     }
     let _ = writeln!(text, "\n## Not as expected\n\n| cell | expected | seen |\n|---|---|---|");
     for (cell, seen) in bad {
-        let got = seen.rung.map_or_else(String::new, |rung| rung.to_string());
+        let got = seen.rung.map_or_else(String::new, name);
         let trouble = seen.trouble.clone().unwrap_or_default().replace(['|', '\n'], " ");
-        let _ = writeln!(text, "| {cell} | {} | {got} {trouble} |", cell.expected());
+        let _ = writeln!(text, "| {cell} | {} | {got} {trouble} |", name(cell.expected()));
     }
 }
 
@@ -165,14 +243,26 @@ mod tests {
             first_rung: Some(Rung::RelayUdp),
             rung: Some(Rung::RelayUdp),
             why: vec!["here_blocked".into()],
+            settled_ms: Some(0),
             ..Seen::default()
         };
         let page = markdown(&vec![
-            (cell(Kind::FullCone, Kind::Symmetric), vec![good]),
-            (cell(Kind::FullCone, Kind::FullCone), vec![relayed]),
+            (cell(Kind::FullCone, Kind::Symmetric), vec![good.clone()]),
+            (cell(Kind::Carrier, Kind::Symmetric), vec![good, relayed.clone()]),
+            (cell(Kind::FullCone, Kind::FullCone), vec![relayed.clone()]),
         ]);
         assert!(page.contains("relay_udp > punched (1.2 s) 0.8 s"), "{page}");
         assert!(page.contains("**relay_udp** 0.9 s"), "{page}");
+        let row = "| 1 of 2 direct within 10.0 s | punched 2.0 s, relay_udp 0.9 s |";
+        assert!(page.contains(row), "{page}");
+        // A later run of other cells leaves it alone, one of these replaces it.
+        let once: Results = vec![(cell(Kind::Carrier, Kind::Carrier), vec![relayed.clone()])];
+        let later = keep_repeated(&markdown(&once), &page);
+        assert!(later.contains(row) && later.contains("\n## Why relayed"), "{later}");
+        let again = vec![(cell(Kind::Carrier, Kind::Carrier), vec![relayed; 3])];
+        let newer = with_repeated(&later, &again);
+        assert!(newer.contains("0 of 3") && !newer.contains(row), "{newer}");
+        assert_eq!(newer.matches("## ").count(), later.matches("## ").count());
         assert!(page.contains("UDP is blocked on the viewer’s network."), "{page}");
         assert!(page.contains("| punched | relay_udp  |"), "{page}");
     }

@@ -14,7 +14,11 @@ fn cell(via: Via, camera: Kind, viewer: Kind) {
         return;
     }
     println!("{cell}: {seen:?}");
-    assert!(seen.is_as_expected(cell), "{cell}: expected {}, seen {seen:#?}", cell.expected());
+    assert!(
+        seen.is_as_expected(cell),
+        "{cell}: expected {}, seen {seen:#?}",
+        nat::name(cell.expected())
+    );
     if seen.rung.is_some_and(nat::Rung::is_relayed) {
         assert!(!seen.why.is_empty(), "{cell}: relayed without a word why");
     }

@@ -27,13 +27,14 @@ struct Args {
     /// Only with the viewer there (repeatable)
     #[arg(long, value_name = "NETWORK")]
     viewer: Vec<Kind>,
-    /// How often each cell is tried
+    /// How often each cell is tried; more than once with an agent that has just started, each time
     #[arg(long, default_value_t = 1)]
     tries: usize,
     /// Keep what earlier runs have seen of the other cells, and write the page from all of it
     #[arg(long)]
     merge: bool,
-    /// Where the page goes; without it only a run of all cells, or --merge, writes one
+    /// Where the page goes; without it only a run of all cells, or --merge, writes one, and one of
+    /// several tries its section
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
 }
@@ -82,6 +83,9 @@ fn main() -> ExitCode {
         let good = tries.iter().filter(|seen| seen.is_as_expected(**cell)).count();
         println!("  {cell}: {good} of {} as expected", tries.len());
     }
+    for (cell, tries) in seen.iter().filter(|(_, tries)| tries.len() > 1) {
+        println!("  {cell}: {}", report::direct_in_time(tries));
+    }
     let failed = !bad.is_empty();
     write(&args, seen);
     if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
@@ -94,16 +98,19 @@ fn run(cells: &[Cell], tries: usize) -> Option<Seens> {
     let mut done = 0;
     for row in cells.chunk_by(|a, b| a.camera == b.camera) {
         let kind = row[0].camera;
-        let camera = catch_unwind(AssertUnwindSafe(|| world.camera(kind)));
+        let mut camera = catch_unwind(AssertUnwindSafe(|| world.camera(kind)));
         for cell in row {
             done += 1;
             for _ in 0..tries {
-                let result = match &camera {
+                let result = match &mut camera {
                     Err(panic) => trouble(panic.as_ref()),
-                    Ok((camera, id)) => {
-                        catch_unwind(AssertUnwindSafe(|| world.cell(*cell, camera, id)))
-                            .unwrap_or_else(|panic| trouble(panic.as_ref()))
-                    }
+                    Ok((camera, id)) => catch_unwind(AssertUnwindSafe(|| {
+                        if tries > 1 {
+                            camera.restart();
+                        }
+                        world.cell(*cell, camera, id)
+                    }))
+                    .unwrap_or_else(|panic| trouble(panic.as_ref())),
                 };
                 println!("[{done}/{}] {cell}: {}", cells.len(), line(*cell, &result));
                 seen.entry(*cell).or_default().push(result);
@@ -121,14 +128,14 @@ fn trouble(panic: &(dyn std::any::Any + Send)) -> Seen {
 
 fn line(cell: Cell, seen: &Seen) -> String {
     let verdict = if seen.is_as_expected(cell) { "ok" } else { "NOT AS EXPECTED" };
-    let name = |rung: Option<nat::Rung>| rung.map_or("no rung", nat::Rung::name);
+    let name = |rung: Option<nat::Rung>| rung.map_or_else(|| "no rung".into(), nat::name);
     let ms = |ms: Option<u64>| ms.map_or_else(|| "?".into(), |ms| format!("{ms} ms"));
     let trouble = seen.trouble.as_deref().unwrap_or_default();
     let trouble = trouble.lines().next().unwrap_or_default();
     format!(
         "{} (expected {}), first picture {} by {}, settled after {} {trouble} {} {verdict}",
         name(seen.rung),
-        cell.expected(),
+        nat::name(cell.expected()),
         ms(seen.first_frame_ms),
         name(seen.first_rung),
         ms(seen.settled_ms),
@@ -155,9 +162,15 @@ fn write(args: &Args, seen: Seens) {
     }
     let page = e2e::root().join("docs/nat-matrix.md");
     let everything = results.len() == whole || args.merge;
-    let out = args.out.clone().or_else(|| everything.then_some(page));
-    if let Some(out) = out {
-        fs::write(&out, report::markdown(&results)).expect("the page can be written");
+    let earlier = fs::read_to_string(&page).unwrap_or_default();
+    let text = if everything || args.out.is_some() {
+        report::keep_repeated(&report::markdown(&results), &earlier)
+    } else {
+        report::with_repeated(&earlier, &results)
+    };
+    let out = args.out.clone().unwrap_or(page);
+    if args.out.is_some() || text != earlier {
+        fs::write(&out, text).expect("the page can be written");
         println!("written: {}", out.display());
     }
 }
