@@ -10,6 +10,7 @@ mod report;
 mod socket;
 mod tend;
 mod timing;
+mod told;
 mod types;
 
 use std::{
@@ -26,6 +27,7 @@ use self::{
     probe::Probing,
     socket::Socket,
     timing::{ANSWER_WITHIN, PACE},
+    told::Told,
 };
 pub use self::{
     timing::MAX_PROBE_SOCKETS,
@@ -71,6 +73,7 @@ pub struct Ladder {
     nat64: Option<Nat64Prefix>,
     sockets: Vec<Socket>,
     remotes: Vec<Remote>,
+    told: Told,
     pairs: BTreeMap<Path, Pair>,
     /// Pairs that the other end has checked, to be checked next.
     triggered: VecDeque<Path>,
@@ -116,6 +119,7 @@ impl Ladder {
             nat64: None,
             sockets: Vec::new(),
             remotes: Vec::new(),
+            told: Told::new(now),
             pairs: BTreeMap::new(),
             triggered: VecDeque::new(),
             outstanding: BTreeMap::new(),

@@ -88,7 +88,7 @@ impl Ladder {
                     socket.reflexive.retain(|a| a.is_ipv6() != address.is_ipv6());
                 }
                 socket.reflexive.push(address);
-                self.see_changed_mapping(now, local.socket, before, address, None);
+                self.see_changed_mapping(now, local.socket, before, address);
             }
             None => socket.reflexive.push(address),
         }
@@ -140,20 +140,22 @@ impl Ladder {
         self.triggered
             .extend(self.pairs.iter().filter(|(_, p)| p.heard.is_some()).map(|(p, _)| *p));
         for candidate in &description.candidates {
-            self.take_remote(candidate);
+            self.take_remote(now, candidate);
         }
         self.tend(now);
     }
 
-    /// Takes a candidate that the other end told later.
+    /// Takes a candidate that the other end told later. What it names beyond measure is not taken:
+    /// packets would go to whomever it likes.
     pub fn add_remote(&mut self, now: Instant, candidate: &Candidate) {
-        self.take_remote(candidate);
+        self.take_remote(now, candidate);
         self.tend(now);
     }
 
-    fn take_remote(&mut self, candidate: &Candidate) {
+    fn take_remote(&mut self, now: Instant, candidate: &Candidate) {
         let address = canonical(candidate.address);
-        if !is_usable(address) {
+        let is_known = self.remotes.iter().any(|r| r.address == address);
+        if !is_usable(address) || !is_known && !self.told.take(now, address.ip()) {
             return;
         }
         let (kind, priority) = (candidate.kind, candidate.priority);

@@ -196,8 +196,8 @@ impl Ladder {
             pair.announced = true;
             self.events.push_back(Event::PathUp(path));
         }
-        if let Some(before) = before.filter(|before| *before != seen) {
-            self.see_changed_mapping(now, path.socket, before, seen, alive_until);
+        if moved {
+            self.doubt_mapping(now, path.socket, alive_until.unwrap_or(now));
         }
         self.choose(now);
         // The other end sees this one elsewhere: it has to be told to send there.

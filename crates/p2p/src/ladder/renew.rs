@@ -59,20 +59,31 @@ impl Ladder {
         self.events.push_back(Event::LifetimeLearned { network, lifetime });
     }
 
-    /// A socket looks otherwise from outside than before. If a path had died, or was alive until
-    /// just now, its mapping has ended at that age; another address is another network.
+    /// The other end says that it sees a socket elsewhere. That is its word alone, and nothing is
+    /// learned from it: a STUN server is asked.
+    pub(super) fn doubt_mapping(&mut self, now: Instant, id: SocketId, alive_until: Instant) {
+        let Some(socket) = self.sockets.iter_mut().find(|s| s.id == id) else { return };
+        let recent = |at: Instant| now.saturating_duration_since(at) < ASK_AGAIN;
+        if socket.leg.is_some() || socket.probe || socket.doubted.is_some_and(recent) {
+            return;
+        }
+        socket.doubted = Some(now);
+        let age = socket.since.map(|since| alive_until.saturating_duration_since(since));
+        socket.suspicion = socket.suspicion.or(age);
+        self.events.push_back(Event::NeedReflexive(id));
+    }
+
+    /// A STUN server sees a socket otherwise than before. If a path had died, its mapping has ended
+    /// at that age; another address is another network.
     pub(super) fn see_changed_mapping(
         &mut self,
         now: Instant,
         id: SocketId,
         before: SocketAddr,
         after: SocketAddr,
-        alive_until: Option<Instant>,
     ) {
         let Some(socket) = self.sockets.iter_mut().find(|s| s.id == id) else { return };
-        let age =
-            alive_until.and_then(|until| Some(until.saturating_duration_since(socket.since?)));
-        let age = socket.suspicion.take().or(age);
+        let age = socket.suspicion.take();
         socket.since = Some(now);
         socket.asked = None;
         let network = socket.network;

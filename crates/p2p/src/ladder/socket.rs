@@ -30,6 +30,8 @@ pub(super) struct Socket {
     pub probe: bool,
     /// A death that its mapping may have caused: its age then.
     pub suspicion: Option<Duration>,
+    /// When the other end last said that it sees it elsewhere.
+    pub doubted: Option<Instant>,
 }
 
 impl Socket {
@@ -48,6 +50,7 @@ impl Socket {
             over: None,
             probe: false,
             suspicion: None,
+            doubted: None,
         }
     }
 

@@ -74,7 +74,12 @@ pub(super) const MAX_SOCKETS: usize = 32;
 pub(super) const MAX_ALLOCATIONS: usize = 4;
 /// Addresses that servers have seen of one socket.
 pub(super) const MAX_REFLEXIVE: usize = 4;
+/// Addresses of the other end, and those that it may name at once.
 pub(super) const MAX_REMOTES: usize = 64;
+/// So often it may name another: sockets are replaced every few seconds at most.
+pub(super) const TELL_EVERY: Duration = ms(2_000);
+/// Machines that it may name in a session, all in all.
+pub(super) const MAX_HOSTS: usize = 64;
 pub(super) const MAX_PAIRS: usize = 256;
 /// Most pairs with addresses that only checks have told.
 pub(super) const MAX_PEER_REFLEXIVE: usize = 32;

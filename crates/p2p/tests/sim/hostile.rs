@@ -1,6 +1,6 @@
 //! Packets from others: they change nothing, and get nothing.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{collections::BTreeSet, net::SocketAddr, time::Duration};
 
 use bytes::Bytes;
 use rand::RngExt;
@@ -150,4 +150,35 @@ fn a_flood_of_candidates_is_bounded() {
     let sent = world.sent[CAMERA] - sent;
     assert!(sent < 1_500, "{sent} datagrams");
     assert_eq!(state(&world, CAMERA).0, before.0);
+}
+
+/// Where an end sends to within ten minutes while the other names ten addresses a second.
+fn named_for_long(of: impl Fn(u32) -> SocketAddr) -> BTreeSet<SocketAddr> {
+    let mut world = settled();
+    let ladder = &mut world.ends[CAMERA].ladder;
+    let mut reached = BTreeSet::new();
+    for round in 0..6_000_u32 {
+        let now = world.now + Duration::from_millis(100) * round;
+        let candidate = Candidate {
+            foundation: "1".into(),
+            priority: u32::MAX - round,
+            address: of(round),
+            kind: CandidateKind::ServerReflexive,
+        };
+        ladder.add_remote(now, &candidate);
+        ladder.handle_timeout(now);
+        reached.extend(std::iter::from_fn(|| ladder.poll_transmit()).map(|t| t.to));
+        while ladder.poll_event().is_some() {}
+    }
+    reached
+}
+
+#[test]
+fn packets_go_to_few_machines_whatever_the_other_end_names() {
+    let machines = named_for_long(|n| SocketAddr::from(([198, 18, (n >> 8) as u8, n as u8], 99)));
+    let own = 8;
+    assert!(machines.len() <= 64 + own, "{} machines", machines.len());
+    // Of one machine: 64 ports at once, and one in two seconds.
+    let ports = named_for_long(|n| SocketAddr::from(([198, 18, 0, 1], 1_000 + n as u16)));
+    assert!(ports.len() <= 64 + 300 + own, "{} ports", ports.len());
 }
