@@ -13,7 +13,7 @@ mod hello;
 
 use std::{
     collections::{HashMap, HashSet},
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -21,6 +21,7 @@ use std::{
 use aws_lc_rs::hmac;
 use dimpl::{Dtls, DtlsCertificate, Output};
 use hello::Hello;
+use mtu_turn::limits::Limiter;
 use rustls::pki_types::PrivateKeyDer;
 use sightline_model::subscriber;
 
@@ -31,12 +32,16 @@ pub(crate) const FIRST_BYTE: std::ops::RangeInclusive<u8> = 20..=63;
 const SEED_EPOCH: Duration = Duration::from_secs(60);
 /// A client that has not finished its handshake by then is forgotten.
 const HANDSHAKE: Duration = Duration::from_secs(10);
-/// A client that says nothing for so long is gone: an allocation is refreshed more often.
+/// A client that has no allocation and says nothing for so long is gone.
 const IDLE: Duration = Duration::from_secs(660);
 /// How often handshakes are looked after; a lost flight is repeated after a second.
 const TICK: Duration = Duration::from_millis(250);
-/// Largest datagram that is made: fits into whatever carries IPv6.
-const MTU: usize = 1_400;
+/// Largest datagram of a handshake: fits, with the heads of IPv6 and UDP, into whatever carries
+/// IPv6 (RFC 8200 section 5). Messages are as long as they are, since a record is one datagram: on
+/// narrow paths the system fragments it (RFC 6347 section 4.1.1.1).
+const MTU: usize = 1_232;
+/// A record holds no more (RFC 6347 section 4.1).
+const MAX_RECORD: usize = 1 << 14;
 
 /// Bounds of one table.
 #[derive(Debug, Clone, Copy)]
@@ -47,6 +52,8 @@ pub(crate) struct Bounds {
     pub(crate) per_subscriber: usize,
     /// Hellos of strangers that are answered per second.
     pub(crate) hellos_per_s: u32,
+    /// Of those, from one network (/24, or /48 of IPv6): one that floods leaves room for others.
+    pub(crate) hellos_per_network_s: u32,
 }
 
 /// Who is at the other end, and at which of our addresses.
@@ -64,6 +71,8 @@ pub(crate) trait Sink {
     fn message(&mut self, peer: &Peer, bytes: &[u8]);
     /// The client has gone.
     fn gone(&mut self, peer: &Peer);
+    /// Whether the client has an allocation, which must not end because nobody speaks.
+    fn has_allocation(&self, peer: &Peer) -> bool;
 }
 
 /// The certificate cannot be shown over DTLS.
@@ -91,6 +100,14 @@ struct Session {
     begun: Instant,
     heard: Instant,
     connected: bool,
+}
+
+/// What one operator or subscriber may have a whole of.
+fn network(ip: IpAddr) -> IpAddr {
+    match ip.to_canonical() {
+        IpAddr::V4(ip) => Ipv4Addr::from_bits(ip.to_bits() & (u32::MAX << 8)).into(),
+        IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() & (u128::MAX << 80)).into(),
+    }
 }
 
 /// A fatal alert before there are keys (RFC 5246 section 7.2): who is told no needs no timeout.
@@ -131,6 +148,7 @@ pub(crate) struct Table {
     per_subscriber: HashMap<IpAddr, usize>,
     handshaking: HashSet<Peer>,
     hellos: (f64, Instant),
+    hellos_of_networks: Limiter,
     next_tick: Instant,
     next_sweep: Instant,
     buffer: Vec<u8>,
@@ -152,6 +170,7 @@ impl Table {
             per_subscriber: HashMap::new(),
             handshaking: HashSet::new(),
             hellos: (f64::from(bounds.hellos_per_s), now),
+            hellos_of_networks: Limiter::default(),
             next_tick: now + TICK,
             next_sweep: now + HANDSHAKE,
             buffer: vec![0; 1 << 14],
@@ -194,7 +213,8 @@ impl Table {
         self.drain(peer, fed.is_ok(), sink);
     }
 
-    /// A message for a client; `false` when there is no such client.
+    /// A message for a client; `false` when there is no such client, or it is longer than a record
+    /// may be and so is dropped.
     pub(crate) fn send(
         &mut self,
         now: Instant,
@@ -205,6 +225,10 @@ impl Table {
         let Some(session) = self.sessions.get_mut(&peer).filter(|session| session.connected) else {
             return false;
         };
+        if message.len() > MAX_RECORD {
+            metrics::counter!("sightline_mtu_unsent_packets_total").increment(1);
+            return false;
+        }
         let fed = session
             .dtls
             .handle_timeout(now)
@@ -234,8 +258,9 @@ impl Table {
         if now >= self.next_sweep {
             self.next_sweep = now + HANDSHAKE;
             let idle = |session: &Session| now.saturating_duration_since(session.heard) >= IDLE;
-            let gone: Vec<_> =
-                self.sessions.iter().filter(|(_, s)| idle(s)).map(|(peer, _)| *peer).collect();
+            let sessions = self.sessions.iter().filter(|(_, session)| idle(session));
+            let gone = sessions.map(|(peer, _)| *peer).filter(|peer| !sink.has_allocation(peer));
+            let gone: Vec<_> = gone.collect();
             for peer in gone {
                 self.remove(peer, sink);
             }
@@ -254,7 +279,7 @@ impl Table {
     }
 
     fn handle_hello(&mut self, now: Instant, peer: Peer, hello: &Hello<'_>, sink: &mut impl Sink) {
-        if !self.take_hello(now) {
+        if !self.take_hello(now, peer.remote.ip()) {
             metrics::counter!("sightline_mtu_flood_dropped_total").increment(1);
             return;
         }
@@ -358,8 +383,14 @@ impl Table {
         u64::from_be_bytes(bytes)
     }
 
-    fn take_hello(&mut self, now: Instant) -> bool {
+    fn take_hello(&mut self, now: Instant, from: IpAddr) -> bool {
         let (tokens, last) = self.hellos;
+        let now = now.max(last);
+        let since = now.saturating_duration_since(self.begun);
+        let per_s = self.bounds.hellos_per_network_s;
+        if !self.hellos_of_networks.admit(network(from), per_s, since) {
+            return false;
+        }
         let most = f64::from(self.bounds.hellos_per_s);
         let refill = now.saturating_duration_since(last).as_secs_f64() * most;
         let tokens = (tokens + refill).min(most);

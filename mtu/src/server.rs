@@ -29,6 +29,8 @@ pub(crate) type SharedWorkers = Arc<RwLock<Workers>>;
 /// How many hellos of strangers one DTLS table answers per second: each costs about as much as an
 /// authenticated request.
 const HELLOS_PER_S: u32 = 1_000;
+/// Of those, for strangers of one network.
+const HELLOS_PER_NETWORK_S: u32 = 100;
 
 /// A STUN and TURN server (RFC 8489, RFC 8656) over UDP, TCP, TLS and DTLS.
 pub(crate) struct Relay {
@@ -204,6 +206,7 @@ fn dtls_options(
         clients: (config.max_connections / workers).max(1),
         per_subscriber: config.connections_per_subscriber,
         hellos_per_s: HELLOS_PER_S,
+        hellos_per_network_s: HELLOS_PER_NETWORK_S,
     };
     Ok(DtlsOptions { certificate: shown.dtls.clone(), bounds, key })
 }

@@ -237,9 +237,21 @@ fn without_gso_they_do_too() {
 #[test]
 fn large_packets_pass() {
     let relay = start(options(1));
-    let mut client = Remote::new(&relay, "call");
-    let relayed = client.allocate(&[]);
-    let peer = bound(loopback(0));
+    let client = Remote::new(&relay, "call");
+    pass_large_packets(client, &[], bound(loopback(0)));
+}
+
+#[test]
+fn large_packets_of_ipv6_pass() {
+    let relay = start(options(1));
+    let v6 = relay.workers.addresses()[2];
+    let family = RequestedAddressFamily::new(AddressFamily::IPv6).into();
+    pass_large_packets(Remote::at(v6, "call"), &[family], bound(v6));
+}
+
+/// Where links are narrow, in fragments.
+fn pass_large_packets(mut client: Remote, family: &[StunAttribute], peer: UdpSocket) {
+    let relayed = client.allocate(family);
     client.bind(0x4000, peer.local_addr().expect("bound"));
     let mut buffer = [0; 65_536];
     for size in [1_452, 1_453, 9_000, 60_000] {
@@ -335,6 +347,44 @@ fn dont_fragment_is_one_packet_long() {
         }
         client.transmit(&common::encode(&builder.build()));
         assert_eq!(peer.recv(&mut [0; 100]).expect("received"), 5);
+    }
+}
+
+/// On a link that takes it the packet goes whole; otherwise its sender learns what would.
+#[test]
+fn what_is_too_long_to_go_whole_is_not_cut_but_told() {
+    const LENGTH: usize = 3_000;
+    let mtu = std::fs::read_to_string("/proc/sys/net/ipv6/conf/lo/mtu").expect("a loopback");
+    let mtu: usize = mtu.trim().parse().expect("a number");
+    let relay = start(options(1));
+    let v6 = relay.workers.addresses()[2];
+    let family = RequestedAddressFamily::new(AddressFamily::IPv6).into();
+    let clients = [
+        (Remote::new(&relay, "call"), vec![], bound(loopback(0)), (3, 4)),
+        (Remote::at(v6, "call"), vec![family], bound(v6), (2, 0)),
+    ];
+    for (mut client, family, peer, too_big) in clients {
+        client.allocate(&family);
+        let to = peer.local_addr().expect("bound");
+        client.permit(to);
+        let builder = StunMessageBuilder::new(methods::SEND, MessageClass::Indication)
+            .with_attribute(XorPeerAddress::from(to))
+            .with_attribute(DontFragment::default())
+            .with_attribute(Data::new(payload(1, LENGTH)));
+        client.transmit(&common::encode(&builder.build()));
+        if mtu > LENGTH + 48 {
+            assert_eq!(peer.recv(&mut [0; 65_536]).expect("received"), LENGTH);
+            continue;
+        }
+        let told = client.receive();
+        let (told, _) = MessageDecoderBuilder::default().build().decode(&told).expect("STUN");
+        let icmp = told.get::<Icmp>().expect("ICMP").as_icmp().expect("ICMP");
+        assert_eq!((icmp.icmp_type().get(), icmp.icmp_code().get()), too_big);
+        assert_eq!(icmp.error_data(), &(mtu as u32).to_be_bytes());
+        // It was not the socket's end, and what may be cut is cut.
+        client.bind(0x4000, to);
+        client.send_channel(0x4000, &payload(2, LENGTH));
+        assert_eq!(peer.recv(&mut [0; 65_536]).expect("received"), LENGTH);
     }
 }
 

@@ -2,13 +2,15 @@
 
 use super::*;
 
-const BOUNDS: Bounds = Bounds { clients: 100, per_subscriber: 2, hellos_per_s: 1_000 };
+const BOUNDS: Bounds =
+    Bounds { clients: 100, per_subscriber: 2, hellos_per_s: 1_000, hellos_per_network_s: 1_000 };
 
 #[derive(Default)]
 struct Out {
     datagrams: Vec<(Peer, Vec<u8>)>,
     messages: Vec<Vec<u8>>,
     gone: Vec<Peer>,
+    allocated: Option<Peer>,
 }
 
 impl Sink for Out {
@@ -22,6 +24,10 @@ impl Sink for Out {
 
     fn gone(&mut self, peer: &Peer) {
         self.gone.push(*peer);
+    }
+
+    fn has_allocation(&self, peer: &Peer) -> bool {
+        self.allocated == Some(*peer)
     }
 }
 
@@ -173,6 +179,63 @@ fn connections_are_bounded_and_end_when_nothing_comes() {
     assert_eq!(out.gone, [half.peer]);
     table.handle_timeout(now + IDLE, &mut out);
     assert_eq!((out.gone.len(), table.len()), (3, 0));
+}
+
+#[test]
+fn a_quiet_client_stays_as_long_as_its_allocation() {
+    let now = Instant::now();
+    let mut table = table(now);
+    let mut client = Client::new(peer(1, 1), now);
+    client.talk(&mut table, now);
+    let mut out = Out { allocated: Some(client.peer), ..Out::default() };
+    let hour = now + Duration::from_secs(3_600);
+    table.handle_timeout(hour, &mut out);
+    assert_eq!((table.len(), out.gone.len()), (1, 0));
+    out.allocated = None;
+    table.handle_timeout(hour + HANDSHAKE, &mut out);
+    assert_eq!((table.len(), out.gone.len()), (0, 1));
+}
+
+#[test]
+fn a_network_that_floods_leaves_room_for_others() {
+    let now = Instant::now();
+    let bounds = Bounds { hellos_per_network_s: 50, ..BOUNDS };
+    let mut table = Table::new(identity(), bounds, &[7; 32], now);
+    let mut answered = |remote: SocketAddr| {
+        let mut client = Client::new(Peer { remote, ..peer(1, 1) }, now);
+        let mut out = Out::default();
+        for bytes in client.says() {
+            table.handle_datagram(now, client.peer, &bytes, &mut out);
+        }
+        out.datagrams.len()
+    };
+    let v4: usize = (0..200).map(|host| answered(([198, 51, 100, host], 1).into())).sum();
+    let v6 = |n: u128| Ipv6Addr::from_bits((0x2001_0db8_0007 << 80) | (n << 64) | n);
+    let v6: usize = (0..200).map(|n| answered((v6(n), 1).into())).sum();
+    assert_eq!((v4, v6), (50, 50));
+    assert_eq!(answered(([198, 51, 101, 1], 1).into()), 1, "another network");
+}
+
+#[test]
+fn a_message_that_fits_no_record_is_dropped_alone() {
+    let now = Instant::now();
+    let mut table = table(now);
+    let mut client = Client::new(peer(1, 1), now);
+    client.talk(&mut table, now);
+    for (length, sent) in [(MAX_RECORD + 1, false), (60_000, false), (MAX_RECORD, true)] {
+        let mut out = Out::default();
+        assert_eq!(table.send(now, client.peer, &vec![7; length], &mut out), sent);
+        assert_eq!((out.datagrams.len(), out.gone.len()), (usize::from(sent), 0));
+        for (_, bytes) in out.datagrams {
+            client.dtls.handle_packet(&bytes).expect("taken");
+        }
+    }
+    poll(&mut client.dtls, &mut vec![0; 2 * MAX_RECORD], |output| {
+        if let Output::ApplicationData(bytes) = output {
+            client.received.push(bytes.to_vec());
+        }
+    });
+    assert_eq!(client.received, [vec![7; MAX_RECORD]]);
 }
 
 #[test]

@@ -3,17 +3,20 @@
 use std::{io::IoSliceMut, net::SocketAddr, os::fd::AsRawFd};
 
 use mtu_turn::IcmpError;
+use nix::errno::Errno;
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg};
 
 use super::sockets::Udp;
 
-/// SO_EE_ORIGIN_ICMP, SO_EE_ORIGIN_ICMP6 (linux/errqueue.h).
+/// SO_EE_ORIGIN_LOCAL, SO_EE_ORIGIN_ICMP, SO_EE_ORIGIN_ICMP6 (linux/errqueue.h).
+const LOCAL: u8 = 1;
 const ICMP: u8 = 2;
 const ICMP6: u8 = 3;
 /// What is taken at a time.
 const MAX: usize = 32;
 
-/// Takes errors from the socket's error queue: to whom the packet had gone, and what happened.
+/// Takes errors from the socket's error queue: to whom the packet had gone, and what happened. Of
+/// a packet that did not leave this machine the port is not known: it is 0.
 pub(super) fn take(udp: &Udp) -> Vec<(SocketAddr, IcmpError)> {
     let mut errors = vec![];
     let mut space = nix::cmsg_space!([u8; 256]);
@@ -35,14 +38,22 @@ pub(super) fn take(udp: &Udp) -> Vec<(SocketAddr, IcmpError)> {
                 ControlMessageOwned::Ipv6RecvErr(error, _) => error,
                 _ => continue,
             };
-            let (kind, code) = (error.ee_type, error.ee_code);
+            let (kind, code, mtu) = (error.ee_type, error.ee_code, error.ee_info);
+            let too_big = error.ee_errno == Errno::EMSGSIZE as u32;
             // Which there are: RFC 8656 section 11.5.
-            let data = match (error.ee_origin, kind, code) {
-                (ICMP, 3, 4) | (ICMP6, 2, _) => error.ee_info,
-                (ICMP, 3 | 11, _) | (ICMP6, 1 | 3, _) => 0,
+            let (kind, code, data) = match (error.ee_origin, kind, code) {
+                (ICMP, 3, 4) | (ICMP6, 2, _) => (kind, code, mtu),
+                (ICMP, 3 | 11, _) | (ICMP6, 1 | 3, _) => (kind, code, 0),
+                // Our own link is the first one of the path.
+                (LOCAL, ..) if too_big && peer.is_ipv4() => (3, 4, mtu),
+                (LOCAL, ..) if too_big => (2, 0, mtu),
                 _ => continue,
             };
-            errors.push((peer, IcmpError { kind, code, data }));
+            let error = (peer, IcmpError { kind, code, data });
+            // A packet that was tried twice fails twice.
+            if errors.last() != Some(&error) {
+                errors.push(error);
+            }
         }
     }
     errors

@@ -8,12 +8,13 @@ use std::{
 
 use mio::Registry;
 use mtu_turn::{
-    ClientId, Driver, Extension, ExtensionRequest, Fragment, OpenError, OpenRelay, Opened, RelayId,
-    RelayProtocol, Shared, Transport, Usage, WorkerIndex,
+    ClientId, Driver, Extension, ExtensionRequest, Fragment, IcmpError, OpenError, OpenRelay,
+    Opened, RelayId, RelayProtocol, Shared, Transport, Usage, WorkerIndex,
 };
 use tokio::sync::mpsc;
 
 use super::{
+    icmp,
     inbox::{Batch, Batches, StreamNumber, WorkerHandle},
     options::Options,
     relays::{Held, Relays},
@@ -47,6 +48,8 @@ pub(super) struct Io {
     /// What waits to be encrypted for clients under DTLS.
     pub(super) veiled: Vec<(ClientId, Vec<u8>)>,
     pub(super) losses: Losses,
+    /// What became of packets to peers, to be told to their clients.
+    pub(super) errors: Vec<(RelayId, SocketAddr, IcmpError)>,
     outboxes: Vec<Batch>,
     batches: Batches,
     options: Arc<Options>,
@@ -79,6 +82,7 @@ impl Io {
             streams: HashMap::new(),
             veiled: vec![],
             losses: Losses::default(),
+            errors: vec![],
             outboxes: std::iter::repeat_with(Batch::default).take(batches.workers()).collect(),
             batches,
             options,
@@ -152,16 +156,21 @@ impl Io {
         // Packets that came before it go before it.
         self.flush_groups();
         let Some(udp) = self.relays.get(relay) else { return };
-        if let Err(error) = sockets::set_fragment(&udp.socket, peer.ip(), false) {
+        if let Err(error) = sockets::set_fragment(&udp.socket, false) {
             tracing::debug!(%error, "cannot forbid fragmentation");
             return;
         }
+        let dropped = self.groups.sent.dropped;
         self.groups.push(Key { via: Via::Relay(relay), to: peer, from: None }, [payload, &[], &[]]);
         self.flush_groups();
-        if let Some(udp) = self.relays.get(relay)
-            && let Err(error) = sockets::set_fragment(&udp.socket, peer.ip(), true)
-        {
+        let Some(udp) = self.relays.get(relay) else { return };
+        if let Err(error) = sockets::set_fragment(&udp.socket, true) {
             tracing::debug!(%error, "cannot allow fragmentation again");
+        }
+        if self.groups.sent.dropped > dropped {
+            let to = |at: SocketAddr| if at.port() == 0 { peer } else { at };
+            let errors = icmp::take(udp).into_iter().map(|(at, error)| (relay, to(at), error));
+            self.errors.extend(errors);
         }
     }
 }

@@ -34,6 +34,8 @@ impl Udp {
         let socket = UdpSocket::from(socket);
         let state = UdpSocketState::new(UdpSockRef::from(&socket))?;
         enlarge(&socket, buffer);
+        // `quinn-udp` forbids fragmentation, as QUIC does.
+        set_fragment(&socket, true)?;
         if let Err(error) = silence(&socket) {
             tracing::debug!(%error, "packets come with more than is needed");
         }
@@ -67,13 +69,14 @@ fn silence(socket: &UdpSocket) -> io::Result<()> {
 pub(super) fn relay(bind: SocketAddr) -> io::Result<Udp> {
     let udp = Udp::new(bound(bind, false)?, RELAY_BUFFER)?;
     udp.state.enable_transport_errors(UdpSockRef::from(&udp.socket))?;
-    set_fragment(&udp.socket, bind.ip(), true)?;
     Ok(udp)
 }
 
-/// RFC 8656 section 15: packets may be fragmented unless the client forbids it.
-pub(super) fn set_fragment(socket: &UdpSocket, ip: IpAddr, allowed: bool) -> io::Result<()> {
-    match ip {
+/// Packets may be fragmented, to peers unless the client forbids it, and to clients (RFC 8656
+/// section 15, whose alternate behaviour this is: how a packet came does not matter). The system
+/// then cuts them to what it knows of the path.
+pub(super) fn set_fragment(socket: &UdpSocket, allowed: bool) -> io::Result<()> {
+    match socket.local_addr()?.ip() {
         IpAddr::V4(_) => {
             let v4 = match allowed {
                 true => Ipv4PathMtuDiscovery::DONT,
@@ -87,6 +90,8 @@ pub(super) fn set_fragment(socket: &UdpSocket, ip: IpAddr, allowed: bool) -> io:
                 false => Ipv6PathMtuDiscovery::PROBE,
             };
             sockopt::set_ipv6_mtu_discover(socket, v6)?;
+            // Without it, Linux fragments in spite of the option above; with it, never.
+            nix_socket::setsockopt(socket, nix_option::Ipv6DontFrag, &!allowed)?;
         }
     }
     Ok(())
@@ -154,5 +159,39 @@ pub(super) fn raise_file_limit() {
     limit.maximum = hard;
     if let Err(error) = setrlimit(Resource::Nofile, limit) {
         tracing::warn!(%error, "cannot raise the limit of open files");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn forbids_fragments(udp: &Udp) -> bool {
+        match udp.socket.local_addr().expect("bound") {
+            SocketAddr::V4(_) => {
+                let v4 = sockopt::ip_mtu_discover(&udp.socket).expect("known");
+                v4 != Ipv4PathMtuDiscovery::DONT
+            }
+            SocketAddr::V6(_) => {
+                let v6 = sockopt::ipv6_mtu_discover(&udp.socket).expect("known");
+                let never = nix_socket::getsockopt(&udp.socket, nix_option::Ipv6DontFrag);
+                v6 != Ipv6PathMtuDiscovery::DONT || never.expect("known")
+            }
+        }
+    }
+
+    #[test]
+    fn fragments_are_forbidden_only_where_a_client_asks_for_it() {
+        for local in ["127.0.0.1:0", "[::1]:0"] {
+            let local = local.parse().expect("an address");
+            let listeners = listen(&[local], NonZeroUsize::MIN).expect("bound");
+            assert!(!forbids_fragments(&listeners.sockets[0][0].1), "to clients at {local}");
+            let relay = relay(local).expect("bound");
+            assert!(!forbids_fragments(&relay), "to peers from {local}");
+            set_fragment(&relay.socket, false).expect("forbidden");
+            assert!(forbids_fragments(&relay));
+            set_fragment(&relay.socket, true).expect("allowed");
+            assert!(!forbids_fragments(&relay), "for ever");
+        }
     }
 }

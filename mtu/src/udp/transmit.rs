@@ -8,6 +8,7 @@ use std::{
 
 use mtu_turn::RelayId;
 use quinn_udp::{Transmit, UdpSockRef};
+use rustix::io::Errno;
 
 use super::sockets::Udp;
 
@@ -201,9 +202,9 @@ fn send(udp: &Udp, group: &Group, sent: &mut Sent) -> Refused {
         }
     }
     // quinn-udp says the same of both; EIO comes from devices that cannot.
-    match error.raw_os_error().map(rustix::io::Errno::from_raw_os_error) {
-        Some(rustix::io::Errno::IO) => Refused::Device,
-        Some(rustix::io::Errno::INVAL | rustix::io::Errno::MSGSIZE) => Refused::Path,
+    match Errno::from_io_error(&error) {
+        Some(Errno::IO) => Refused::Device,
+        Some(Errno::INVAL | Errno::MSGSIZE) => Refused::Path,
         _ => Refused::No,
     }
 }
@@ -230,13 +231,23 @@ fn transmit(
     result
 }
 
-/// Errors that a socket reports once for something that happened earlier.
+/// Errors that a socket reports once for a packet that it sent earlier: all that Linux makes of
+/// ICMP (`icmp_err_convert`, `icmpv6_err_convert`). They say nothing of the socket.
 pub(super) fn is_about_another(error: &io::Error) -> bool {
     matches!(
-        error.kind(),
-        io::ErrorKind::ConnectionRefused
-            | io::ErrorKind::HostUnreachable
-            | io::ErrorKind::NetworkUnreachable
+        Errno::from_io_error(error),
+        Some(
+            Errno::CONNREFUSED
+                | Errno::HOSTUNREACH
+                | Errno::NETUNREACH
+                | Errno::NOPROTOOPT
+                | Errno::MSGSIZE
+                | Errno::OPNOTSUPP
+                | Errno::HOSTDOWN
+                | Errno::NONET
+                | Errno::ACCESS
+                | Errno::PROTO
+        )
     )
 }
 
@@ -289,6 +300,18 @@ mod tests {
         let (received, sent) = sizes_sent(false, &[1_200; 8]);
         assert_eq!(received, [1_200; 8]);
         assert_eq!((sent.calls, sent.packets), (8, 8));
+    }
+
+    #[test]
+    fn what_icmp_says_of_a_packet_is_not_said_of_the_socket() {
+        let packets = [Errno::MSGSIZE, Errno::PROTO, Errno::ACCESS, Errno::HOSTDOWN, Errno::NONET];
+        let packets = packets.into_iter().chain([Errno::CONNREFUSED, Errno::NOPROTOOPT]);
+        for errno in packets {
+            assert!(is_about_another(&errno.into()), "{errno}");
+        }
+        for errno in [Errno::WOULDBLOCK, Errno::BADF, Errno::NOMEM, Errno::INVAL] {
+            assert!(!is_about_another(&errno.into()), "{errno}");
+        }
     }
 
     #[test]

@@ -29,19 +29,20 @@ pub(super) struct Veiled {
 
 /// What came out of the table, but for datagrams, which leave at once.
 struct Came<'a> {
+    server: &'a mut Server,
     io: &'a mut Io,
     messages: Vec<(Peer, Vec<u8>)>,
     gone: Vec<Peer>,
 }
 
 impl<'a> Came<'a> {
-    const fn new(io: &'a mut Io) -> Self {
-        Self { io, messages: vec![], gone: vec![] }
+    const fn new(server: &'a mut Server, io: &'a mut Io) -> Self {
+        Self { server, io, messages: vec![], gone: vec![] }
     }
 
     /// Hands on what came.
-    fn hand_on(self, server: &mut Server, now: Now) {
-        let Self { io, messages, gone } = self;
+    fn hand_on(self, now: Now) {
+        let Self { server, io, messages, gone } = self;
         for (peer, message) in messages {
             server.handle_input(&client(&peer), &message, message.len(), now, io);
         }
@@ -63,6 +64,10 @@ impl Sink for Came<'_> {
 
     fn gone(&mut self, peer: &Peer) {
         self.gone.push(*peer);
+    }
+
+    fn has_allocation(&self, peer: &Peer) -> bool {
+        self.server.has_allocation(&client(peer))
     }
 }
 
@@ -107,24 +112,24 @@ impl Veiled {
     ) {
         let Some(table) = &mut self.table else { return };
         let peer = Peer { local: client.local, remote: client.address };
-        let mut came = Came::new(io);
+        let mut came = Came::new(server, io);
         for datagram in train.chunks(stride.max(1)) {
             table.handle_datagram(now.instant, peer, datagram, &mut came);
         }
-        came.hand_on(server, now);
+        came.hand_on(now);
     }
 
     /// Sends what the server has for these clients.
     pub(super) fn send(&mut self, server: &mut Server, io: &mut Io, now: Now) {
         let waiting = std::mem::take(&mut io.veiled);
         let Some(table) = &mut self.table else { return };
-        let mut came = Came::new(io);
+        let mut came = Came::new(server, io);
         for (client, message) in waiting {
             let peer = Peer { local: client.local, remote: client.address };
             // Who has gone gets nothing.
             let _ = table.send(now.instant, peer, &message, &mut came);
         }
-        came.hand_on(server, now);
+        came.hand_on(now);
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
@@ -133,16 +138,16 @@ impl Veiled {
 
     pub(super) fn handle_timeout(&mut self, server: &mut Server, io: &mut Io, now: Now) {
         let Some(table) = &mut self.table else { return };
-        let mut came = Came::new(io);
+        let mut came = Came::new(server, io);
         table.handle_timeout(now.instant, &mut came);
-        came.hand_on(server, now);
+        came.hand_on(now);
     }
 
     /// Says goodbye to everybody.
     pub(super) fn close(&mut self, server: &mut Server, io: &mut Io, now: Now) {
         let Some(table) = &mut self.table else { return };
-        let mut came = Came::new(io);
+        let mut came = Came::new(server, io);
         table.close(&mut came);
-        came.hand_on(server, now);
+        came.hand_on(now);
     }
 }

@@ -146,6 +146,7 @@ impl Worker {
                 self.read(event.token(), now);
             }
             self.read_inbox(now);
+            self.tell_errors(now);
             self.server.handle_timeout(now, &mut self.io);
             self.serve_veiled(now);
             self.io.flush();
@@ -236,9 +237,10 @@ impl Worker {
             let local = listener.local;
             let received = match self.buffers.receive(&listener.udp) {
                 Ok(received) => received,
+                Err(error) if is_about_another(&error) => continue,
                 Err(error) => {
                     tracing::debug!(%error, "a listening socket reports an error");
-                    return false;
+                    return true;
                 }
             };
             self.arrived += received.count as u64;
@@ -267,7 +269,7 @@ impl Worker {
             let Some(udp) = self.io.relays.get(relay) else { return true };
             let received = match self.buffers.receive(udp) {
                 Ok(received) => received,
-                // Reported once; what waits is still there.
+                // Reported once, of one packet; what waits is still there.
                 Err(error) if is_about_another(&error) => continue,
                 Err(error) => {
                     tracing::debug!(%error, "a relay's socket reports an error");
@@ -291,6 +293,12 @@ impl Worker {
         let Some(relay) = Relays::relay(token) else { return };
         let Some(udp) = self.io.relays.get(relay) else { return };
         for (peer, error) in icmp::take(udp) {
+            self.server.handle_icmp(relay, peer, error, now, &mut self.io);
+        }
+    }
+
+    fn tell_errors(&mut self, now: Now) {
+        for (relay, peer, error) in std::mem::take(&mut self.io.errors) {
             self.server.handle_icmp(relay, peer, error, now, &mut self.io);
         }
     }
