@@ -2,6 +2,8 @@
 //! the router speaks one of them, UPnP IGD otherwise. Leases are renewed while they are wanted and
 //! released at the end.
 
+mod terms;
+
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
     num::NonZeroU16,
@@ -23,12 +25,11 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
+use self::terms::Terms;
 use crate::network::Surroundings;
 
 /// How long a lease is asked for; a gateway may give another.
 const LEASE: Duration = Duration::from_secs(3_600);
-/// A gateway that gives shorter ones is not asked more often than this.
-const MIN_RENEW: Duration = Duration::from_secs(30);
 /// How often the network is looked at, and after how long a gateway that did not answer is asked
 /// again.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
@@ -78,7 +79,9 @@ pub async fn keep(
 ) {
     let mut leases: Vec<Lease> = Vec::new();
     let mut place: Option<(Option<Ipv4Addr>, Option<Ipv4Addr>)> = None;
-    let mut next = Instant::now();
+    // When ports that are not mapped are asked for, and when anything is due.
+    let mut ask_at = Instant::now();
+    let mut next = ask_at;
     loop {
         let now = Surroundings::look(false);
         let here = (now.outward_v4, now.gateway);
@@ -87,13 +90,14 @@ pub async fn keep(
             // The old gateway is out of reach: its leases run out.
             leases.clear();
             place = Some(here);
+            ask_at = Instant::now();
         }
         if moved || Instant::now() >= next {
-            let due = token
-                .run_until_cancelled(refresh(&mut leases, &wanted, &now))
-                .await
-                .unwrap_or(ASK_AGAIN);
-            next = Instant::now() + due;
+            let refreshing = refresh(&mut leases, &wanted, &now, &mut ask_at);
+            if token.run_until_cancelled(refreshing).await.is_none() {
+                break;
+            }
+            next = leases.iter().map(|lease| lease.terms.next()).fold(ask_at, Instant::min);
             let ports: Vec<_> = leases.iter().map(|lease| lease.mapped).collect();
             mapped.send_if_modified(|known| {
                 let changed = *known != ports;
@@ -116,20 +120,38 @@ pub async fn keep(
     }
 }
 
-/// Renews what is there, or asks anew. Returns when to come again.
-async fn refresh(leases: &mut Vec<Lease>, wanted: &[Wanted], place: &Surroundings) -> Duration {
-    let Some(own) = place.outward_v4.filter(|ip| is_translated(*ip)) else { return ASK_AGAIN };
-    let mut lost = false;
-    for lease in leases.iter_mut() {
-        lost |= lease.renew(own).await.is_none();
+/// Renews what is due, and asks for what is not there. A gateway that does not renew a lease may
+/// have started anew, elsewhere: it is looked for at once, and the lease is kept while it lives.
+async fn refresh(
+    leases: &mut Vec<Lease>,
+    wanted: &[Wanted],
+    place: &Surroundings,
+    ask_at: &mut Instant,
+) {
+    let Some(own) = place.outward_v4.filter(|ip| is_translated(*ip)) else {
+        *ask_at = Instant::now() + ASK_AGAIN;
+        return;
+    };
+    let mut missing: Vec<Wanted> = Vec::new();
+    if Instant::now() >= *ask_at {
+        let is_there = |wanted: &Wanted| leases.iter().any(|l| l.mapped.wanted == *wanted);
+        missing.extend(wanted.iter().filter(|wanted| !is_there(wanted)));
+        *ask_at = Instant::now() + ASK_AGAIN;
     }
-    if lost {
-        leases.clear();
+    for lease in leases.iter_mut().filter(|lease| Instant::now() >= lease.terms.next()) {
+        if lease.renew(own).await.is_none() {
+            missing.push(lease.mapped.wanted);
+        }
     }
-    if leases.is_empty() {
-        *leases = ask(wanted, own, place.gateway).await;
+    if !missing.is_empty() {
+        for fresh in ask(&missing, own, place.gateway).await {
+            leases.retain(|old| old.mapped.wanted != fresh.mapped.wanted);
+            leases.push(fresh);
+        }
     }
-    leases.iter().map(Lease::renew_after).min().unwrap_or(ASK_AGAIN)
+    let now = Instant::now();
+    leases.retain(|lease| !lease.terms.is_over(now));
+    leases.sort_unstable_by_key(|lease| lease.mapped.wanted);
 }
 
 /// Whether the Internet sees another address than this one.
@@ -197,7 +219,9 @@ async fn pcp_port(wanted: Wanted, own: Ipv4Addr, gateway: Ipv4Addr) -> Option<Le
         }
     };
     let outside = SocketAddr::new(ip.to_canonical(), mapping.external_port().get());
-    Some(Lease { mapped: MappedPort { wanted, outside }, by: By::Pcp(Box::new(mapping)) })
+    let lifetime = Duration::from_secs(mapping.lifetime().into());
+    let terms = Terms::given(Instant::now(), lifetime);
+    Some(Lease { mapped: MappedPort { wanted, outside }, terms, by: By::Pcp(Box::new(mapping)) })
 }
 
 const fn patience() -> TimeoutConfig {
@@ -229,6 +253,7 @@ async fn by_igd(
 ) -> Option<Lease> {
     let mut lease = Lease {
         mapped: MappedPort { wanted, outside: SocketAddr::new(outside, wanted.port.get()) },
+        terms: Terms::given(Instant::now(), LEASE),
         by: By::Igd { gateway: Arc::clone(gateway), lease: LEASE },
     };
     lease.renew(own).await?;
@@ -237,6 +262,7 @@ async fn by_igd(
 
 struct Lease {
     mapped: MappedPort,
+    terms: Terms,
     by: By,
 }
 
@@ -246,16 +272,24 @@ enum By {
 }
 
 impl Lease {
-    fn renew_after(&self) -> Duration {
-        let lifetime = match &self.by {
+    fn lifetime(&self) -> Duration {
+        match &self.by {
             By::Pcp(mapping) => Duration::from_secs(mapping.lifetime().into()),
             By::Igd { lease, .. } => *lease,
-        };
-        (lifetime / 2).max(MIN_RENEW)
+        }
     }
 
-    /// `None` when the gateway does not give it any more.
+    /// `None` when the gateway does not renew it.
     async fn renew(&mut self, own: Ipv4Addr) -> Option<()> {
+        let renewed = self.try_renew(own).await;
+        match renewed {
+            Some(()) => self.terms = Terms::given(Instant::now(), self.lifetime()),
+            None => self.terms.failed(Instant::now()),
+        }
+        renewed
+    }
+
+    async fn try_renew(&mut self, own: Ipv4Addr) -> Option<()> {
         match &mut self.by {
             By::Pcp(mapping) => {
                 mapping.renew().await.ok()?;

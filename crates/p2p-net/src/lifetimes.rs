@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    fs::File,
     io::Write,
     path::{Path, PathBuf},
     sync::Arc,
@@ -34,7 +35,20 @@ struct Kept {
     networks: Vec<Known>,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+impl Kept {
+    fn read(path: &Path) -> Option<Self> {
+        serde_json::from_slice(&std::fs::read(path).ok()?).ok()
+    }
+
+    fn put(&mut self, new: Known) {
+        self.networks.retain(|k| k.network != new.network);
+        self.networks.push(new);
+        let over = self.networks.len().saturating_sub(MAX_NETWORKS);
+        self.networks.drain(..over);
+    }
+}
+
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 struct Known {
     network: u64,
     lifetime_ms: u64,
@@ -44,8 +58,7 @@ impl Lifetimes {
     /// What the file says; nothing, where there is none or it is damaged: it will be learned anew.
     #[must_use]
     pub fn open(path: &Path) -> Self {
-        let kept = std::fs::read(path).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
-        let known = Mutex::new(kept.unwrap_or_default());
+        let known = Mutex::new(Kept::read(path).unwrap_or_default());
         Self { shared: Arc::new(Shared { path: Some(path.to_owned()), known }) }
     }
 
@@ -63,18 +76,19 @@ impl Lifetimes {
     /// When the file cannot be written; it is known until the end of the process all the same.
     pub fn learned(&self, network: NetworkId, lifetime: Duration) -> std::io::Result<()> {
         let lifetime_ms = u64::try_from(lifetime.as_millis()).unwrap_or(u64::MAX);
-        let bytes = {
-            let mut known = self.shared.known.lock();
-            known.networks.retain(|k| k.network != network.0);
-            known.networks.push(Known { network: network.0, lifetime_ms });
-            let over = known.networks.len().saturating_sub(MAX_NETWORKS);
-            known.networks.drain(..over);
-            serde_json::to_vec(&*known)?
-        };
+        let new = Known { network: network.0, lifetime_ms };
+        self.shared.known.lock().put(new);
         let Some(path) = &self.shared.path else { return Ok(()) };
+        // Whoever writes holds the lock, in whatever process: the file that is locked is never
+        // replaced, and what others have learned meanwhile stays.
+        let lock = File::options().create(true).append(true).open(path.with_extension("lock"))?;
+        lock.lock()?;
+        let mut kept = Kept::read(path).unwrap_or_default();
+        kept.put(new);
+        let bytes = serde_json::to_vec(&kept)?;
         // A reader sees the old file or the new.
         let temporary = path.with_extension(format!("new{}", std::process::id()));
-        let mut file = std::fs::File::create(&temporary)?;
+        let mut file = File::create(&temporary)?;
         file.write_all(&bytes)?;
         file.sync_all()?;
         std::fs::rename(&temporary, path)
@@ -100,5 +114,25 @@ mod tests {
         assert_eq!(again.get(&NetworkId(60)), Some(&Duration::from_secs(1)));
         std::fs::write(&path, b"{").expect("written");
         assert!(Lifetimes::open(&path).all().is_empty());
+    }
+
+    #[test]
+    fn what_many_learn_at_once_is_all_kept() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("networks.json");
+        // Each with a memory of its own, as processes have.
+        std::thread::scope(|scope| {
+            for process in 0..8 {
+                let path = &path;
+                scope.spawn(move || {
+                    let lifetimes = Lifetimes::open(path);
+                    for i in 0..8 {
+                        let network = NetworkId(process * 8 + i);
+                        lifetimes.learned(network, Duration::from_secs(50)).expect("written");
+                    }
+                });
+            }
+        });
+        assert_eq!(Lifetimes::open(&path).all().len(), 64);
     }
 }

@@ -93,6 +93,15 @@ impl Person {
     #[must_use]
     pub fn bind(&self, from: &Space, camera: &Camera) -> String {
         self.cu_ok(from, &["bind", &camera.claim_code]);
+        self.wait_online(from, camera)
+    }
+
+    /// Waits until the centre knows that a camera gives a picture; returns the camera's id.
+    ///
+    /// # Panics
+    /// When it does not come.
+    #[must_use]
+    pub fn wait_online(&self, from: &Space, camera: &Camera) -> String {
         wait_for("the camera", Duration::from_secs(20), || {
             let list: Value = serde_json::from_str(&self.cu_ok(from, &["--json", "list"])).ok()?;
             let cameras = list["cameras"].as_array()?;

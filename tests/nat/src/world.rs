@@ -17,6 +17,8 @@ use crate::{
 #[derive(Debug)]
 pub struct World {
     viewers: BTreeMap<Kind, Network>,
+    /// So often; names logs.
+    watched: usize,
     /// Where the person is when nothing is watched.
     pub desk: Network,
     /// The person.
@@ -41,7 +43,7 @@ impl World {
         let centre = Centre::start(&wan.centre, folder.path())?;
         let desk = Network::new(&wan, Kind::Public, End::Viewer);
         let person = Person::login(&centre, &desk.host, folder.path());
-        Some(Self { viewers: BTreeMap::new(), desk, person, centre, wan, folder })
+        Some(Self { viewers: BTreeMap::new(), watched: 0, desk, person, centre, wan, folder })
     }
 
     /// Starts a camera and takes possession of it; gives its id, too.
@@ -58,12 +60,18 @@ impl World {
         (camera, id)
     }
 
+    /// Starts a camera's agent anew, and waits until it can be watched; not until it has measured.
+    pub fn restart(&self, camera: &mut Camera) {
+        camera.restart();
+        let _ = self.person.wait_online(&self.desk.host, camera);
+    }
+
     /// Goes through one cell.
     #[must_use]
-    pub fn cell(&mut self, cell: Cell, camera: &Camera, id: &str) -> Seen {
+    pub fn cell(&mut self, cell: Cell, place: &Camera, id: &str) -> Seen {
         let log = self.folder.path().join(format!("{}.log", cell.via.name()));
         let seen = if cell.viewer == Kind::OneHome {
-            let guest = camera.network.another_host(&self.wan);
+            let guest = place.network.another_host(&self.wan);
             watch(cell, &self.person, &guest, id, &log)
         } else {
             let network = self.viewers.entry(cell.viewer);
@@ -73,9 +81,12 @@ impl World {
         };
         if let Some(folder) = std::env::var_os("TEST_KEEP_LOGS") {
             let Cell { via, camera, viewer } = cell;
-            let name = format!("{}-{camera}-{viewer}.log", via.name());
+            self.watched += 1;
+            let name = format!("{:03}-{}-{camera}-{viewer}", self.watched, via.name());
             let _ = std::fs::create_dir_all(&folder);
-            let _ = std::fs::copy(&log, Path::new(&folder).join(name));
+            let _ = std::fs::copy(&log, Path::new(&folder).join(format!("{name}.log")));
+            let agent = Path::new(&folder).join(format!("{name}-pu.log"));
+            let _ = std::fs::write(agent, place.log());
             for unit in ["cmu", "scu", "mtu1", "mtu2"] {
                 let log = self.folder.path().join(format!("{unit}.log"));
                 let _ = std::fs::copy(log, Path::new(&folder).join(format!("{unit}.log")));

@@ -106,7 +106,7 @@ fn run(cells: &[Cell], tries: usize) -> Option<Seens> {
                     Err(panic) => trouble(panic.as_ref()),
                     Ok((camera, id)) => catch_unwind(AssertUnwindSafe(|| {
                         if tries > 1 {
-                            camera.restart();
+                            world.restart(camera);
                         }
                         world.cell(*cell, camera, id)
                     }))
