@@ -2,10 +2,7 @@
 
 use std::time::Instant;
 
-use scu_session::{
-    ConnId, Input, Output, PuMedia, Switchboard,
-    viewers::ANSWERED_WITHIN,
-};
+use scu_session::{ConnId, Input, Output, PuMedia, Switchboard, viewers::ANSWERED_WITHIN};
 use sightline_model::{MediaSessionId, PuId, PublicKey, SessionToken, Signature};
 use sightline_protocol::{
     Problem, ProblemKind,
@@ -30,11 +27,7 @@ fn session() -> MediaSessionId {
 }
 
 fn answer() -> MediaAnswer {
-    MediaAnswer {
-        sdp: String::new(),
-        public_key: key(),
-        signature: Signature::from_bytes([0; 64]),
-    }
+    MediaAnswer { sdp: String::new(), public_key: key(), signature: Signature::from_bytes([0; 64]) }
 }
 
 fn busy() -> Problem {
