@@ -7,7 +7,7 @@ use axum::{
     http::{Method, Request, header},
 };
 use serde_json::json;
-use sightline_protocol::sc::ScRequest;
+use sightline_protocol::{ps::ChannelStatus, sc::ScRequest};
 use support::{Camera, Server, read};
 
 const ANNA: &str = "+8613800138000";
@@ -212,7 +212,10 @@ async fn a_camera_that_is_away_is_said_to_be() {
     let channels = ScRequest::Channels {
         device: camera.pu.clone(),
         epoch: lease.epoch,
-        channels: vec![camera.channel("Yard", false)],
+        channels: vec![ChannelStatus {
+            fault: Some("no answer".into()),
+            ..camera.channel("Yard", false)
+        }],
     };
     server.sc(&channels).await;
     camera.play(&server, &token, "client").await.problem(503, "camera_offline");

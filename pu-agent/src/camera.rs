@@ -151,7 +151,10 @@ fn status(camera: &Camera, before: Option<ChannelStatus>) -> ChannelStatus {
     }
     let (online, fault, audio) = match &main {
         SourceState::Online(form) => (true, None, form.audio.as_ref().map(|a| a.codec)),
-        SourceState::Offline(why) => (false, Some(why.clone()), before.and_then(|b| b.audio)),
+        SourceState::Offline(why) => {
+            let fault = (!camera.main.is_starting()).then(|| why.clone());
+            (false, fault, before.and_then(|b| b.audio))
+        }
     };
     let name = camera.name.to_string();
     ChannelStatus { channel: camera.channel, name, online, fault, streams, audio }
@@ -218,7 +221,8 @@ mod tests {
         let cameras: Cameras = Arc::new([(ChannelId(3), camera)].into());
         let lifecycle = Lifecycle::new();
         let mut channels = watch(&cameras, &lifecycle);
-        assert!(!channels.borrow()[0].online);
+        let starting = channels.borrow()[0].clone();
+        assert!(!starting.online && starting.fault.is_none(), "{starting:?}");
         let source = start(vec![synthetic_camera()], &lifecycle);
         let mut state = source[&ChannelId(0)].main.watch_state();
         let online = state.wait_for(|s| s.description().is_some()).await.expect("lives").clone();

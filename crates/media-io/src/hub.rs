@@ -1,6 +1,9 @@
 //! One stream, held once, read by many.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 
 use parking_lot::Mutex;
 use sightline_media::{
@@ -46,6 +49,8 @@ struct Shared {
     /// Rises with every unit and every change of `state`: the wake-up of readers.
     newest: watch::Sender<u64>,
     state: watch::Sender<SourceState>,
+    /// Whether the source has ever been reached, or was found out of reach.
+    tried: AtomicBool,
     keyframe_wanted: tokio::sync::Notify,
     /// Somebody has begun to read: the wake-up of a writer on demand.
     subscribed: tokio::sync::Notify,
@@ -70,6 +75,7 @@ impl Hub {
             ring: Mutex::new(Ring::new(limits, true)),
             newest: watch::Sender::new(0),
             state: watch::Sender::new(SourceState::Offline("not connected yet".into())),
+            tried: AtomicBool::new(false),
             keyframe_wanted: tokio::sync::Notify::new(),
             subscribed: tokio::sync::Notify::new(),
         });
@@ -87,6 +93,12 @@ impl Hub {
     #[must_use]
     pub fn state(&self) -> SourceState {
         self.shared.state.borrow().clone()
+    }
+
+    /// Whether it is not known yet if the source can be reached at all.
+    #[must_use]
+    pub fn is_starting(&self) -> bool {
+        !self.shared.tried.load(Ordering::Acquire)
     }
 
     /// Changes of the source's state.
@@ -138,6 +150,7 @@ impl Publisher {
         let changed = self.shared.state.borrow().description().is_none_or(|d| **d != description);
         if changed {
             self.shared.ring.lock().clear(description.video.is_some());
+            self.shared.tried.store(true, Ordering::Release);
             self.shared.state.send_replace(SourceState::Online(Arc::new(description)));
             self.shared.newest.send_modify(|n| *n += 1);
         }
@@ -147,6 +160,7 @@ impl Publisher {
     pub fn offline(&self, reason: impl Into<String>) {
         // What the camera showed before it went is no live picture any more.
         self.shared.ring.lock().forget();
+        self.shared.tried.store(true, Ordering::Release);
         self.shared.state.send_replace(SourceState::Offline(reason.into()));
         self.shared.newest.send_modify(|n| *n += 1);
     }

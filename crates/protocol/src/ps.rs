@@ -222,7 +222,7 @@ pub struct ChannelStatus {
     pub name: String,
     /// Whether it gives a picture.
     pub online: bool,
-    /// Why not, in words.
+    /// Why not, in words; absent as long as it is only starting.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fault: Option<String>,
     /// Its encodings.

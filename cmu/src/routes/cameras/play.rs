@@ -103,6 +103,11 @@ async fn start(
     Ok(answer(&device, camera, ticket, ice_servers, near, signal))
 }
 
+/// Whether the camera is only starting. One that its unit found broken is none that is waited for.
+fn is_starting(camera: &Camera) -> bool {
+    camera.presence == Presence::Inactive && camera.fault.is_none()
+}
+
 /// [`find`], but a camera that is just starting, as after its unit's start, is waited for: a person
 /// who binds and watches at once sees the picture a moment later, and no error.
 async fn find_started(
@@ -112,7 +117,7 @@ async fn find_started(
 ) -> Result<(DeviceRow, Camera), ApiError> {
     let mut notices = app.notices.subscribe();
     let found = find(app, caller, id).await?;
-    if found.1.presence != Presence::Inactive {
+    if !is_starting(&found.1) {
         return Ok(found);
     }
     let started = async {
@@ -124,7 +129,7 @@ async fn find_started(
                 Err(RecvError::Closed) => return std::future::pending().await,
             }
             let found = find(app, caller, id).await?;
-            if found.1.presence != Presence::Inactive {
+            if !is_starting(&found.1) {
                 return Ok(found);
             }
         }
