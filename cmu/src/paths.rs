@@ -9,6 +9,8 @@ use crate::state::App;
 
 /// Metric of a rung: how many sessions stand on it.
 pub const RUNG: &str = "rung.";
+/// Metric of a cause: how many sessions are relayed for it.
+pub const RELAY_CAUSE: &str = "relay_cause.";
 /// Metric of a stage: a distribution of milliseconds.
 pub const STAGE: &str = "stage.";
 /// The stage that is the sum of all.
@@ -30,8 +32,9 @@ pub async fn viewer_reports(
     nat: Option<&NatReport>,
 ) -> Result<bool, StorageError> {
     let tokens = app.db.play_tokens();
-    let Some(place) = tokens.place(pu, session).await? else { return Ok(false) };
+    let Some(mut place) = tokens.place(pu, session).await? else { return Ok(false) };
     tokens.viewer_report(pu, session, path, nat).await?;
+    place.viewer_nat = nat.cloned().or(place.viewer_nat);
     if let Some(rung) = path.rung {
         count_rung(app, pu, session, &place, rung).await?;
     }
@@ -67,16 +70,44 @@ async fn count_rung(
     rung: Rung,
 ) -> Result<(), StorageError> {
     let word = rung_word(rung);
-    if place.rung == word || !app.db.play_tokens().set_rung(pu, session, &place.rung, rung).await? {
+    let cause = if rung.is_relayed() {
+        let pu_nat = app.db.devices().nat(pu).await?;
+        network::relay_cause(place.viewer_nat.as_ref(), pu_nat.as_ref()).word()
+    } else {
+        ""
+    };
+    let (before, now) = ((&*place.rung, &*place.relay_cause), (word, cause));
+    let tokens = app.db.play_tokens();
+    if before == now || !tokens.set_standing(pu, session, before, now).await? {
         return Ok(());
     }
-    metrics::counter!("sightline_cmu_session_rungs_total", "rung" => word).increment(1);
-    if place.rung.is_empty() {
+    if before.0.is_empty() {
         add(app, place, SESSIONS, 0, 1).await?;
-    } else {
-        add(app, place, &format!("{RUNG}{}", place.rung), 0, -1).await?;
     }
-    add(app, place, &format!("{RUNG}{word}"), 0, 1).await
+    if before.0 != word {
+        metrics::counter!("sightline_cmu_session_rungs_total", "rung" => word).increment(1);
+    }
+    move_count(app, place, RUNG, before.0, word).await?;
+    move_count(app, place, RELAY_CAUSE, before.1, cause).await
+}
+
+/// Counts a session for another word than before; empty: for none.
+async fn move_count(
+    app: &App,
+    place: &SessionPlace,
+    metric: &str,
+    before: &str,
+    now: &str,
+) -> Result<(), StorageError> {
+    if before == now {
+        return Ok(());
+    }
+    for (word, by) in [(before, -1), (now, 1)] {
+        if !word.is_empty() {
+            add(app, place, &format!("{metric}{word}"), 0, by).await?;
+        }
+    }
+    Ok(())
 }
 
 async fn take_stages(

@@ -5,7 +5,7 @@ mod support;
 use axum::http::Method;
 use cmu::clock::Clock;
 use serde_json::json;
-use sightline_model::{MediaSessionId, NatReport, Rung, UnixMicros};
+use sightline_model::{MediaSessionId, NatDependence, NatReport, Rung, UnixMicros};
 use sightline_protocol::{
     ProblemKind,
     cs::StageTimes,
@@ -69,6 +69,45 @@ async fn the_operator_sees_rungs_and_stages_by_network_and_no_person() {
         let text = rows.to_string();
         assert!(!text.contains(ANNA) && !text.contains("192.0.2.1"), "{text}");
     }
+}
+
+#[tokio::test]
+async fn the_operator_sees_why_sessions_are_relayed() {
+    let server = Server::new().await;
+    let token = server.token(ANNA).await;
+    let operator = server.operator().await;
+    let camera = Camera::owned_by(&server, 1, &token).await;
+    let symmetric = NatReport {
+        mapping: Some(NatDependence::AddressAndPortDependent),
+        filtering: Some(NatDependence::AddressAndPortDependent),
+        ..NatReport::default()
+    };
+    let nat = ScRequest::Nat { device: camera.pu.clone(), epoch: 1, nat: symmetric.clone() };
+    assert_eq!(server.sc(&nat).await, ScReply::Done);
+    let causes = async || networks(&server, &operator, "viewer").await[0]["relay_causes"].clone();
+    let count = |cause: &str, sessions: u64| json!({ "cause": cause, "sessions": sessions });
+
+    let session = playing(&server, &camera, &token).await;
+    let report = |rung, nat: Option<&NatReport>| {
+        let mut report = viewer_report(&camera, &session, rung);
+        if let ScRequest::ViewerReport { nat: of, .. } = &mut report {
+            *of = nat.cloned();
+        }
+        report
+    };
+    server.sc(&report(Rung::RelayUdp, None)).await;
+    assert_eq!(causes().await, json!([count("pu_symmetric", 1)]));
+    // What the viewer finds out later changes the cause, and stays known.
+    server.sc(&report(Rung::RelayUdp, Some(&symmetric))).await;
+    server.sc(&report(Rung::RelayTcp, None)).await;
+    assert_eq!(causes().await, json!([count("both_symmetric", 1)]));
+    let other = playing(&server, &camera, &token).await;
+    server.sc(&viewer_report(&camera, &other, Rung::RelayUdp)).await;
+    let both = json!([count("both_symmetric", 1), count("pu_symmetric", 1)]);
+    assert_eq!(causes().await, both);
+    // One that has found a direct way counts for no cause.
+    server.sc(&report(Rung::Probed, None)).await;
+    assert_eq!(causes().await, json!([count("pu_symmetric", 1)]));
 }
 
 #[tokio::test]

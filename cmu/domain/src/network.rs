@@ -2,7 +2,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use sightline_model::UnixMicros;
+use sightline_model::{NatDependence, NatReport, UnixMicros};
+use sightline_protocol::cm::RelayCause;
 
 /// The network that an address lies in: a /24, or a /48, which is what one site has (RFC 6177).
 /// Coarse enough to say nothing of a person, fine enough to tell providers apart.
@@ -57,9 +58,64 @@ pub fn percentile_ms(counts: &[(i64, i64)], percent: u32) -> Option<u32> {
     found.map(|(bucket, _)| longest_ms(*bucket))
 }
 
+/// Why a session between these two ends is relayed, as far as their NATs tell (RFC 4787).
+#[must_use]
+pub fn relay_cause(viewer: Option<&NatReport>, pu: Option<&NatReport>) -> RelayCause {
+    let blocked = |nat: Option<&NatReport>| nat.is_some_and(|nat| nat.udp == Some(false));
+    let symmetric = |nat: Option<&NatReport>| {
+        let nat = nat?;
+        let mapping = nat.mapping.map(|mapping| mapping != NatDependence::EndpointIndependent);
+        mapping.or_else(|| (nat.translated == Some(false)).then_some(false))
+    };
+    // Whoever lets anything in from a known address can be reached from an unexpected port.
+    let strict = |nat: Option<&NatReport>| {
+        let filtering = nat.and_then(|nat| nat.filtering);
+        filtering.is_none_or(|on| on == NatDependence::AddressAndPortDependent)
+    };
+    match (symmetric(viewer), symmetric(pu)) {
+        _ if blocked(viewer) => RelayCause::ViewerUdpBlocked,
+        _ if blocked(pu) => RelayCause::PuUdpBlocked,
+        (Some(true), Some(true)) => RelayCause::BothSymmetric,
+        (Some(true), _) if strict(pu) => RelayCause::ViewerSymmetric,
+        (_, Some(true)) if strict(viewer) => RelayCause::PuSymmetric,
+        (Some(_), Some(_)) => RelayCause::NoAnswer,
+        (None, _) | (_, None) => RelayCause::Unknown,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_cause_of_a_relay_comes_from_both_ends() {
+        use NatDependence::{AddressAndPortDependent as Port, AddressDependent as Address};
+        let nat = |mapping, filtering| NatReport {
+            udp: Some(true),
+            mapping: Some(mapping),
+            filtering: Some(filtering),
+            ..NatReport::default()
+        };
+        let (symmetric, strict) = (nat(Port, Port), nat(NatDependence::EndpointIndependent, Port));
+        let open = nat(NatDependence::EndpointIndependent, Address);
+        let blocked = NatReport { udp: Some(false), ..NatReport::default() };
+        let none = NatReport { translated: Some(false), ..NatReport::default() };
+        for (viewer, pu, cause) in [
+            (Some(&blocked), Some(&symmetric), RelayCause::ViewerUdpBlocked),
+            (None, Some(&blocked), RelayCause::PuUdpBlocked),
+            (Some(&symmetric), Some(&symmetric), RelayCause::BothSymmetric),
+            (Some(&symmetric), Some(&strict), RelayCause::ViewerSymmetric),
+            (Some(&symmetric), None, RelayCause::ViewerSymmetric),
+            (Some(&strict), Some(&symmetric), RelayCause::PuSymmetric),
+            (Some(&symmetric), Some(&open), RelayCause::NoAnswer),
+            (Some(&open), Some(&symmetric), RelayCause::NoAnswer),
+            (Some(&strict), Some(&none), RelayCause::NoAnswer),
+            (Some(&strict), None, RelayCause::Unknown),
+            (None, None, RelayCause::Unknown),
+        ] {
+            assert_eq!(relay_cause(viewer, pu), cause, "{viewer:?} and {pu:?}");
+        }
+    }
 
     #[test]
     fn a_network_names_nobody() {

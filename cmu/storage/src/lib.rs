@@ -43,11 +43,11 @@ pub use device::{DeviceRow, Devices, NewRegistration};
 pub use network_stat::{MAX_NETWORKS_A_DAY, NetworkStats, OTHER, SESSIONS, Side, StatRow};
 pub use play_token::{NewPlayToken, PlayTokens, Session, TokenRow};
 pub use rate_limit::RateLimits;
-pub use relay_usage::{RelayUsages, SessionUsage};
+pub use relay_usage::RelayUsages;
 pub use sign_in::{NewSignIn, SignIn, SignIns};
 pub use signing_key::{SigningKeyRow, SigningKeys};
 pub use sms_code::SmsCodes;
-pub use viewer_path::{SessionPlace, rung_word};
+pub use viewer_path::{SessionPlace, Standing, rung_word};
 
 static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
 

@@ -1,7 +1,7 @@
 //! What MTUs relayed, for accounting (Dm).
 
 use sightline_model::{MediaSessionId, MtuId, UnixMicros, UserId};
-use sightline_protocol::sd::UsageEntry;
+use sightline_protocol::{cm::UsageRow, sd::UsageEntry};
 use tracing::instrument;
 
 use crate::{Database, StorageError, network_stat::Side, query, typed};
@@ -9,27 +9,6 @@ use crate::{Database, StorageError, network_stat::Side, query, typed};
 /// Repository of usage.
 #[derive(Debug)]
 pub struct RelayUsages<'a>(pub(crate) &'a Database);
-
-/// What was relayed for one session.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SessionUsage {
-    /// Whose session, if it was known when the usage was reported.
-    pub user: Option<UserId>,
-    /// The session.
-    pub session: MediaSessionId,
-    /// How many MTUs had part in it.
-    pub mtus: u32,
-    /// Bytes in both directions.
-    pub bytes: u64,
-    /// Packets in both directions.
-    pub packets: u64,
-    /// Seconds that allocations were held, all together.
-    pub allocated_s: u64,
-    /// When the first allocation was made.
-    pub from: UnixMicros,
-    /// Until when this counts.
-    pub to: UnixMicros,
-}
 
 #[derive(sqlx::FromRow)]
 struct Row {
@@ -43,7 +22,7 @@ struct Row {
     to_at: i64,
 }
 
-impl TryFrom<Row> for SessionUsage {
+impl TryFrom<Row> for UsageRow {
     type Error = StorageError;
     fn try_from(row: Row) -> Result<Self, StorageError> {
         Ok(Self {
@@ -119,7 +98,7 @@ impl RelayUsages<'_> {
         since: UnixMicros,
         user: Option<&UserId>,
         limit: u32,
-    ) -> Result<Vec<SessionUsage>, StorageError> {
+    ) -> Result<Vec<UsageRow>, StorageError> {
         let rows: Vec<Row> = query::rows!(
             read,
             all,
@@ -137,7 +116,7 @@ impl RelayUsages<'_> {
             user.map_or("", UserId::as_str),
             i64::from(limit),
         )?;
-        rows.into_iter().map(SessionUsage::try_from).collect()
+        rows.into_iter().map(UsageRow::try_from).collect()
     }
 
     /// Bytes that were relayed since then, by network.

@@ -4,7 +4,11 @@ use sightline_model::{MediaSessionId, NatReport, PuId, Rung, UnixMicros};
 use sightline_protocol::{cs::StageTimes, pc::PathReport};
 use tracing::instrument;
 
-use crate::{PlayTokens, StorageError, query, to_json};
+use crate::{PlayTokens, StorageError, from_json, query, to_json};
+
+/// What a session counts for: the word of its rung, and that of the cause why it is relayed;
+/// empty: none.
+pub type Standing<'a> = (&'a str, &'a str);
 
 /// A session as statistics see it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,8 +19,12 @@ pub struct SessionPlace {
     pub pu_network: Option<String>,
     /// The rung that it counts for, as its word; empty: none yet.
     pub rung: String,
+    /// The cause that it counts for, as its word; empty: it is not relayed.
+    pub relay_cause: String,
     /// Whether its viewer has reported.
     pub viewer_reported: bool,
+    /// What its viewer has measured of its NATs.
+    pub viewer_nat: Option<NatReport>,
     /// When it was asked for.
     pub created_at: UnixMicros,
 }
@@ -26,7 +34,9 @@ struct Row {
     viewer_network: Option<String>,
     pu_network: Option<String>,
     rung: String,
+    relay_cause: String,
     viewer_reported: i64,
+    viewer_nat: Option<String>,
     created_at: i64,
 }
 
@@ -62,19 +72,24 @@ impl PlayTokens<'_> {
             self.0,
             Row,
             "SELECT viewer_network, pu_network, COALESCE(rung, '') AS rung,
+                 COALESCE(relay_cause, '') AS relay_cause,
                  CAST(CASE WHEN viewer_path IS NULL THEN 0 ELSE 1 END AS BIGINT) AS viewer_reported,
-                 created_at
+                 viewer_nat, created_at
              FROM play_token
              WHERE domain = $1 AND pu = $2 AND session = $3 AND revoked = 0",
             self.0.domain.as_str(),
             pu.as_str(),
             session.as_str(),
         )?;
-        Ok(row.map(|row| SessionPlace {
+        let Some(row) = row else { return Ok(None) };
+        let nat = row.viewer_nat.map(|nat| from_json(&nat, "report of NATs")).transpose()?;
+        Ok(Some(SessionPlace {
             viewer_network: row.viewer_network,
             pu_network: row.pu_network,
             rung: row.rung,
+            relay_cause: row.relay_cause,
             viewer_reported: row.viewer_reported != 0,
+            viewer_nat: nat,
             created_at: UnixMicros(row.created_at),
         }))
     }
@@ -106,29 +121,32 @@ impl PlayTokens<'_> {
         Ok(())
     }
 
-    /// The session now counts for this rung instead of `before` (empty: none). `false`: it counts
-    /// for another one by now, and nothing has changed.
+    /// The session now counts for this instead of `before`. `false`: it counts for something else
+    /// by now, and nothing has changed.
     ///
     /// # Errors
     /// [`StorageError`].
-    #[instrument(name = "db.play_token.set_rung", skip_all)]
-    pub async fn set_rung(
+    #[instrument(name = "db.play_token.set_standing", skip_all)]
+    pub async fn set_standing(
         &self,
         pu: &PuId,
         session: &MediaSessionId,
-        before: &str,
-        rung: Rung,
+        before: Standing<'_>,
+        now: Standing<'_>,
     ) -> Result<bool, StorageError> {
         let changed = query::execute!(
             quick,
             self.0,
-            "UPDATE play_token SET rung = $5
-             WHERE domain = $1 AND pu = $2 AND session = $3 AND COALESCE(rung, '') = $4",
+            "UPDATE play_token SET rung = $6, relay_cause = $7
+             WHERE domain = $1 AND pu = $2 AND session = $3 AND COALESCE(rung, '') = $4
+                 AND COALESCE(relay_cause, '') = $5",
             self.0.domain.as_str(),
             pu.as_str(),
             session.as_str(),
-            before,
-            rung_word(rung),
+            before.0,
+            before.1,
+            now.0,
+            now.1,
         )?;
         Ok(changed > 0)
     }

@@ -424,6 +424,7 @@ fn cm_messages() {
         sessions: 10,
         rungs: vec![RungCount { rung: Rung::Punched, sessions: 9 }],
         relayed_bytes: 120_000_000,
+        relay_causes: vec![CauseCount { cause: RelayCause::BothSymmetric, sessions: 1 }],
         stages: vec![StageFigures { stage: "total".into(), p50_ms: 180, p95_ms: 256 }],
     };
     check("cm-network-list", NetworkList { from: NOW, networks: vec![row] });

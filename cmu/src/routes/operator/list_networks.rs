@@ -8,19 +8,21 @@ use cmu_storage::{SESSIONS, Side, StatRow};
 use serde::Deserialize;
 use sightline_model::Rung;
 use sightline_protocol::{
-    cm::{NetworkList, NetworkRow, NetworkSide, RungCount, StageFigures},
+    cm::{CauseCount, NetworkList, NetworkRow, NetworkSide, RelayCause, RungCount, StageFigures},
     cs::StageTimes,
 };
 
 use crate::{
     error::{ApiError, ProblemDocument},
     extract::{Caller, Query},
-    paths::{RUNG, STAGE, TOTAL},
+    paths::{RELAY_CAUSE, RUNG, STAGE, TOTAL},
     state::AppState,
 };
 
+use super::Days;
+
 const MAX_NETWORKS: u32 = 200;
-const USUAL_DAYS: u16 = 7;
+const DAYS: Days = Days { usual: 7, most: 90 };
 
 const RUNGS: [Rung; 7] = [
     Rung::Host,
@@ -58,13 +60,11 @@ pub async fn handler(
     Query(which): Query<Which>,
 ) -> Result<Json<NetworkList>, ApiError> {
     caller.operator()?;
-    let days = which.days.unwrap_or(USUAL_DAYS).clamp(1, 90);
     let side = match which.side {
         NetworkSide::Viewer => Side::Viewer,
         NetworkSide::Pu => Side::Pu,
     };
-    let from_day = network::day(app.now()) - i64::from(days) + 1;
-    let from = network::begin_of(from_day);
+    let (from_day, from) = DAYS.back(which.days, app.now());
     let counts = app.db.network_stats().list(from_day, side, MAX_NETWORKS).await?;
     let relayed = app.db.relay_usages().by_network(from, side).await?;
     Ok(Json(NetworkList { from, networks: rows(counts, &relayed.into_iter().collect()) }))
@@ -101,6 +101,13 @@ fn row(
         rung,
         sessions: sum(&format!("{RUNG}{}", cmu_storage::rung_word(rung))),
     };
+    let cause = |cause: RelayCause| CauseCount {
+        cause,
+        sessions: sum(&format!("{RELAY_CAUSE}{}", cause.word())),
+    };
+    let mut relay_causes: Vec<CauseCount> =
+        RelayCause::ALL.into_iter().map(cause).filter(|count| count.sessions > 0).collect();
+    relay_causes.sort_by_key(|count| std::cmp::Reverse(count.sessions));
     let stage = |stage: &str| {
         let metric = format!("{STAGE}{stage}");
         let counts = of(&metric);
@@ -115,6 +122,7 @@ fn row(
         sessions: sum(SESSIONS),
         rungs: RUNGS.into_iter().map(rung).filter(|count| count.sessions > 0).collect(),
         relayed_bytes,
+        relay_causes,
         stages: StageTimes::NAMES.into_iter().chain([TOTAL]).filter_map(stage).collect(),
     }
 }

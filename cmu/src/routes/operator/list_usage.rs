@@ -1,10 +1,9 @@
 //! `GET /operator/usage`.
 
 use axum::{Json, extract::State};
-use cmu_domain::network;
 use serde::Deserialize;
 use sightline_model::UserId;
-use sightline_protocol::cm::{UsageList, UsageRow};
+use sightline_protocol::cm::UsageList;
 
 use crate::{
     error::{ApiError, ProblemDocument},
@@ -12,8 +11,10 @@ use crate::{
     state::AppState,
 };
 
+use super::Days;
+
 const MAX_ROWS: u32 = 500;
-const USUAL_DAYS: u16 = 30;
+const DAYS: Days = Days { usual: 30, most: 400 };
 
 /// What to list.
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
@@ -40,18 +41,7 @@ pub async fn handler(
     Query(which): Query<Which>,
 ) -> Result<Json<UsageList>, ApiError> {
     caller.operator()?;
-    let days = which.days.unwrap_or(USUAL_DAYS).clamp(1, 400);
-    let since = network::begin_of(network::day(app.now()) - i64::from(days) + 1);
+    let (_, since) = DAYS.back(which.days, app.now());
     let sessions = app.db.relay_usages().sessions(since, which.user.as_ref(), MAX_ROWS).await?;
-    let sessions = sessions.into_iter().map(|usage| UsageRow {
-        user: usage.user,
-        session: usage.session,
-        mtus: usage.mtus,
-        bytes: usage.bytes,
-        packets: usage.packets,
-        allocated_s: usage.allocated_s,
-        from: usage.from,
-        to: usage.to,
-    });
-    Ok(Json(UsageList { sessions: sessions.collect() }))
+    Ok(Json(UsageList { sessions }))
 }

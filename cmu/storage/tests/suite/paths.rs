@@ -1,10 +1,11 @@
 //! How media travels, and what that costs.
 
-use cmu_storage::{Database, OTHER, SESSIONS, SessionUsage, Side, StatRow};
+use cmu_storage::{Database, OTHER, SESSIONS, Side, StatRow};
 use sightline_model::{
     MediaSessionId, MtuId, NatDependence, NatReport, PuId, PublicKey, Rung, UserId,
 };
 use sightline_protocol::{
+    cm::UsageRow,
     cs::StageTimes,
     pc::{MediaTransport, PathReport},
     sd::UsageEntry,
@@ -88,7 +89,7 @@ pub async fn relay_usages(db: &Database, other: &Database) {
 
     let all = usages.sessions(at(0), None, 10).await.expect("read");
     let anna = user("anna");
-    let expected = SessionUsage {
+    let expected = UsageRow {
         user: Some(anna.clone()),
         session: session.clone(),
         mtus: 2,
@@ -139,11 +140,18 @@ pub async fn viewer_paths(db: &Database, other: &Database) {
         NatReport { mapping: Some(NatDependence::EndpointIndependent), ..NatReport::default() };
     tokens.viewer_report(&pu, &session, &path, Some(&nat)).await.expect("stored");
     tokens.viewer_report(&pu, &session, &path, None).await.expect("stored");
-    assert!(tokens.set_rung(&pu, &session, "", Rung::RelayUdp).await.expect("stored"));
-    assert!(!tokens.set_rung(&pu, &session, "", Rung::Host).await.expect("read"));
-    assert!(tokens.set_rung(&pu, &session, "relay_udp", Rung::Punched).await.expect("stored"));
+    let set = |before, now| tokens.set_standing(&pu, &session, before, now);
+    let relayed = ("relay_udp", "unknown");
+    assert!(set(("", ""), relayed).await.expect("stored"));
+    assert!(!set(("", ""), ("host", "")).await.expect("read"));
+    assert!(!set(("relay_udp", ""), ("host", "")).await.expect("read"));
     let place = tokens.place(&pu, &session).await.expect("read").expect("is there");
-    assert_eq!((place.rung.as_str(), place.viewer_reported), ("punched", true));
+    assert_eq!((place.rung.as_str(), place.relay_cause.as_str()), relayed);
+    assert_eq!(place.viewer_nat.as_ref(), Some(&nat));
+    assert!(set(relayed, ("punched", "")).await.expect("stored"));
+    let place = tokens.place(&pu, &session).await.expect("read").expect("is there");
+    assert_eq!((place.rung.as_str(), place.relay_cause.as_str()), ("punched", ""));
+    assert!(place.viewer_reported);
     let stages = StageTimes::from_ends([1, 2, 3, 4, 5, 6, 7]);
     assert!(tokens.set_stages(&pu, &session, &stages).await.expect("stored"));
     assert!(!tokens.set_stages(&pu, &session, &stages).await.expect("read"));
