@@ -11,6 +11,9 @@ import type {
   CameraList,
   Capabilities,
   Info,
+  MtuList,
+  NetworkList,
+  NetworkSide,
   PlayAnswer,
   PlayRequest,
   SignedIn,
@@ -20,6 +23,7 @@ import type {
   Subscription,
   SubscriptionChange,
   SubscriptionList,
+  UsageList,
   User,
 } from './types';
 
@@ -177,5 +181,10 @@ export const api = {
     call('PUT', `/operator/subscriptions/${id(user)}`, {
       subscription,
     } satisfies SubscriptionChange),
+  networks: async (side: NetworkSide, days: number) =>
+    (await call<NetworkList>('GET', `/operator/networks?side=${side}&days=${days}`)).networks,
+  mtus: async () => (await call<MtuList>('GET', '/operator/mtus')).mtus,
+  usage: async (days: number) =>
+    (await call<UsageList>('GET', `/operator/usage?days=${days}`)).sessions,
   audit: async () => (await call<AuditList>('GET', '/operator/audit')).entries,
 };

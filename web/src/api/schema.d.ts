@@ -459,6 +459,16 @@ export interface components {
             /** @description Video codings that it can decode; H.264 when nothing is stated. */
             video_codecs?: components["schemas"]["VideoCodec"][];
         };
+        /** @description Sessions that are relayed for one cause. */
+        CauseCount: {
+            /** @description The cause. */
+            cause: components["schemas"]["RelayCause"];
+            /**
+             * Format: int64
+             * @description How many.
+             */
+            sessions: number;
+        };
         /** @description One app or browser of a user: the holder of a client key. */
         ClientId: string;
         /** @description A premises unit within its home domain. */
@@ -575,6 +585,8 @@ export interface components {
         NetworkRow: {
             /** @description A prefix such as `203.0.113.0/24`, or `other`. */
             network: string;
+            /** @description Why those that are relayed have no direct way, the most frequent cause first. */
+            relay_causes: components["schemas"]["CauseCount"][];
             /**
              * Format: int64
              * @description Bytes that MTUs relayed for them.
@@ -680,6 +692,11 @@ export interface components {
             /** @description The refresh token, when it did not come in a cookie. */
             refresh_token?: string | null;
         };
+        /**
+         * @description Why a session is relayed, as far as what both ends have measured of their NATs tells.
+         * @enum {string}
+         */
+        RelayCause: "viewer_udp_blocked" | "pu_udp_blocked" | "both_symmetric" | "viewer_symmetric" | "pu_symmetric" | "no_answer" | "unknown";
         /**
          * @description One thing that a user may do with a camera.
          * @enum {string}

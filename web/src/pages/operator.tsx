@@ -3,13 +3,16 @@ import { api } from '../api/client';
 import type { AuditEntry, Subscription, SubscriptionRow } from '../api/types';
 import { dateTime, problemText, t } from '../i18n';
 import { say } from '../state';
+import { Networks } from '../ui/networks';
 import { Alert, Button, Card } from '../ui/parts';
+import { Relays } from '../ui/relays';
 
 export function OperatorPage() {
   const [rows, setRows] = useState<SubscriptionRow[]>();
   const [audit, setAudit] = useState<AuditEntry[]>();
   const [busy, setBusy] = useState<string>();
   const [error, setError] = useState<string>();
+  const [turn, setTurn] = useState(0);
   const load = async () => {
     setError(undefined);
     try {
@@ -33,11 +36,15 @@ export function OperatorPage() {
       setBusy(undefined);
     }
   };
+  const refresh = () => {
+    setTurn(turn + 1);
+    void load();
+  };
   return (
     <div class="wide operator" data-testid="operator">
       <div class="row between">
         <h1>{t('operator.title')}</h1>
-        <Button onClick={() => void load()} testid="refresh">
+        <Button onClick={refresh} testid="refresh">
           {t('operator.refresh')}
         </Button>
       </div>
@@ -45,6 +52,8 @@ export function OperatorPage() {
       <Card title={t('operator.subscriptions')}>
         <Subscriptions rows={rows} busy={busy} onChange={(u, s) => void change(u, s)} />
       </Card>
+      <Networks turn={turn} />
+      <Relays people={rows} turn={turn} />
       <Card title={t('operator.audit')}>
         <Audit entries={audit} />
       </Card>

@@ -30,7 +30,7 @@ async function open(options = {}, path = '/', strict = true) {
   const context = await browser.newContext({ viewport: { width: 1440, height: 900 }, ...options });
   const page = await context.newPage();
   page.on('console', (m) => {
-    if (strict && m.type() === 'error' && !/401|403|503|ERR_/.test(m.text()))
+    if (strict && m.type() === 'error' && !/401|403|500|503|ERR_/.test(m.text()))
       complaints.push(m.text());
   });
   page.on('pageerror', (e) => strict && complaints.push(String(e)));
@@ -179,6 +179,34 @@ const tests = {
     await page.context().close();
   },
 
+  async showsTheOperatorNetworksAndRelays() {
+    const page = await open({}, '/#/operator');
+    await get(page, 'networks-table-empty').waitFor();
+    await get(page, 'mtus-table-empty').waitFor();
+    await get(page, 'usage-table-empty').waitFor();
+    fillForPictures();
+    await get(page, 'refresh').click();
+    const row = page.locator('[data-network="203.0.113.0/24"]');
+    await row.waitFor();
+    const text = await row.innerText();
+    for (const part of ['940', '87 %', '180 / 420 ms', '8.3 GB', 'Both routers symmetric 100']) {
+      assert.ok(text.includes(part), `${part} is missing in: ${text}`);
+    }
+    const used = await get(page, 'usage-table').innerText();
+    assert.match(used, /\+•+23\s+2\s+1\.3 GB\s+3 h 0 min/);
+    assert.match(used, /Not known/);
+    await get(page, 'networks-side').selectOption('pu');
+    await page.locator('[data-network="198.51.100.0/24"]').waitFor();
+    mock.state.statisticsDown = true;
+    await get(page, 'refresh').click();
+    await get(page, 'networks-error').locator('.alert').waitFor();
+    await get(page, 'usage-error').locator('.alert').waitFor();
+    assert.equal(await get(page, 'networks-table').count(), 0);
+    assert.equal(await get(page, 'subscriptions').count(), 1, 'the rest of the page stays');
+    mock.state.statisticsDown = false;
+    await page.context().close();
+  },
+
   async waitsForApproval() {
     mock.state.subscription = 'pending';
     const page = await open();
@@ -313,10 +341,71 @@ function fillForPictures() {
     { user: 'u2', phone_masked: '+•••••••••••17', subscription: 'pending', since: at(3) },
     { user: 'u1', phone_masked: '+•••••••••••23', subscription: 'active', since: at(600) },
   ];
+  mock.state.networks = { viewer: [network('203.0.113.0/24', 1), network('2001:db8:5a::/48', 3)] };
+  mock.state.networks.viewer.push({
+    ...network('other', 470),
+    rungs: [{ rung: 'relay_tls', sessions: 2 }],
+    relay_causes: [{ cause: 'viewer_udp_blocked', sessions: 2 }],
+    stages: [],
+  });
+  mock.state.networks.pu = [{ ...network('198.51.100.0/24', 1), relay_causes: [] }];
+  mock.state.mtus = [
+    relay('mtu-1', { load: 0.34 }),
+    relay('mtu-2', { draining: true, load: 0.02 }),
+  ];
+  mock.state.mtus.push(relay('mtu-3', { accepting: false, load: 1, capacity_bps: undefined }));
+  mock.state.usage = [
+    { ...usage('u1', 1_234_000_000), to: at(5) },
+    { ...usage('u1', 66_000_000), to: at(900) },
+    { ...usage('u2', 7_400_000), to: at(60) },
+    { ...usage(null, 12_000), to: at(4000) },
+  ];
   mock.state.audit = [
     { at: at(1), user: 'u1', action: 'binding.create', target: mock.state.pu, outcome: 'ok' },
     { at: at(2), user: null, action: 'session.create', target: 'sms', outcome: 'wrong_code' },
   ];
+}
+
+function network(name, part) {
+  return {
+    network: name,
+    sessions: Math.round(940 / part),
+    rungs: [
+      { rung: 'host', sessions: Math.round(120 / part) },
+      { rung: 'mapped', sessions: Math.round(200 / part) },
+      { rung: 'punched', sessions: Math.round(500 / part) },
+      { rung: 'relay_udp', sessions: Math.round(100 / part) },
+      { rung: 'relay_tcp', sessions: Math.round(20 / part) },
+    ],
+    relayed_bytes: Math.round(8_300_000_000 / part),
+    relay_causes: [
+      { cause: 'both_symmetric', sessions: Math.round(100 / part) },
+      { cause: 'viewer_udp_blocked', sessions: Math.round(20 / part) },
+    ],
+    stages: [
+      { stage: 'play', p50_ms: 40, p95_ms: 80 },
+      { stage: 'total', p50_ms: 180 * part, p95_ms: 420 * part },
+    ],
+  };
+}
+
+function relay(mtu, change) {
+  return {
+    mtu,
+    load: 0,
+    accepting: !change.draining,
+    draining: false,
+    capacity_bps: 1_000_000_000,
+    relayed_bps: 84_000_000,
+    allocations: 41,
+    heard_at: Date.now() * 1000,
+    ...change,
+  };
+}
+
+function usage(user, bytes) {
+  const counts = { mtus: 1, bytes, packets: Math.round(bytes / 1000), allocated_s: 5400 };
+  return { user, session: `s${bytes}`, from: 0, to: 0, ...counts };
 }
 
 async function takePictures(options, name) {
@@ -333,7 +422,10 @@ async function takePictures(options, name) {
   await shot(page, `bind-${name}`);
   await get(page, 'nav-operator').click();
   await get(page, 'audit').waitFor();
-  await shot(page, `operator-${name}`);
+  await get(page, 'networks-table').waitFor();
+  await get(page, 'usage-table').waitFor();
+  await page.screenshot({ path: join(OUT, `operator-${name}.png`), fullPage: true });
+  await fitsTheWindow(page, `operator-${name}`);
   await get(page, 'nav-settings').click();
   await shot(page, `settings-${name}`);
   await page.goto(`${mock.origin}/#/camera/${mock.state.pu}.0`);
@@ -345,9 +437,13 @@ async function takePictures(options, name) {
   if (name.startsWith('phone')) {
     await page.screenshot({ path: join(OUT, `player-full-${name}.png`), fullPage: true });
   }
+  await fitsTheWindow(page, name);
+  await page.context().close();
+}
+
+async function fitsTheWindow(page, name) {
   const wide = await page.evaluate(() => document.documentElement.scrollWidth - window.innerWidth);
   assert.ok(wide <= 0, `${name}: the page is ${wide} px wider than the window`);
-  await page.context().close();
 }
 
 const device = await pu();

@@ -157,6 +157,17 @@ async function route(state, request, response) {
       return;
     case 'GET /operator/subscriptions':
       return reply(200, { subscriptions: state.subscriptions ?? [] });
+    case 'GET /operator/networks':
+      if (state.statisticsDown) return problem(500, 'internal');
+      return reply(200, {
+        from: 0,
+        networks: state.networks?.[url.searchParams.get('side')] ?? [],
+      });
+    case 'GET /operator/mtus':
+      return reply(200, { mtus: state.mtus ?? [] });
+    case 'GET /operator/usage':
+      if (state.statisticsDown) return problem(500, 'internal');
+      return reply(200, { sessions: state.usage ?? [] });
     case 'GET /operator/audit':
       return reply(200, { entries: state.audit ?? [] });
     default:

@@ -1,0 +1,119 @@
+import { api } from '../api/client';
+import type { MtuRow, SubscriptionRow } from '../api/types';
+import { bitRate, dateTime, t } from '../i18n';
+import { byteCount, percent, usageByUser, type UserUsage } from './figures';
+import { useLoaded } from './loaded';
+import { Alert, Card } from './parts';
+import { Cell, Table } from './table';
+
+const USAGE_DAYS = 30;
+/** The centre gives no more sessions at a time. */
+const MOST_SESSIONS = 500;
+
+interface RelaysProps {
+  /** For the numbers of users. */
+  people: SubscriptionRow[] | undefined;
+  /** Asks anew when it changes. */
+  turn: number;
+}
+
+/** The relays that run, and who had how much relayed. */
+export function Relays({ people, turn }: RelaysProps) {
+  const mtus = useLoaded(api.mtus, [turn]);
+  const usage = useLoaded(() => api.usage(USAGE_DAYS), [turn]);
+  const name = (user: string | undefined) =>
+    people?.find((person) => person.user === user)?.phone_masked ?? user ?? t('relays.nobody');
+  return (
+    <Card title={t('relays.title')} testid="relays">
+      <Alert text={mtus.error} testid="mtus-error" />
+      {!mtus.error && (
+        <Table
+          label={t('relays.title')}
+          testid="mtus-table"
+          heads={[
+            t('relays.mtu'),
+            t('operator.state'),
+            t('relays.load'),
+            t('relays.now'),
+            t('relays.capacity'),
+            t('relays.allocations'),
+          ]}
+          empty={t('relays.no_mtu')}
+          rows={mtus.value}
+          row={(row) => <Mtu key={row.mtu} row={row} />}
+        />
+      )}
+      <h3>{t('relays.usage', { days: USAGE_DAYS })}</h3>
+      <Alert text={usage.error} testid="usage-error" />
+      {usage.value?.length === MOST_SESSIONS && (
+        <p class="fine">{t('relays.cut', { count: MOST_SESSIONS })}</p>
+      )}
+      {!usage.error && (
+        <Table
+          label={t('relays.usage', { days: USAGE_DAYS })}
+          testid="usage-table"
+          heads={[
+            t('operator.user'),
+            t('networks.sessions'),
+            t('networks.relayed'),
+            t('relays.held'),
+            t('relays.last'),
+          ]}
+          empty={t('relays.no_usage')}
+          rows={usage.value && usageByUser(usage.value)}
+          row={(row) => <Usage key={row.user ?? ''} row={row} name={name(row.user)} />}
+        />
+      )}
+    </Card>
+  );
+}
+
+function Mtu({ row }: { row: MtuRow }) {
+  const state = row.draining ? 'draining' : row.accepting ? 'serving' : 'full';
+  return (
+    <tr data-mtu={row.mtu}>
+      <Cell head={t('relays.mtu')} kind="key">
+        {row.mtu}
+      </Cell>
+      <Cell head={t('operator.state')} kind="words">
+        <span class={`mtu ${state}`}>{t(`mtu.${state}`)}</span>
+      </Cell>
+      <Cell head={t('relays.load')} kind="number">
+        {percent(row.load)}
+        <progress max={1} value={row.load} aria-hidden="true" />
+      </Cell>
+      <Cell head={t('relays.now')} kind="number">
+        {bitRate(row.relayed_bps)}
+      </Cell>
+      <Cell head={t('relays.capacity')} kind="number">
+        {row.capacity_bps ? bitRate(row.capacity_bps) : '–'}
+      </Cell>
+      <Cell head={t('relays.allocations')} kind="number">
+        {row.allocations}
+      </Cell>
+    </tr>
+  );
+}
+
+function Usage({ row, name }: { row: UserUsage; name: string }) {
+  const minutes = Math.round(row.allocatedS / 60);
+  return (
+    <tr>
+      <Cell head={t('operator.user')} kind="key">
+        {name}
+      </Cell>
+      <Cell head={t('networks.sessions')} kind="number">
+        {row.sessions}
+      </Cell>
+      <Cell head={t('networks.relayed')} kind="number">
+        {byteCount(row.bytes)}
+      </Cell>
+      <Cell head={t('relays.held')} kind="number">
+        {t('relays.hours', { hours: Math.floor(minutes / 60), minutes: minutes % 60 })}
+      </Cell>
+      <Cell head={t('relays.last')} kind="number">
+        {dateTime(row.last)}
+      </Cell>
+    </tr>
+  );
+}
