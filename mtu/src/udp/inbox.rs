@@ -10,7 +10,7 @@ use std::{
 
 use crossbeam_queue::ArrayQueue;
 use mio::Waker;
-use mtu_turn::{ClientId, RawAttribute, RelayId, Ticket, Usage, WorkerIndex};
+use mtu_turn::{ClientId, RawAttribute, RelayId, Shortcut, Ticket, Usage, WorkerIndex};
 use tokio::sync::{mpsc, oneshot};
 
 use super::StreamOut;
@@ -29,7 +29,7 @@ const SPARE: usize = 256;
 #[error("the relay has ended")]
 pub struct Gone;
 
-/// What streams have to say.
+/// What streams and other workers have to say.
 pub(super) enum Message {
     Open(ClientId, StreamNumber, Box<dyn StreamOut>),
     Frame(ClientId, StreamNumber, Vec<u8>),
@@ -44,6 +44,8 @@ pub(super) enum Message {
         taken: oneshot::Sender<bool>,
     },
     Usage(oneshot::Sender<Vec<Usage>>),
+    /// From, to.
+    Shortcut(SocketAddr, SocketAddr, Arc<Shortcut>),
     /// Dies, as by a fault of its own.
     #[cfg(test)]
     Die,
@@ -292,6 +294,20 @@ impl Batches {
         batch.clear();
         // When there are enough, it is freed.
         let _ = self.spare.push(batch);
+    }
+
+    /// If there is no room for it now, the next packet brings another. Nobody is woken: it is for
+    /// packets that have yet to come, and those wake.
+    pub(super) fn lend(
+        &self,
+        worker: WorkerIndex,
+        from: SocketAddr,
+        to: SocketAddr,
+        shortcut: Arc<Shortcut>,
+    ) {
+        if let Some(handle) = self.workers.get(usize::from(worker.0)) {
+            let _ = handle.messages.try_send(Message::Shortcut(from, to, shortcut));
+        }
     }
 
     /// Says how many packets were dropped.

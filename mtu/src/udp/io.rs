@@ -9,7 +9,7 @@ use std::{
 use mio::Registry;
 use mtu_turn::{
     ClientId, Driver, Extension, ExtensionRequest, Fragment, IcmpError, OpenError, OpenRelay,
-    Opened, RelayId, RelayProtocol, Shared, Transport, Usage, WorkerIndex,
+    Opened, RelayId, RelayProtocol, Shared, Shortcut, Transport, Usage, WorkerIndex,
 };
 use tokio::sync::mpsc;
 
@@ -217,6 +217,16 @@ impl Driver for Io {
         if outbox.is_full() {
             self.flush_outbox(at);
         }
+    }
+
+    fn lend_shortcut(
+        &mut self,
+        worker: WorkerIndex,
+        from: SocketAddr,
+        to: SocketAddr,
+        shortcut: Arc<Shortcut>,
+    ) {
+        self.batches.lend(worker, from, to, shortcut);
     }
 
     fn open_relay(&mut self, wanted: &OpenRelay<'_>) -> Result<Opened, OpenError> {

@@ -350,6 +350,9 @@ impl Worker {
                 // Whoever asked may have gone.
                 let _ = taken.send(told);
             }
+            Message::Shortcut(from, to, shortcut) => {
+                self.server.handle_shortcut(from, to, shortcut, now);
+            }
             Message::Usage(taken) => {
                 let _ = taken.send(self.server.usage(now).collect());
             }

@@ -2,7 +2,7 @@
 
 use std::{
     net::{IpAddr, SocketAddr},
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
 
@@ -11,7 +11,7 @@ use stun_rs::TransactionId;
 use crate::{
     ClientId,
     driver::{Family, RelayProtocol, Usage},
-    limits::Meter,
+    shortcut::{Lent, Shortcut, Tally, Terms},
     users::User,
 };
 
@@ -35,11 +35,12 @@ pub(crate) struct Allocation {
     pub(crate) token: Option<[u8; 8]>,
     pub(crate) begun: Instant,
     pub(crate) ends: Instant,
-    pub(crate) meter: Meter,
     pub(crate) bytes_to_peers: u64,
     pub(crate) bytes_to_client: u64,
     /// In both directions.
     pub(crate) packets: u64,
+    /// What other workers sent to the client; the meter is for all.
+    pub(crate) tally: Arc<Tally>,
     /// Sorted by address.
     permissions: Vec<Permission>,
     /// Sorted by number.
@@ -52,11 +53,13 @@ struct Permission {
     ends: Instant,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 struct Channel {
     number: u16,
     peer: SocketAddr,
     ends: Instant,
+    /// To the worker of this peer, which is a relayed address of ours.
+    lent: Option<Lent>,
 }
 
 /// Why a channel cannot be bound.
@@ -88,10 +91,10 @@ impl Allocation {
             token: None,
             begun: now,
             ends: now,
-            meter: Meter::default(),
             bytes_to_peers: 0,
             bytes_to_client: 0,
             packets: 0,
+            tally: Arc::default(),
             permissions: vec![],
             channels: vec![],
         }
@@ -105,8 +108,8 @@ impl Allocation {
             transport: self.client.transport,
             lasted: now.saturating_duration_since(self.begun),
             bytes_to_peers: self.bytes_to_peers,
-            bytes_to_client: self.bytes_to_client,
-            packets: self.packets,
+            bytes_to_client: self.bytes_to_client + self.tally.bytes.load(Ordering::Relaxed),
+            packets: self.packets + self.tally.packets.load(Ordering::Relaxed),
         }
     }
 
@@ -158,13 +161,41 @@ impl Allocation {
     /// The peer of a channel.
     pub(crate) fn peer(&self, number: u16, now: Instant) -> Option<SocketAddr> {
         let at = self.channels.binary_search_by_key(&number, |channel| channel.number).ok()?;
-        Some(self.channels[at]).filter(|channel| channel.ends > now).map(|channel| channel.peer)
+        let channel = &self.channels[at];
+        (channel.ends > now).then_some(channel.peer)
     }
 
     /// The channel of a peer.
     pub(crate) fn channel(&self, peer: SocketAddr, now: Instant) -> Option<u16> {
         let found = self.channels.iter().find(|channel| channel.peer == peer)?;
         (found.ends > now).then_some(found.number)
+    }
+
+    /// What reaches the client from this peer's worker, unless it was told a moment ago.
+    pub(crate) fn lend(&mut self, peer: SocketAddr, now: Instant) -> Option<Arc<Shortcut>> {
+        let channel = self.channels.iter_mut().find(|channel| channel.peer == peer)?;
+        if channel.lent.as_ref().is_some_and(|lent| lent.is_fresh(now)) {
+            return None;
+        }
+        let at = self.permissions.binary_search_by_key(&peer.ip(), |p| p.ip).ok()?;
+        let ends = self.permissions[at].ends.min(channel.ends);
+        let terms = Terms {
+            client: self.client,
+            channel: channel.number,
+            ends,
+            tally: self.tally.clone(),
+            user: self.user.clone(),
+        };
+        let (lent, shortcut) = (ends > now).then(|| terms.lend(now))?;
+        channel.lent = Some(lent);
+        Some(shortcut)
+    }
+
+    /// What was lent holds no longer.
+    pub(crate) fn revoke(&mut self) {
+        for channel in &mut self.channels {
+            channel.lent = None;
+        }
     }
 
     /// RFC 8656 section 12.2. A binding that has ended may be replaced at once: the client was
@@ -187,7 +218,7 @@ impl Allocation {
             Err(_) if self.channels.len() >= max => return Err(NoChannel::Full),
             Err(at) => {
                 self.channels.reserve_exact(1);
-                self.channels.insert(at, Channel { number, peer, ends });
+                self.channels.insert(at, Channel { number, peer, ends, lent: None });
             }
         }
         Ok(())

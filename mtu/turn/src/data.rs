@@ -6,17 +6,18 @@ use std::{
 };
 
 use crate::{
-    allocation::Allocation,
     client::ClientId,
     driver::{Driver, Family, Fragment, RelayId, RelayProtocol, WorkerIndex},
+    limits::Meter,
     server::{Now, Server},
     settings::Limits,
     shared::Shared,
+    users::User,
     wire::{self, MAX_DATA_HEAD, Stun},
 };
 
 /// No payload is longer, so that a Data indication around it still is a datagram.
-const MAX_PAYLOAD: usize = 65_000;
+pub(crate) const MAX_PAYLOAD: usize = 65_000;
 
 /// Where packets to a peer go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -125,7 +126,8 @@ impl Server {
     ) {
         let since = self.since_start(now.instant);
         let allocation = &mut self.allocations[index];
-        if !admit(&self.settings.limits, &self.shared, allocation, payload.len(), since) {
+        let who = (&allocation.tally.meter, &*allocation.user);
+        if !within(&self.settings.limits, &self.shared, who, payload.len(), since) {
             self.counters.over_bandwidth += 1;
             return;
         }
@@ -142,7 +144,9 @@ impl Server {
             }
             Route::Worker(worker, from) => {
                 self.counters.packets_between_own += 1;
-                driver.send_to_worker(worker, from, peer, payload);
+                if !self.take_shortcut(from, peer, payload, now, driver) {
+                    driver.send_to_worker(worker, from, peer, payload);
+                }
             }
         }
     }
@@ -194,8 +198,9 @@ impl Server {
         let transaction =
             if channel.is_none() { self.next_transaction_bytes() } else { Default::default() };
         let allocation = &mut self.allocations[index];
+        let who = (&allocation.tally.meter, &*allocation.user);
         if payload.len() > MAX_PAYLOAD
-            || !admit(&self.settings.limits, &self.shared, allocation, payload.len(), since)
+            || !within(&self.settings.limits, &self.shared, who, payload.len(), since)
         {
             self.counters.over_bandwidth += 1;
             return;
@@ -224,18 +229,17 @@ impl Server {
     }
 }
 
-/// Whether so many bytes are within all limits.
-fn admit(
+/// Whether so many bytes are within all limits: of an allocation, its user, and the server.
+pub(crate) fn within(
     limits: &Limits,
     shared: &Shared,
-    allocation: &Allocation,
+    (allocation, user): (&Meter, &User),
     bytes: usize,
     since: Duration,
 ) -> bool {
-    let within = |rate: Option<u64>, meter: &crate::limits::Meter| {
-        rate.is_none_or(|rate| meter.admit(bytes, rate, since))
-    };
-    within(limits.allocation_bytes_per_s, &allocation.meter)
-        && within(limits.user_bytes_per_s, &allocation.user.meter)
+    let within =
+        |rate: Option<u64>, meter: &Meter| rate.is_none_or(|rate| meter.admit(bytes, rate, since));
+    within(limits.allocation_bytes_per_s, allocation)
+        && within(limits.user_bytes_per_s, &user.meter)
         && within(limits.server_bytes_per_s, &shared.meter)
 }

@@ -1,10 +1,13 @@
 //! What a [`Server`](crate::Server) asks of whoever drives it.
 
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
 
 use stun_rs::{MessageMethod, TransactionId};
 
-use crate::{ClientId, answer::RawAttribute, answer::Seal};
+use crate::{ClientId, Shortcut, answer::RawAttribute, answer::Seal};
 
 /// Which of the MTU's threads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -222,6 +225,19 @@ pub trait Driver {
         to: SocketAddr,
         payload: &[u8],
     );
+
+    /// Hands the named worker a shorter way from its relayed address `from` to this worker's `to`,
+    /// for its [`handle_shortcut`](crate::Server::handle_shortcut). If it gets lost, packets go on
+    /// the long way. Who takes shortcuts can send to the clients of all workers.
+    fn lend_shortcut(
+        &mut self,
+        worker: WorkerIndex,
+        from: SocketAddr,
+        to: SocketAddr,
+        shortcut: Arc<Shortcut>,
+    ) {
+        let _ = (worker, from, to, shortcut);
+    }
 
     /// Opens a relayed address, at a port that strangers cannot guess.
     ///

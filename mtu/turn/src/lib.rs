@@ -4,7 +4,8 @@
 //! and channels. It has no socket, clock or random number of its own. Whoever drives it hands in
 //! what arrived, together with [`Now`], and a [`Driver`] that takes what is to be sent and opens
 //! relayed addresses. What all threads have in common ([`Shared`]) is atomics, and a lock that is
-//! taken when an allocation comes or goes, never for a packet.
+//! taken when an allocation comes or goes, never for a packet; and what one lends another
+//! ([`Shortcut`]).
 //!
 //! It is neutral to transports: a client is a [`ClientId`]. Datagrams go in as they came; of a
 //! stream, one whole message at a time, without the padding that follows ChannelData (RFC 8656
@@ -38,6 +39,7 @@ mod requests;
 mod server;
 mod settings;
 mod shared;
+mod shortcut;
 mod users;
 pub mod wire;
 
@@ -53,3 +55,4 @@ pub use live::LiveRelays;
 pub use server::{Now, Server};
 pub use settings::{Limits, Listening, Settings};
 pub use shared::Shared;
+pub use shortcut::Shortcut;

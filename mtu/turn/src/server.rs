@@ -20,6 +20,7 @@ use crate::{
     requests::refuse,
     settings::Settings,
     shared::Shared,
+    shortcut::Shortcuts,
     wire::{self, Stun},
 };
 
@@ -46,6 +47,7 @@ pub struct Server {
     pub(crate) allocations: Slab<Allocation>,
     pub(crate) by_client: Map<ClientId, usize>,
     pub(crate) by_relayed: Map<SocketAddr, RelayId>,
+    pub(crate) shortcuts: Shortcuts,
     /// When which allocation ends.
     pub(crate) ends: BTreeSet<(Instant, usize)>,
     /// When a port that this server reserved may have to be released.
@@ -69,6 +71,7 @@ impl Server {
             allocations: Slab::new(),
             by_client: Map::default(),
             by_relayed: Map::default(),
+            shortcuts: Shortcuts::default(),
             ends: BTreeSet::new(),
             held_until: None,
             refusals: Limiter::default(),
@@ -82,6 +85,10 @@ impl Server {
     /// From now on these settings hold. Allocations stand; what they may do is judged anew.
     pub fn set_settings(&mut self, settings: Arc<Settings>) {
         self.settings = settings;
+        self.shortcuts.clear();
+        for (_, allocation) in &mut self.allocations {
+            allocation.revoke();
+        }
     }
 
     /// The settings that hold.
@@ -159,7 +166,10 @@ impl Server {
         driver: &mut impl Driver,
     ) {
         match self.by_relayed.get(&to) {
-            Some(&relay) => self.deliver(relay, from, payload, payload.len().max(1), now, driver),
+            Some(&relay) => {
+                self.deliver(relay, from, payload, payload.len().max(1), now, driver);
+                self.lend(relay.allocation(), from, to, now, driver);
+            }
             None => self.counters.undeliverable += 1,
         }
     }

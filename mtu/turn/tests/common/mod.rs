@@ -11,8 +11,8 @@ use std::{
 
 use mtu_turn::{
     ClientId, Credentials, Driver, EvenPort, Extension, ExtensionRequest, Family, Fragment, Limits,
-    Now, OpenError, OpenRelay, Opened, RelayId, RelayProtocol, Server, Settings, Shared, Ticket,
-    Transport, Usage, WorkerIndex, peers::PeerRules, wire,
+    Now, OpenError, OpenRelay, Opened, RelayId, RelayProtocol, Server, Settings, Shared, Shortcut,
+    Ticket, Transport, Usage, WorkerIndex, peers::PeerRules, wire,
 };
 use sightline_model::Secret;
 use stun_rs::{
@@ -65,6 +65,7 @@ pub struct Hands {
     pub held: HashSet<SocketAddr>,
     pub ended: Vec<Usage>,
     pub tickets: Vec<Ticket>,
+    pub lent: Vec<(WorkerIndex, SocketAddr, SocketAddr, Arc<Shortcut>)>,
     pub no_v6: bool,
     next_port: u16,
     tokens: u8,
@@ -78,6 +79,7 @@ impl Hands {
             held: HashSet::new(),
             ended: vec![],
             tickets: vec![],
+            lent: vec![],
             no_v6: false,
             next_port: 50_001,
             tokens: 0,
@@ -150,6 +152,16 @@ impl Driver for Hands {
 
     fn ended(&mut self, usage: Usage) {
         self.ended.push(usage);
+    }
+
+    fn lend_shortcut(
+        &mut self,
+        w: WorkerIndex,
+        from: SocketAddr,
+        to: SocketAddr,
+        s: Arc<Shortcut>,
+    ) {
+        self.lent.push((w, from, to, s));
     }
 
     fn extend(&mut self, request: &ExtensionRequest<'_>) -> Extension {
