@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use dimpl::DtlsCertificate;
 use ipnet::IpNet;
 use serde::Deserialize;
 use sightline_model::{DomainName, MtuId, Secret};
@@ -209,7 +210,9 @@ impl Config {
         for listen in self.udp_listen.iter().chain(&self.tcp_listen) {
             self.public_host(listen.ip())?;
         }
-        self.identity()?;
+        if let Some(identity) = self.identity()? {
+            self.dtls_certificate(&identity)?;
+        }
         self.credentials()?;
         Ok(())
     }
@@ -353,6 +356,20 @@ impl Config {
             (None, None) => Ok(None),
             _ => Err(unusable("certificate_file and key_file belong together")),
         }
+    }
+
+    /// What DTLS shows, if it is served.
+    pub(crate) fn dtls_certificate(
+        &self,
+        identity: &Identity,
+    ) -> Result<Option<DtlsCertificate>, ConfigError> {
+        if !self.dtls {
+            return Ok(None);
+        }
+        let certificate = crate::dtls::certificate(&identity.chain, &identity.key);
+        certificate.map(Some).map_err(|error| {
+            unusable(format!("{error}: give the MTU a certificate of such a key, or dtls = false"))
+        })
     }
 
     /// Realm and all secrets that are good now.

@@ -11,6 +11,7 @@ use sightline_service_kit::{
     config::ConfigError,
     http::{OtherProtocol, SharedStream},
     lifecycle::Lifecycle,
+    tls::Identity,
 };
 
 use crate::server::Relay;
@@ -47,6 +48,14 @@ impl Control {
         self.relay.reload()?;
         tracing::info!("certificates and secrets have been read again");
         Ok(())
+    }
+
+    /// Shows another certificate, for a program that gave one when it started the MTU.
+    ///
+    /// # Errors
+    /// [`ConfigError`]; then everything stays as it was.
+    pub fn show(&self, identity: &Identity) -> Result<(), ConfigError> {
+        self.relay.show(identity)
     }
 
     /// Takes no new allocations; what runs goes on.

@@ -28,6 +28,7 @@ mod config;
 mod control;
 mod dtls;
 mod load;
+mod own;
 mod server;
 mod streams;
 mod tcp_relays;

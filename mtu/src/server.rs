@@ -17,7 +17,7 @@ use sightline_service_kit::{config::ConfigError, lifecycle::Lifecycle, tls::Iden
 use tokio::{net::TcpListener, sync::mpsc};
 
 use crate::{
-    Config, StartError, dtls,
+    Config, StartError, dtls, own,
     streams::{Streams, TlsConfig},
     tcp_relays::TcpRelays,
     udp::{DtlsOptions, Options, RelayAddress, Workers},
@@ -79,6 +79,8 @@ impl Relay {
         let (running, usage) = Workers::start_with(options, settings.clone(), Some(veiled))?;
         let addresses = running.addresses().to_vec();
         settings.store(Arc::new(self::settings(&config, &addresses)?));
+        let configured = configured(&config, &listening(&config, &addresses)?)?;
+        lifecycle.spawn(own::watch(settings.clone(), configured, own::interfaces));
         let (died, ending) = (running.died(), lifecycle.token.clone());
         lifecycle.spawn(async move {
             died.cancelled().await;
@@ -137,11 +139,18 @@ impl Relay {
     /// Takes over certificates and secrets from their files. What runs goes on.
     pub(crate) fn reload(&self) -> Result<(), ConfigError> {
         let credentials = self.config.credentials()?;
-        let identity = self.config.identity()?;
+        // One that was given is changed by whoever gave it.
+        let from_files = self.config.identity.is_none();
+        let identity = if from_files { self.config.identity()? } else { None };
         self.shown.show(&self.config, identity.as_ref())?;
         self.settings
             .rcu(|settings| Settings { credentials: credentials.clone(), ..(**settings).clone() });
         Ok(())
+    }
+
+    /// Shows another certificate, where that comes from whoever started this.
+    pub(crate) fn show(&self, identity: &Identity) -> Result<(), ConfigError> {
+        self.shown.show(&self.config, Some(identity))
     }
 
     /// Takes no new allocations, or takes them again, which one that is about to stop refuses:
@@ -234,17 +243,15 @@ struct Shown {
 }
 
 impl Shown {
+    /// From now on this is shown; after an error, what was shown before.
     fn show(&self, config: &Config, identity: Option<&Identity>) -> Result<(), ConfigError> {
         let Some(identity) = identity else { return Ok(()) };
         let tls = identity.server_config(&[]);
         let tls = tls.map_err(|error| ConfigError::Unusable(error.to_string()))?;
+        // Both, or none: otherwise clients of DTLS would be shown the old one until it ends.
+        let dtls = config.dtls_certificate(identity)?;
         self.tls.store(Some(Arc::new(tls)));
-        if config.dtls {
-            match dtls::certificate(&identity.chain, &identity.key) {
-                Ok(certificate) => self.dtls.store(Some(Arc::new(certificate))),
-                Err(error) => tracing::warn!(%error, "DTLS is not served"),
-            }
-        }
+        self.dtls.store(dtls.map(Arc::new));
         Ok(())
     }
 }
@@ -291,17 +298,29 @@ fn free(config: &Config, listen: Vec<SocketAddr>) -> Result<Vec<SocketAddr>, Sta
     Ok(free)
 }
 
-fn settings(config: &Config, addresses: &[SocketAddr]) -> Result<Settings, ConfigError> {
+/// Where clients come in.
+fn listening(config: &Config, addresses: &[SocketAddr]) -> Result<Vec<Listening>, ConfigError> {
     let listening = addresses.iter().map(|address| {
         let local = SocketAddr::new(config.concrete(address.ip())?, address.port());
         let alternate = config.alternate_ip == Some(address.ip());
         let ip = if alternate { address.ip() } else { config.announced(address.ip())? };
         Ok(Listening { local, announced: SocketAddr::new(ip, address.port()) })
     });
-    let listening = listening.collect::<Result<Vec<_>, ConfigError>>()?;
-    let mut own: Vec<_> = interfaces();
-    own.extend(listening.iter().flat_map(|at| [at.local.ip(), at.announced.ip()]));
-    own.extend(config.relays()?.iter().flat_map(|relay| [relay.bind(), relay.public()]));
+    listening.collect()
+}
+
+/// Addresses that are ours by configuration, whether or not an interface has them.
+fn configured(config: &Config, listening: &[Listening]) -> Result<Vec<IpAddr>, ConfigError> {
+    let relays = config.relays()?;
+    let listening = listening.iter().flat_map(|at| [at.local.ip(), at.announced.ip()]);
+    let relays = relays.iter().flat_map(|relay| [relay.bind(), relay.public()]);
+    Ok(listening.chain(relays).collect())
+}
+
+fn settings(config: &Config, addresses: &[SocketAddr]) -> Result<Settings, ConfigError> {
+    let listening = listening(config, addresses)?;
+    let interfaces = own::interfaces().unwrap_or_default();
+    let own = own::all(&configured(config, &listening)?, &interfaces);
     let bytes = |bps: Option<u64>| bps.map(|bps| bps / 8);
     let limits = Limits {
         allocations: config.max_allocations,
@@ -325,17 +344,6 @@ fn settings(config: &Config, addresses: &[SocketAddr]) -> Result<Settings, Confi
         alternates: config.alternates.clone(),
         tcp_relays: config.tcp_relays,
     })
-}
-
-/// Every address of this machine: none of them is a peer.
-fn interfaces() -> Vec<IpAddr> {
-    match if_addrs::get_if_addrs() {
-        Ok(interfaces) => interfaces.into_iter().map(|interface| interface.ip()).collect(),
-        Err(error) => {
-            tracing::warn!(%error, "cannot list this machine's addresses");
-            vec![]
-        }
-    }
 }
 
 #[cfg(test)]

@@ -1,14 +1,14 @@
 //! What is reported to the CMU for accounting (Dm): what each allocation has carried.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     sync::Arc,
     time::{Duration, SystemTime},
 };
 
 use mtu_turn::Usage;
 use sightline_bus::Bus;
-use sightline_model::{DomainName, MtuId};
+use sightline_model::{DomainName, MtuId, UnixMicros};
 use sightline_protocol::{
     ProblemKind, decode, encode,
     sd::{MAX_USAGE_ENTRIES, MtuUsage, UsageEntry, UsageReply},
@@ -39,6 +39,13 @@ pub(crate) struct Reporter {
     pub(crate) run: String,
 }
 
+/// What was told of a running allocation.
+#[derive(Debug, Clone, Copy)]
+struct Reported {
+    packets: u64,
+    to: UnixMicros,
+}
+
 /// What came of a report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Outcome {
@@ -53,7 +60,6 @@ impl Reporter {
     /// `ended` closes once the workers have ended.
     pub(crate) async fn run(self, mut ended: mpsc::Receiver<Usage>, token: CancellationToken) {
         let mut waiting = VecDeque::new();
-        // Packets of each running allocation when it was reported last.
         let mut reported = HashMap::new();
         let mut report = tokio::time::interval(REPORT_EVERY);
         report.reset();
@@ -63,8 +69,8 @@ impl Reporter {
             tokio::select! {
                 usage = ended.recv() => match usage {
                     Some(usage) => {
-                        reported.remove(&usage.allocation);
-                        wait(&mut waiting, entry(&usage, true, SystemTime::now()));
+                        let last = reported.remove(&usage.allocation);
+                        wait(&mut waiting, entry(&usage, true, SystemTime::now().into(), last));
                     }
                     None => break,
                 },
@@ -82,19 +88,26 @@ impl Reporter {
 
     /// Those that have carried anything since the last time. Not repeated: the next report says
     /// it all.
-    async fn report_running(&self, reported: &mut HashMap<u64, u64>) {
-        let now = SystemTime::now();
+    async fn report_running(&self, reported: &mut HashMap<u64, Reported>) {
+        let now = SystemTime::now().into();
         let running = self.relay.usage().await;
-        let changed = running
-            .iter()
-            .filter(|usage| usage.packets > reported.get(&usage.allocation).copied().unwrap_or(0));
-        let entries: Vec<_> = changed.map(|usage| entry(usage, false, now)).collect();
+        let last = |usage: &Usage| reported.get(&usage.allocation).copied();
+        let told = |usage: &Usage| last(usage).map_or(0, |last| last.packets);
+        let changed = running.iter().filter(|usage| usage.packets > told(usage));
+        let entries: Vec<_> = changed.map(|usage| entry(usage, false, now, last(usage))).collect();
         for entries in entries.chunks(MAX_USAGE_ENTRIES) {
-            if self.send(entries.to_vec()).await != Outcome::Stored {
-                return;
+            let stored = self.send(entries.to_vec()).await == Outcome::Stored;
+            for entry in entries {
+                // It may have been stored although nobody said so: the time counts anyway.
+                let packets = if stored { entry.packets } else { 0 };
+                reported.insert(entry.allocation, Reported { packets, to: entry.to });
+            }
+            if !stored {
+                break;
             }
         }
-        *reported = running.into_iter().map(|usage| (usage.allocation, usage.packets)).collect();
+        let running: HashSet<_> = running.iter().map(|usage| usage.allocation).collect();
+        reported.retain(|allocation, _| running.contains(allocation));
     }
 
     async fn flush(&self, waiting: &mut VecDeque<UsageEntry>) {
@@ -151,17 +164,47 @@ fn lost(count: usize) {
     metrics::counter!("sightline_mtu_usage_lost_total").increment(count as u64);
 }
 
-fn entry(usage: &Usage, ended: bool, now: SystemTime) -> UsageEntry {
-    let from = now.checked_sub(usage.lasted).unwrap_or(SystemTime::UNIX_EPOCH);
+/// `now` by the wall clock, which may have been set back since the last report: the CMU takes no
+/// report that ends before another one of the same allocation.
+fn entry(usage: &Usage, ended: bool, now: UnixMicros, last: Option<Reported>) -> UsageEntry {
+    let to = last.map_or(now, |last| now.max(last.to));
+    let lasted = i64::try_from(usage.lasted.as_micros()).unwrap_or(i64::MAX);
     UsageEntry {
         allocation: usage.allocation,
         user: usage.user.to_string(),
         bytes_to_peers: usage.bytes_to_peers,
         bytes_from_peers: usage.bytes_to_client,
         packets: usage.packets,
-        from: from.into(),
-        to: now.into(),
+        from: UnixMicros(to.0.saturating_sub(lasted)),
+        to,
         allocated_s: u32::try_from(usage.lasted.as_secs()).unwrap_or(u32::MAX),
         ended,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_is_set_back_takes_no_report_with_it() {
+        let usage = Usage {
+            allocation: 1,
+            user: "call".into(),
+            transport: mtu_turn::Transport::Udp,
+            lasted: Duration::from_secs(90),
+            bytes_to_peers: 1,
+            bytes_to_client: 2,
+            packets: 3,
+        };
+        let noon = UnixMicros(1_800_000_000_000_000);
+        let hour = Duration::from_secs(3_600);
+        let first = entry(&usage, false, noon.plus(hour), None);
+        let last = Some(Reported { packets: 3, to: first.to });
+        let ended = entry(&usage, true, noon, last);
+        assert_eq!((ended.to, ended.allocated_s), (noon.plus(hour), 90));
+        assert_eq!(ended.to.since(ended.from), usage.lasted);
+        let later = entry(&usage, true, noon.plus(2 * hour), last);
+        assert_eq!(later.to, noon.plus(2 * hour));
     }
 }
