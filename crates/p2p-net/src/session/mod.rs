@@ -23,6 +23,7 @@ use self::driver::Driver;
 use crate::{
     lifetimes::Lifetimes,
     mux::{Mux, session_address},
+    network::Surroundings,
     relay::RelayOptions,
     server::Servers,
 };
@@ -117,6 +118,7 @@ pub struct Session {
     lines: Option<mpsc::Receiver<Line>>,
     /// When this end's checks and the other's first agreed.
     first_path: watch::Receiver<Option<Instant>>,
+    surroundings: watch::Receiver<Surroundings>,
     _alive: tokio_util::sync::DropGuard,
 }
 
@@ -154,6 +156,7 @@ impl Session {
         let (report_tx, report) = watch::channel(Report::default());
         let (first_tx, first_path) = watch::channel(None);
         let surroundings = mux.lookout().subscribe(config.loopback, token, tasks);
+        let seen = surroundings.clone();
         let token = token.child_token();
         let fingerprint = config.fingerprint;
         let (route, inbox) = mux.routes().add_session(number, credentials.ufrag);
@@ -178,6 +181,7 @@ impl Session {
             report,
             lines: Some(lines),
             first_path,
+            surroundings: seen,
             _alive: alive,
         })
     }
@@ -235,6 +239,12 @@ impl Session {
     #[must_use]
     pub fn report(&self) -> watch::Receiver<Report> {
         self.report.clone()
+    }
+
+    /// Where the machine is in the network, and its changes.
+    #[must_use]
+    pub fn surroundings(&self) -> watch::Receiver<Surroundings> {
+        self.surroundings.clone()
     }
 
     /// Becomes the time at which a path first worked.
