@@ -7,6 +7,7 @@ use std::{net::IpAddr, time::Duration};
 use common::{
     Client, SECRET, Stream, config, credentials_of, loopback, soon, start, with_identity,
 };
+use sightline_service_kit::tls::{Authority, client_config};
 use stun::attributes::AttrType;
 use stun::message::{
     METHOD_ALLOCATE, METHOD_CONNECT, METHOD_CONNECTION_BIND, METHOD_REFRESH, Message, Setter,
@@ -74,6 +75,55 @@ async fn the_portals_port_serves_turn_over_tls_too() {
     assert!(String::from_utf8_lossy(&page).ends_with("the portal"), "{page:?}");
     drop(client);
     until("end of the allocation", || mtu.control.allocations() == 0).await;
+}
+
+/// What a connection to the portal's port would be told by TLS.
+async fn portal(port: std::net::SocketAddr, authority: &Authority) -> Result<(), std::io::Error> {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let ca = folder.path().join("ca.pem");
+    std::fs::write(&ca, authority.certificate_pem()).expect("written");
+    let tls = client_config(Some(&ca), &[]).expect("usable");
+    let stream = TcpStream::connect(port).await.expect("connected");
+    let connector = tokio_rustls::TlsConnector::from(std::sync::Arc::new(tls));
+    let name = "localhost".try_into().expect("a name");
+    soon("TLS", connector.connect(name, stream)).await.map(|_| ())
+}
+
+#[tokio::test]
+async fn the_portals_port_bounds_who_says_nothing_and_changes_its_certificate() {
+    let (listener, shared) = sightline_service_kit::http::bind(loopback(0)).expect("bound");
+    let (config, authority) = with_identity(config(&[]));
+    let identity = config.identity.clone().expect("made");
+    let (mtu, lifecycle) = start(config).await;
+    let turn = std::sync::Arc::new(mtu.control.clone());
+    let shown = sightline_service_kit::http::serve_shared(
+        listener,
+        &identity,
+        axum::Router::new(),
+        turn,
+        &lifecycle,
+    )
+    .expect("served");
+    portal(shared, &authority).await.expect("served");
+    let next = Authority::create("Next").expect("made");
+    let identity = next.issue(&["localhost"], &[[127, 0, 0, 1].into()]).expect("issued");
+    shown.show(&identity).expect("shown");
+    assert!(portal(shared, &authority).await.is_err(), "the old certificate is shown");
+    portal(shared, &next).await.expect("the new one is shown");
+
+    let mut silent = vec![];
+    for _ in 0..64 {
+        silent.push(TcpStream::connect(shared).await.expect("connected"));
+    }
+    let mut one_more = TcpStream::connect(shared).await.expect("connected");
+    closes(&mut one_more).await;
+    drop(silent);
+    soon("room again", async {
+        while portal(shared, &next).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
 }
 
 #[tokio::test]

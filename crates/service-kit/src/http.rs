@@ -55,7 +55,8 @@ pub fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), ListenErro
 }
 
 /// Serves `router` over TLS until the lifecycle ends, as [`serve`] does, and hands over connections
-/// that speak something else, by their first decrypted byte.
+/// that speak something else, by their first decrypted byte. What comes back changes the
+/// certificate.
 ///
 /// # Errors
 /// [`ListenError`].
@@ -65,10 +66,10 @@ pub fn serve_shared(
     router: Router,
     other: Arc<dyn OtherProtocol>,
     lifecycle: &Lifecycle,
-) -> Result<(), ListenError> {
+) -> Result<ShownIdentity, ListenError> {
     let address = listener.local_addr().unwrap_or(SocketAddr::from(([0, 0, 0, 0], 0)));
-    let config = identity.server_config(&[b"http/1.1", other.alpn()])?;
-    let tls = RustlsAcceptor::new(RustlsConfig::from_config(Arc::new(config)));
+    let shown = ShownIdentity::new(identity, vec![b"http/1.1", other.alpn()])?;
+    let tls = RustlsAcceptor::new(shown.config.clone());
     let acceptor = shared::SharedAcceptor::new(tls.acceptor(NoDelayAcceptor::new()), other);
     let server = axum_server::from_tcp(listener)
         .map_err(|source| ListenError::Bind { address, source })?
@@ -80,7 +81,30 @@ pub fn serve_shared(
             tracing::error!(%error, %address, "an HTTP listener failed");
         }
     });
-    Ok(())
+    Ok(shown)
+}
+
+/// What a listener shows to new connections.
+#[derive(Debug, Clone)]
+pub struct ShownIdentity {
+    config: RustlsConfig,
+    alpn: Vec<&'static [u8]>,
+}
+
+impl ShownIdentity {
+    fn new(identity: &Identity, alpn: Vec<&'static [u8]>) -> Result<Self, TlsError> {
+        let config = RustlsConfig::from_config(Arc::new(identity.server_config(&alpn)?));
+        Ok(Self { config, alpn })
+    }
+
+    /// From now on another one is shown; connections that stand go on.
+    ///
+    /// # Errors
+    /// [`TlsError`]; then everything stays as it was.
+    pub fn show(&self, identity: &Identity) -> Result<(), TlsError> {
+        self.config.reload_from_config(Arc::new(identity.server_config(&self.alpn)?));
+        Ok(())
+    }
 }
 
 /// Serves `router`, over TLS when there is an identity, until the lifecycle ends. Handlers see the
