@@ -105,7 +105,8 @@ impl Config {
         self.cmu.check().context("[cmu]")?;
         // The relay's secret is made on the first start.
         let secret = Some(Secret::new("made on the first start".to_owned()));
-        let mtu = mtu::Config { secret, ..self.mtu.clone() };
+        let identity = self.tls.from_files()?;
+        let mtu = mtu::Config { secret, identity, ..self.mtu.clone() };
         mtu.check().context("[mtu]")?;
         let scu = scu::Config { http_listen: None, ..self.scu.clone() };
         with_public_url(scu).check().context("[scu]")?;
@@ -118,13 +119,44 @@ impl Config {
     }
 
     fn identity(&self) -> Result<Identity, TlsError> {
-        if let (Some(chain), Some(key)) = (&self.tls.certificate_file, &self.tls.key_file) {
-            return Identity::from_pem_files(chain, key);
+        if let Some(identity) = self.tls.from_files()? {
+            return Ok(identity);
         }
         let name = format!("Sightline, {}", self.domain);
         let authority = Authority::load_or_create(&self.authority_dir(), &name)?;
         let names: Vec<_> = self.tls.names.iter().map(String::as_str).collect();
         authority.issue(&names, &self.tls.addresses)
+    }
+}
+
+impl Tls {
+    fn from_files(&self) -> Result<Option<Identity>, TlsError> {
+        let files = self.certificate_file.as_ref().zip(self.key_file.as_ref());
+        files.map(|(chain, key)| Identity::from_pem_files(chain, key)).transpose()
+    }
+}
+
+/// What the portal and the MTU show over TLS and DTLS.
+pub struct Certificates {
+    config: Config,
+    turn: mtu::Control,
+    portal: Option<http::ShownIdentity>,
+}
+
+impl Certificates {
+    /// Reads the files again, or lets the own authority issue anew. What runs goes on; the QUIC
+    /// listener of the PUs shows the old one until the next start.
+    ///
+    /// # Errors
+    /// In words for whoever runs it; then everything stays as it was.
+    pub fn reload(&self) -> anyhow::Result<()> {
+        let identity = self.config.identity()?;
+        // The MTU is the more particular one of the two about keys.
+        self.turn.show(&identity).context("[mtu]")?;
+        if let Some(portal) = &self.portal {
+            portal.show(&identity)?;
+        }
+        Ok(())
     }
 }
 
@@ -136,6 +168,8 @@ pub struct Centre {
     pub https: Option<SocketAddr>,
     /// Where PUs register (QUIC).
     pub ps: SocketAddr,
+    /// What is shown.
+    pub certificates: Certificates,
     /// SCU, MTU and the listeners; must end before the CMU, to which they report.
     pub edge: Lifecycle,
     /// The CMU.
@@ -175,16 +209,17 @@ impl Centre {
             anyhow::Ok(bound)
         });
         let https = https.map(|(listener, bound)| {
-            let turn = Arc::new(mtu.control);
-            http::serve_shared(listener, &identity, router, turn, &edge)?;
-            anyhow::Ok(bound)
+            let turn = Arc::new(mtu.control.clone());
+            let shown = http::serve_shared(listener, &identity, router, turn, &edge)?;
+            anyhow::Ok((bound, shown))
         });
-        let (http, https) = (http.transpose()?, https.transpose()?);
+        let (http, (https, portal)) = (http.transpose()?, https.transpose()?.unzip());
         if let Some(admin) = config.admin_listen {
             let (listener, _) = http::bind(admin)?;
             http::serve(listener, None, health::router(cmu.health()), &edge)?;
         }
-        Ok(Self { http, https, ps: scu.quic_addr, edge, core })
+        let certificates = Certificates { config, turn: mtu.control, portal };
+        Ok(Self { http, https, ps: scu.quic_addr, certificates, edge, core })
     }
 }
 
