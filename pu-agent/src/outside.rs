@@ -133,7 +133,8 @@ async fn look(
             nat64.send_if_modified(|known| std::mem::replace(known, found) != found);
         }
         if (moved || asked || measured.elapsed() >= MEASURE_EVERY) && !told.is_empty() {
-            match nat::measure(&Servers::read(&told)).await {
+            let through = *nat64.borrow();
+            match nat::measure(&Servers::read(&told), through).await {
                 Ok(now) => {
                     uplink.send(PuToScu::Nat { nat: now.clone() });
                     nat.send_if_modified(|known| std::mem::replace(known, now.clone()) != now);

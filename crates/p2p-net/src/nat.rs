@@ -1,8 +1,9 @@
-//! Measures what NATs stand before this machine (RFC 5780), with sockets of its own.
+//! Measures what NATs stand before this machine (RFC 5780), with sockets of its own. NAT64 is one
+//! too: there the same questions go to the servers' addresses as its network writes them.
 
 use std::{
     io,
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     time::Instant,
 };
 
@@ -11,6 +12,7 @@ use sightline_p2p::{NatSocket, NatTest};
 use tokio::net::UdpSocket;
 
 use crate::{
+    nat64::Nat64,
     network::Surroundings,
     server::{Place, Servers},
 };
@@ -21,25 +23,32 @@ const MAX_SERVERS: usize = 4;
 const ANSWER: usize = 1_500;
 
 /// Asks the STUN servers; takes 1.2 s where something does not answer. Everything is unknown where
-/// this machine has no IPv4 or nobody can be asked: NATs are IPv4's.
+/// this machine reaches no IPv4, or nobody can be asked: NATs are IPv4's.
 ///
 /// # Errors
 /// When the system gives no socket.
-pub async fn measure(servers: &Servers) -> io::Result<NatReport> {
-    let Some(own) = Surroundings::look(false).outward_v4 else {
-        return Ok(NatReport::default());
+pub async fn measure(servers: &Servers, nat64: Option<Nat64>) -> io::Result<NatReport> {
+    let place = Surroundings::look(false);
+    let (own, nat64) = match (place.outward_v4, place.outward_v6, nat64) {
+        (Some(own), _, _) => (IpAddr::V4(own), None),
+        (None, Some(own), Some(nat64)) => (IpAddr::V6(own), Some(nat64.prefix())),
+        (None, _, _) => return Ok(NatReport::default()),
     };
     let addresses = resolve(&servers.stun).await;
     if addresses.is_empty() {
         return Ok(NatReport::default());
     }
-    let own = IpAddr::V4(own);
     let mapping = UdpSocket::bind((own, 0)).await?;
     let filtering = UdpSocket::bind((own, 0)).await?;
     let mut seed = [0; 32];
     getrandom::fill(&mut seed).map_err(io::Error::other)?;
     let now = Instant::now();
-    let mut test = NatTest::new(now, seed, mapping.local_addr()?, &addresses);
+    // Behind NAT64 it has none of IPv4, and so none that a server could see.
+    let local = match nat64 {
+        Some(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
+        None => mapping.local_addr()?,
+    };
+    let mut test = NatTest::new(now, seed, local, &addresses);
     let (mut a, mut b) = ([0; ANSWER], [0; ANSWER]);
     loop {
         while let Some(transmit) = test.poll_transmit() {
@@ -47,8 +56,9 @@ pub async fn measure(servers: &Servers) -> io::Result<NatReport> {
                 NatSocket::Mapping => &mapping,
                 NatSocket::Filtering => &filtering,
             };
+            let to = nat64.map_or(transmit.to, |prefix| prefix.map(transmit.to));
             // What cannot be sent is not answered.
-            let _ = socket.send_to(&transmit.bytes, transmit.to).await;
+            let _ = socket.send_to(&transmit.bytes, to).await;
         }
         if let Some(report) = test.result() {
             return Ok(report);
@@ -68,6 +78,7 @@ pub async fn measure(servers: &Servers) -> io::Result<NatReport> {
             NatSocket::Mapping => &a[..length],
             NatSocket::Filtering => &b[..length],
         };
+        let from = nat64.map_or(from, |prefix| prefix.unmap(from));
         test.handle_datagram(Instant::now(), socket, from, bytes);
     }
 }

@@ -70,6 +70,11 @@ impl Translation {
         if host.parse::<Ipv4Addr>().is_err() {
             return self.0.borrow().flatten();
         }
+        self.answer().await
+    }
+
+    /// Waits until it is known.
+    pub(crate) async fn answer(&mut self) -> Option<Nat64> {
         self.0.wait_for(Option::is_some).await.ok().and_then(|found| found.flatten())
     }
 }

@@ -244,7 +244,7 @@ async fn router(servers: &Servers) -> Vec<Check> {
         return vec![Check::good("UDP", None, "not tried: the portal names no server to ask")];
     }
     let started = Instant::now();
-    let nat = match nat::measure(servers).await {
+    let nat = match nat::measure(servers, None).await {
         Ok(nat) => nat,
         Err(e) => return vec![Check::bad("UDP", None, format!("no UDP socket to be had: {e}"))],
     };

@@ -83,10 +83,6 @@ mod tests {
             | (Kind::OneHome, Kind::OneHome)
             // Both have IPv6.
             | (Kind::Nat64, Kind::Nat64) => return Rung::Host,
-            // What has not been measured is not probed, and RFC 5780 is not done through NAT64.
-            (Kind::Symmetric, Kind::Nat64) | (Kind::Nat64, Kind::Symmetric) => {
-                return Rung::RelayUdp;
-            }
             // A browser asks no gateway.
             (Kind::Gateway, _) => return Rung::Mapped,
             (_, Kind::Gateway) if via == Via::Quic => return Rung::Mapped,

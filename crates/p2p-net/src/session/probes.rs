@@ -1,6 +1,6 @@
 //! The many sockets of one side of port probing.
 
-use std::{net::Ipv4Addr, sync::Arc};
+use std::{net::SocketAddr, sync::Arc};
 
 use sightline_p2p::{MAX_PROBE_SOCKETS, SocketId};
 use tokio::sync::OwnedSemaphorePermit;
@@ -8,10 +8,11 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::mux::Mux;
 
-/// Opens as many as the system and the budget of all sessions give; symmetric NATs are IPv4's. Each
+/// Opens as many as the system and the budget of all sessions give, each bound to that address. It
 /// goes back to the budget with its permit.
 pub(super) fn open(
     mux: &Arc<Mux>,
+    bind: SocketAddr,
     count: usize,
     token: &CancellationToken,
     tasks: &TaskTracker,
@@ -19,7 +20,7 @@ pub(super) fn open(
     (0..count.min(MAX_PROBE_SOCKETS))
         .map_while(|_| {
             let permit = mux.permit_probe()?;
-            let (id, _) = mux.open((Ipv4Addr::UNSPECIFIED, 0).into(), token, tasks).ok()?;
+            let (id, _) = mux.open(bind, token, tasks).ok()?;
             Some((id, permit))
         })
         .collect()
@@ -27,7 +28,7 @@ pub(super) fn open(
 
 #[cfg(test)]
 mod tests {
-    use std::net::UdpSocket;
+    use std::net::{Ipv4Addr, UdpSocket};
 
     use super::*;
     use crate::mux::MAX_PROBE_SOCKETS_OF_ALL;
@@ -37,7 +38,8 @@ mod tests {
         let (token, tasks) = (CancellationToken::new(), TaskTracker::new());
         let main = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a socket");
         let mux = Mux::new(main).expect("it works");
-        let ask = || open(&mux, MAX_PROBE_SOCKETS, &token, &tasks);
+        let bind = (Ipv4Addr::LOCALHOST, 0).into();
+        let ask = || open(&mux, bind, MAX_PROBE_SOCKETS, &token, &tasks);
         let rounds: Vec<_> = (0..64).map(|_| ask()).collect();
         let all: usize = rounds.iter().map(Vec::len).sum();
         assert_eq!((all, rounds[0].len()), (MAX_PROBE_SOCKETS_OF_ALL, MAX_PROBE_SOCKETS));

@@ -83,7 +83,7 @@ impl Driver {
 
     pub(super) fn open_probes(&mut self, now: Instant, count: usize) {
         let network = self.place.network();
-        let opened = probes::open(&self.mux, count, &self.token, &self.tasks);
+        let opened = probes::open(&self.mux, self.any(), count, &self.token, &self.tasks);
         let ids: Vec<SocketId> = opened.iter().map(|(id, _)| *id).collect();
         for (id, permit) in opened {
             let own = Own { _permit: Some(permit), ..Own::plain(network, None, Some(now)) };
@@ -275,8 +275,10 @@ impl Driver {
         }
         let (servers, finder, token) =
             (self.config.servers.clone(), self.finder.clone(), self.token.clone());
+        let mut nat64 = self.nat64.clone();
         let measuring = async move {
-            match nat::measure(&servers).await {
+            let nat64 = nat64.answer().await;
+            match nat::measure(&servers, nat64).await {
                 Ok(nat) => drop(finder.send(Found::Nat(nat)).await),
                 Err(error) => debug!(%error, "the NATs cannot be measured"),
             }
