@@ -2,6 +2,7 @@
 
 mod addresses;
 mod fresh;
+mod offers;
 mod relays;
 
 use std::{
@@ -30,10 +31,9 @@ use self::{
     relays::Relays,
 };
 use super::{
-    Answer, Command, LocalCandidates, OfferRequest, QualitySource, Relayed, StartError,
-    WebrtcConfig,
+    Command, LocalCandidates, QualitySource, Relayed, StartError, WebrtcConfig,
     feed::Feeds,
-    session::{Around, Now, Origin, Session, Sign},
+    session::{Around, Now, Session, Sign},
     sockets::{Counts, Datagram, Socket},
 };
 use crate::camera::Cameras;
@@ -407,82 +407,6 @@ impl Task {
             skipped: self.stats.skipped + skipped,
             ..self.stats
         }
-    }
-
-    fn offer(&mut self, request: OfferRequest, now: Now) -> Result<Answer, Problem> {
-        let OfferRequest { session: id, sdp, admission, ice_servers, candidate_tx } = request;
-        let relay_at = now.instant + self.config.relay_after;
-        let fault = || Problem::new(ProblemKind::Internal, "the offer could not be handled");
-        if self.seats.contains_key(&id) {
-            let fresh = self.fresh_for_restart(now);
-            let Some(seat) = self.seats.get_mut(&id) else { return Err(fault()) };
-            let mut answer = Err(fault());
-            let whole = guarded(seat, &mut self.stats, |session| {
-                if let Some((_, candidates)) = &fresh {
-                    session.move_to(candidates);
-                }
-                answer = session.renew(&sdp, admission, candidate_tx, now, &mut self.feeds);
-            });
-            if !whole {
-                self.remove(&id);
-            } else if answer.is_ok() {
-                seat.relays.renew(&ice_servers, relay_at);
-                seat.fresh = fresh.map(|(number, _)| number).or(seat.fresh);
-                self.watch_admission(&id);
-                // What the router maps may be what has changed.
-                self.stun.next = now.instant;
-            }
-            return answer;
-        }
-        if self.seats.len() >= self.config.max_sessions {
-            let text = "this camera unit already serves as many viewers as it can";
-            return Err(Problem::new(ProblemKind::Busy, text));
-        }
-        self.stats.started += 1;
-        let candidates: Vec<_> = self.candidates.iter().map(|(c, _)| c.clone()).collect();
-        let origin = Origin {
-            id: id.clone(),
-            generation: self.stats.started << 16,
-            admission,
-            candidate_tx,
-            config: &self.config,
-            cert: &self.cert,
-            candidates: &candidates,
-            around: Arc::clone(&self.around),
-        };
-        let feeds = &mut self.feeds;
-        let made = catch_unwind(AssertUnwindSafe(|| Session::new(origin, &sdp, now, feeds)));
-        let (session, answer) = made.unwrap_or_else(|_| {
-            self.stats.panics += 1;
-            Err(fault())
-        })?;
-        let relays = Relays::new(&ice_servers, relay_at, &self.token);
-        let watch = CancellationToken::new();
-        let seat = Seat { session, addresses: Vec::new(), watch, relays, fresh: None };
-        self.seats.insert(id.clone(), seat);
-        self.watch_admission(&id);
-        Ok(answer)
-    }
-
-    /// A task per admission, owned by the session's seat, tells when the right to watch ends.
-    fn watch_admission(&mut self, id: &MediaSessionId) {
-        let Some(seat) = self.seats.get_mut(id) else { return };
-        seat.watch.cancel();
-        seat.watch = self.token.child_token();
-        let (mut ended, generation) = (seat.session.ended(), seat.session.generation);
-        let (watch, commands, id) = (seat.watch.clone(), self.commands.clone(), id.clone());
-        self.tasks.spawn(watch.run_until_cancelled_owned(async move {
-            let problem = match ended.wait_for(Option::is_some).await {
-                Ok(problem) => problem.clone(),
-                Err(_) => None,
-            };
-            let problem = problem.unwrap_or_else(|| {
-                Problem::new(ProblemKind::DeviceOffline, "the camera is shutting down")
-            });
-            if let Some(commands) = commands.upgrade() {
-                let _ = commands.send(Command::Revoked(id, generation, problem)).await;
-            }
-        }));
     }
 
     /// Tells the viewers, once; nobody waits for their answer.

@@ -30,7 +30,7 @@ use tokio::sync::mpsc;
 
 pub(super) use self::{
     follow::{Pair, Sign},
-    path::{Around, MAPPED, annotate},
+    path::{Around, MAPPED},
 };
 use super::{
     WebrtcConfig,
@@ -102,6 +102,10 @@ pub(super) struct Session {
     admission: Admission,
     candidate_tx: mpsc::Sender<String>,
     offered_fingerprint: String,
+    /// Name of the viewer's ICE as it runs now (RFC 8839 section 5.4); another one is a restart.
+    offered_ufrag: String,
+    /// How often it has been restarted.
+    restarts: u32,
     phase: Phase,
     disconnect_grace: Duration,
     initial_estimate_bps: u64,
@@ -111,6 +115,8 @@ pub(super) struct Session {
     /// Own relayed addresses, and how their relays are reached.
     pub(super) relays: HashMap<SocketAddr, Rung>,
     around: Arc<Around>,
+    /// Since when a router has mapped the sockets in use, as far as that is known.
+    mapped_since: Option<Instant>,
     sending: Option<Pair>,
     follow: follow::Follow,
     has_path: bool,
@@ -140,6 +146,17 @@ pub(super) struct Origin<'a> {
     pub(super) cert: &'a str0m::config::DtlsCert,
     pub(super) candidates: &'a [Candidate],
     pub(super) around: Arc<Around>,
+    pub(super) mapped_since: Option<Instant>,
+}
+
+/// A further offer for a session.
+pub(super) struct Renewal<'a> {
+    pub(super) sdp: &'a str,
+    pub(super) admission: Admission,
+    pub(super) candidate_tx: mpsc::Sender<String>,
+    /// Other sockets to move to, where ICE is restarted.
+    pub(super) fresh: Option<&'a [Candidate]>,
+    pub(super) mapped_since: Option<Instant>,
 }
 
 impl Session {

@@ -242,6 +242,7 @@ impl World {
             cert: &cert,
             candidates: &[own],
             around: Arc::default(),
+            mapped_since: None,
         };
         let (session, answer) =
             Session::new(origin, &offer.to_sdp_string(), start, &mut feeds).expect("answered");

@@ -34,12 +34,19 @@ struct Question {
     server: SocketAddr,
 }
 
+/// What a server sees of a socket.
+struct Told {
+    socket: SocketAddr,
+    server: SocketAddr,
+    seen: SocketAddr,
+    since: Instant,
+}
+
 /// What STUN servers were asked, and what they said.
 pub(super) struct Asked {
     pub(super) next: Instant,
     open: Vec<Question>,
-    /// What each server sees of each socket.
-    told: Vec<(SocketAddr, SocketAddr, SocketAddr)>,
+    told: Vec<Told>,
     /// Since when servers have been asked in vain; `None` before the first question.
     vain_since: Option<Instant>,
     /// Whether any of them has ever answered.
@@ -53,17 +60,28 @@ impl Asked {
 
     /// Where servers see the sockets.
     pub(super) fn seen(&self) -> impl Iterator<Item = &SocketAddr> {
-        self.told.iter().map(|(_, _, seen)| seen)
+        self.told.iter().map(|told| &told.seen)
+    }
+
+    /// Since when such sockets have been seen where they are seen now; that is when the router has
+    /// mapped them, within the time between two questions. Nothing where every peer gets a mapping
+    /// of its own.
+    pub(super) fn mapped_since(&self, is_such: impl Fn(SocketAddr) -> bool) -> Option<Instant> {
+        if self.mapping() == Some(NatDependence::AddressAndPortDependent) {
+            return None;
+        }
+        self.told.iter().filter(|told| is_such(told.socket)).map(|told| told.since).min()
     }
 
     /// How the router in front maps ports, where two servers see one socket (RFC 5780 section 4.3).
     fn mapping(&self) -> Option<NatDependence> {
         let mut known = None;
-        for (at, (socket, server, seen)) in self.told.iter().enumerate() {
+        for (at, told) in self.told.iter().enumerate() {
             let earlier = self.told.iter().take(at);
-            let mut others = earlier.filter(|(s, by, _)| s == socket && by != server);
+            let mut others =
+                earlier.filter(|other| other.socket == told.socket && other.server != told.server);
             match others.next() {
-                Some((_, _, other)) if other != seen => {
+                Some(other) if other.seen != told.seen => {
                     return Some(NatDependence::AddressAndPortDependent);
                 }
                 Some(_) => known = Some(NatDependence::EndpointIndependent),
@@ -75,7 +93,7 @@ impl Asked {
 
     /// These sockets are closed.
     pub(super) fn forget(&mut self, sockets: &[SocketAddr]) {
-        self.told.retain(|(socket, _, _)| !sockets.contains(socket));
+        self.told.retain(|told| !sockets.contains(&told.socket));
         self.open.retain(|question| !sockets.contains(&question.socket));
     }
 
@@ -180,7 +198,7 @@ impl Task {
     ) {
         let candidate = match made {
             Ok(candidate) => candidate,
-            Err(error) => return tracing::warn!(%error, "own address not usable"),
+            Err(error) => return tracing::debug!(%error, "own address not usable"),
         };
         if self.candidates.iter().any(|(known, _)| *known == candidate) {
             return;
@@ -238,10 +256,16 @@ impl Task {
     /// A server sees this socket at `mapped`; another address than before takes its place.
     fn told(&mut self, socket: SocketAddr, server: SocketAddr, mapped: SocketAddr, now: Now) {
         let told = &mut self.stun.told;
-        let before = match told.iter_mut().find(|(s, by, _)| (*s, *by) == (socket, server)) {
-            Some((_, _, seen)) => Some(std::mem::replace(seen, mapped)),
+        let known = told.iter_mut().find(|told| (told.socket, told.server) == (socket, server));
+        let before = match known {
+            Some(told) => {
+                if told.seen != mapped {
+                    told.since = now.instant;
+                }
+                Some(std::mem::replace(&mut told.seen, mapped))
+            }
             None => {
-                told.push((socket, server, mapped));
+                told.push(Told { socket, server, seen: mapped, since: now.instant });
                 None
             }
         };
@@ -250,7 +274,7 @@ impl Task {
             return;
         }
         let told = &self.stun.told;
-        let stale = before.filter(|old| !told.iter().any(|(_, _, seen)| seen == old));
+        let stale = before.filter(|old| !told.iter().any(|told| told.seen == *old));
         if let Some(stale) = stale {
             let gone = self.candidates.extract_if(.., |(candidate, extension)| {
                 extension.is_empty()

@@ -25,17 +25,17 @@ const KEPT: usize = 2;
 const MOST: usize = 8;
 
 /// Sockets of one time, one for each of the fixed ones.
+#[derive(Clone)]
 pub(super) struct Fresh {
     pub(super) number: u64,
-    born: Instant,
+    pub(super) born: Instant,
     sockets: Vec<SocketAddr>,
-    candidates: Vec<Candidate>,
+    pub(super) candidates: Vec<Candidate>,
 }
 
 impl Task {
-    /// Where a session that restarts ICE should move to: the number of the sockets, and what they
-    /// offer.
-    pub(super) fn fresh_for_restart(&mut self, now: Now) -> Option<(u64, Vec<Candidate>)> {
+    /// Where a session that restarts ICE should move to.
+    pub(super) fn fresh_for_restart(&mut self, now: Now) -> Option<Fresh> {
         if !self.local.mapped.is_empty() || !self.is_translated() {
             return None;
         }
@@ -46,7 +46,20 @@ impl Task {
                 self.open_fresh(now);
             }
         }
-        self.fresh.last().map(|set| (set.number, set.candidates.clone()))
+        self.fresh.last().cloned()
+    }
+
+    /// Since when a router has mapped these sockets, or the fixed ones, as far as it is known.
+    pub(super) fn mapped_since(&self, fresh: Option<u64>) -> Option<Instant> {
+        let set = self.fresh.iter().find(|set| Some(set.number) == fresh);
+        if let Some(set) = set {
+            return Some(set.born);
+        }
+        if !self.local.mapped.is_empty() || !self.is_translated() {
+            return None;
+        }
+        let is_fixed = |socket| !self.fresh.iter().any(|set| set.sockets.contains(&socket));
+        self.stun.mapped_since(is_fixed)
     }
 
     /// Whether a server sees this unit under an address that is not its own.

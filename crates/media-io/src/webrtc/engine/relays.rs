@@ -160,8 +160,10 @@ impl Task {
             if now.instant < due && !blocked {
                 continue;
             }
-            seat.relays.due = None;
-            if seat.session.has_path() || !seat.relays.asking.is_empty() {
+            // While ICE starts over and the old way still carries, a direct one is waited for.
+            let waits = !seat.session.has_path() && seat.session.is_carried(now);
+            seat.relays.due = waits.then(|| now.instant + self.config.relay_after);
+            if waits || seat.session.has_path() || !seat.relays.asking.is_empty() {
                 continue;
             }
             for servers in seat.relays.hosts() {

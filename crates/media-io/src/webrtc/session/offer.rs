@@ -2,13 +2,6 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use sightline_protocol::{Problem, ProblemKind, ps};
-use str0m::{
-    change::SdpOffer,
-    media::{MediaKind, Mid},
-};
-use tokio::sync::mpsc;
-
 use super::{
     super::{
         Answer,
@@ -19,11 +12,16 @@ use super::{
         offer_text,
         serve::Serve,
     },
-    Now, Origin, PathState, Phase, Session, annotate,
+    Now, Origin, PathState, Phase, Renewal, Session,
     follow::Follow,
+    path::{Own, annotate},
 };
-use crate::gate::Admission;
-
+use sightline_protocol::{Problem, ProblemKind, ps};
+use str0m::{
+    Candidate,
+    change::SdpOffer,
+    media::{MediaKind, Mid},
+};
 impl Session {
     /// A session from its first offer, and the answer.
     pub(in crate::webrtc) fn new(
@@ -49,6 +47,8 @@ impl Session {
             admission: origin.admission,
             candidate_tx: origin.candidate_tx,
             offered_fingerprint: String::new(),
+            offered_ufrag: String::new(),
+            restarts: 0,
             phase: Phase::Connecting { until: now.instant + origin.config.connect_timeout },
             disconnect_grace: origin.config.disconnect_grace,
             initial_estimate_bps: origin.config.initial_estimate_bps,
@@ -56,6 +56,7 @@ impl Session {
             remotes: Vec::new(),
             relays: HashMap::new(),
             around: origin.around,
+            mapped_since: origin.mapped_since,
             sending: None,
             follow: Follow::default(),
             has_path: false,
@@ -73,7 +74,7 @@ impl Session {
             faults: 0,
             out: Vec::new(),
         };
-        let answer = session.accept(sdp, now, feeds)?;
+        let answer = session.accept(sdp, None, now, feeds)?;
         session.require_decodable()?;
         Ok((session, answer))
     }
@@ -81,16 +82,22 @@ impl Session {
     /// A further offer of the same viewer: ICE restart or renegotiation.
     pub(in crate::webrtc) fn renew(
         &mut self,
-        sdp: &str,
-        admission: Admission,
-        candidate_tx: mpsc::Sender<String>,
+        renewal: Renewal<'_>,
         now: Now,
         feeds: &mut Feeds,
     ) -> Result<Answer, Problem> {
         if matches!(self.phase, Phase::Ending { .. } | Phase::Closed) {
             return Err(Problem::new(ProblemKind::NotFound, "the session is over"));
         }
-        let answer = self.accept(sdp, now, feeds)?;
+        let Renewal { sdp, admission, candidate_tx, fresh, mapped_since } = renewal;
+        let before = std::mem::replace(&mut self.mapped_since, mapped_since);
+        let answer = match self.accept(sdp, fresh, now, feeds) {
+            Ok(answer) => answer,
+            Err(problem) => {
+                self.mapped_since = before;
+                return Err(problem);
+            }
+        };
         self.generation += 1;
         self.candidate_tx = candidate_tx;
         let path = self.admission.path.borrow().clone();
@@ -99,7 +106,18 @@ impl Session {
         Ok(answer)
     }
 
-    fn accept(&mut self, sdp: &str, now: Now, feeds: &mut Feeds) -> Result<Answer, Problem> {
+    /// Whether this offer restarts ICE (RFC 8839 section 4.4.1.1).
+    pub(in crate::webrtc) fn is_restart(&self, sdp: &str) -> bool {
+        offer_text::ufrag(sdp).is_some_and(|ufrag| ufrag != self.offered_ufrag)
+    }
+
+    fn accept(
+        &mut self,
+        sdp: &str,
+        fresh: Option<&[Candidate]>,
+        now: Now,
+        feeds: &mut Feeds,
+    ) -> Result<Answer, Problem> {
         let offered_fingerprint = ps::dtls_fingerprint(sdp)
             .ok_or_else(|| invalid("the SDP offer has no single SHA-256 DTLS fingerprint"))?;
         // DTLS runs once; another certificate would never be checked against it.
@@ -109,9 +127,16 @@ impl Session {
         let clean = offer_text::clean(sdp);
         let offer = SdpOffer::from_sdp_string(&clean)
             .map_err(|error| invalid(format!("the SDP offer cannot be read: {error}")))?;
-        // A restart begins with what the new offer brings.
-        self.remotes.clear();
-        self.detour = None;
+        if self.is_restart(sdp) {
+            // It begins with what the new offer brings.
+            self.restarts = self.restarts.wrapping_add(u32::from(!self.offered_ufrag.is_empty()));
+            self.remotes.clear();
+            self.detour = None;
+            self.follow.restarted();
+            if let Some(fresh) = fresh {
+                self.move_to(fresh);
+            }
+        }
         let answer = self
             .rtc
             .sdp_api()
@@ -121,7 +146,14 @@ impl Session {
         for line in clean.lines().filter_map(|line| line.strip_prefix("a=")) {
             self.offered_candidate(line);
         }
-        let answer = annotate(&answer, &self.around, &self.relays);
+        offer_text::ufrag(&clean).unwrap_or_default().clone_into(&mut self.offered_ufrag);
+        let own = Own {
+            offered_ufrag: &self.offered_ufrag,
+            mapped_for: self.mapped_since.map(|at| now.instant.saturating_duration_since(at)),
+            relays: &self.relays,
+            restarts: self.restarts,
+        };
+        let answer = annotate(&answer, &self.around, &own);
         self.offered_fingerprint.clone_from(&offered_fingerprint);
         // The library tells of new media only when keys are there; what can be shown has to be
         // known for the answer.

@@ -1,8 +1,10 @@
 //! Which way the media takes, in words.
 
 use std::{
+    borrow::Cow,
     collections::HashMap,
     net::{IpAddr, SocketAddr},
+    time::Duration,
 };
 
 use sightline_model::{NatDependence, NatReport, Rung};
@@ -33,24 +35,69 @@ pub(in crate::webrtc) const fn via(rung: Rung) -> &'static str {
     }
 }
 
-/// An answer with what the viewer cannot learn from its candidates alone.
-pub(in crate::webrtc) fn annotate(
-    sdp: &str,
-    around: &Around,
-    relays: &HashMap<SocketAddr, Rung>,
-) -> String {
+/// What an answer tells of the session itself.
+pub(super) struct Own<'a> {
+    /// Which offer it answers: one that comes late must not be taken for that of a later offer.
+    pub(super) offered_ufrag: &'a str,
+    /// How long a router has mapped the sockets.
+    pub(super) mapped_for: Option<Duration>,
+    pub(super) relays: &'a HashMap<SocketAddr, Rung>,
+    /// How often ICE has started over.
+    pub(super) restarts: u32,
+}
+
+/// Type preference of server-reflexive candidates (RFC 8445 section 5.1.2.2).
+const REFLEXIVE: u32 = 100;
+/// Local preferences of one start of ICE.
+const PREFERENCES: u32 = 16;
+/// Starts until they are used up, and begin anew.
+const STARTS: u32 = 0x8000 / PREFERENCES;
+
+/// The line of a candidate as the viewer is told it. Of two pairs that work browsers stay with the
+/// one of higher priority (RFC 8445 section 5.1.2.1), so an address seen from outside gets more of it
+/// with every start of ICE; the library gives less. Otherwise a viewer would keep a mapping until
+/// it dies, though a younger one is there.
+pub(super) fn told(line: &str, restarts: u32) -> Cow<'_, str> {
+    let mut words: Vec<&str> = line.split(' ').collect();
+    let Some(given) = words.get(3).and_then(|word| word.parse::<u32>().ok()) else {
+        return Cow::Borrowed(line);
+    };
+    if !line.contains(" typ srflx") {
+        return Cow::Borrowed(line);
+    }
+    let among = (given >> 8) % PREFERENCES;
+    let preference = 0x8000 + restarts % STARTS * PREFERENCES + among;
+    let priority = (REFLEXIVE << 24 | preference << 8 | given & 0xff).to_string();
+    words[3] = &priority;
+    Cow::Owned(words.join(" "))
+}
+
+/// An answer with what the viewer cannot learn from its candidates alone, and without those that
+/// are not told (RFC 8445 section 7.2.5.3.1: peer-reflexive ones).
+pub(super) fn annotate(sdp: &str, around: &Around, own: &Own<'_>) -> String {
     let mut out = String::with_capacity(sdp.len() + 128);
     for line in sdp.split_inclusive('\n') {
         let text = line.trim_end();
+        let address = address_of(text);
+        if address.is_some() && text.contains(" typ prflx") {
+            continue;
+        }
         // The first media section ends the description of the session (RFC 8866 section 5).
         if text.starts_with("m=") && !out.contains("\nm=") {
             out.extend(nat_line(&around.nat));
+            out.extend(own.mapped_for.map(|age| format!("a=x-mapped-for:{}\r\n", age.as_millis())));
+            if !own.offered_ufrag.is_empty() {
+                out.extend(["a=x-offer:", own.offered_ufrag, "\r\n"]);
+            }
         }
-        out.push_str(text);
-        if let Some(address) = address_of(text) {
+        match address {
+            Some(_) => out.push_str(&told(text, own.restarts)),
+            None => out.push_str(text),
+        }
+        if let Some(address) = address {
             if around.mapped.contains(&address) {
                 out.push_str(MAPPED);
-            } else if let Some(rung) = relays.get(&address) {
+            } else if let Some(rung) = own.relays.get(&address) {
                 out.push_str(via(*rung));
             }
         }
@@ -202,6 +249,7 @@ mod tests {
     fn an_answer_is_annotated_once_and_otherwise_left_alone() {
         let sdp = "v=0\r\ns=-\r\nm=video 9 X 1\r\n\
                    a=candidate:1 1 udp 5 203.0.113.9 7 typ srflx raddr 0.0.0.0 rport 0\r\n\
+                   a=candidate:3 1 udp 5 203.0.113.9 8 typ prflx\r\n\
                    a=candidate:2 1 udp 5 198.51.100.1 9 typ relay\r\nm=application 9 Y 2\r\n";
         let around = Around {
             mapped: vec![address("203.0.113.9:7")],
@@ -213,13 +261,47 @@ mod tests {
             nat64: None,
         };
         let relays = HashMap::from([(address("198.51.100.1:9"), Rung::RelayTcp)]);
-        let out = annotate(sdp, &around, &relays);
+        let own = Own {
+            offered_ufrag: "aB3/",
+            mapped_for: Some(Duration::from_secs(7)),
+            relays: &relays,
+            restarts: 0,
+        };
+        let out = annotate(sdp, &around, &own);
         assert_eq!(
-            out.matches("a=x-nat:udp=yes,mapping=endpoint_independent\r\nm=video").count(),
+            out.matches("a=x-nat:udp=yes,mapping=endpoint_independent\r\na=x-mapped").count(),
             1
         );
+        assert!(out.contains("\na=x-mapped-for:7000\r\na=x-offer:aB3/\r\nm=video"), "{out}");
+        assert!(!out.contains("prflx"), "{out}");
         assert!(out.contains("rport 0 sl-kind mapped\r\n"), "{out}");
         assert!(out.contains("typ relay sl-via tcp\r\n"), "{out}");
-        assert_eq!(annotate(sdp, &Around::default(), &HashMap::new()), sdp);
+        let relays = HashMap::new();
+        let nothing = Own { offered_ufrag: "", mapped_for: None, relays: &relays, restarts: 0 };
+        let host = sdp.replace("srflx", "host");
+        let told = host.replace("a=candidate:3 1 udp 5 203.0.113.9 8 typ prflx\r\n", "");
+        assert_eq!(annotate(&host, &Around::default(), &nothing), told);
+    }
+
+    #[test]
+    fn a_mapping_is_told_as_better_than_the_one_before() {
+        let line = "candidate:2 1 udp 1686109951 203.0.113.9 7 typ srflx raddr 0.0.0.0 rport 0";
+        let priority = |line: &str| -> u32 {
+            line.split(' ').nth(3).and_then(|word| word.parse().ok()).expect("a priority")
+        };
+        let mut before = 0;
+        for restarts in 0..500 {
+            // As the library has it: less with every address.
+            let given = 1_686_109_951 - ((restarts * 2) << 8);
+            let line = line.replace("1686109951", &given.to_string());
+            let now = priority(&told(&line, restarts));
+            assert!(now > before, "{now} after {before}");
+            assert!(now > 100 << 24 && now < 101 << 24, "{now} is of its kind");
+            before = now;
+        }
+        assert!(told(line, u32::MAX).ends_with("203.0.113.9 7 typ srflx raddr 0.0.0.0 rport 0"));
+        let host = "candidate:1 1 udp 2130706175 192.168.1.7 8 typ host ufrag x";
+        assert_eq!(told(host, 7), host);
+        assert_eq!(told("", 7), "");
     }
 }

@@ -6,6 +6,7 @@ use std::{
 };
 
 use sightline_model::Rung;
+use sightline_p2p_net::p2p::is_usable;
 use str0m::{Candidate, CandidateKind, net::Transmit};
 
 use super::{
@@ -41,11 +42,13 @@ impl Session {
     }
 
     fn note(&mut self, candidate: &Candidate) -> bool {
-        let room = self.remotes.len() < REMOTE_CANDIDATES;
-        if room {
+        let taken = self.remotes.len() < REMOTE_CANDIDATES
+            && is_usable(candidate.addr())
+            && !self.remotes.contains(candidate);
+        if taken {
             self.remotes.push(candidate.clone());
         }
-        room
+        taken
     }
 
     /// On a network that has IPv6 alone, a viewer's address of IPv4 is reached through the NAT64.
@@ -75,7 +78,9 @@ impl Session {
         }
         if let Some(candidate) = self.rtc.add_local_candidate(candidate.clone()) {
             // A candidate of more than a full queue is lost, as RFC 8838 allows.
-            let _ = self.candidate_tx.try_send(candidate.to_sdp_string() + extension);
+            let line = candidate.to_sdp_string();
+            let line = path::told(&line, self.restarts);
+            let _ = self.candidate_tx.try_send(line.into_owned() + extension);
         }
         self.step(now, feeds);
     }
@@ -95,7 +100,7 @@ impl Session {
 
     /// Other sockets for the restart of ICE that follows at once; what is being sent goes on over
     /// the old ones until a new pair works.
-    pub(in crate::webrtc) fn move_to(&mut self, candidates: &[Candidate]) {
+    pub(super) fn move_to(&mut self, candidates: &[Candidate]) {
         let old = self.locals.extract_if(.., |own| own.kind() != CandidateKind::Relayed);
         for own in old.collect::<Vec<_>>() {
             self.rtc.direct_api().invalidate_candidate(&own);
@@ -150,6 +155,12 @@ impl Session {
         }
         let Some(old) = self.sending else { return };
         tracing::debug!(session = %self.id, "the viewer has gone over to another path");
+        if !self.has_path {
+            // ICE has just started over and knows the old pair no more. It will come to the new one
+            // with its next check, which may take as long as a browser's patience.
+            self.detour = Some(pair);
+            return;
+        }
         if pair.1 == old.1 {
             self.forget_local(old);
         } else {
@@ -159,17 +170,31 @@ impl Session {
 
     /// While a restarted ICE waits for the viewer's choice and the old way is silent, media goes
     /// where a check was answered: any valid pair may carry it (RFC 8445 section 12.1), and browsers
-    /// take seconds to choose.
+    /// take seconds to choose. A direct pair takes the place of a relayed one.
     fn detour(&mut self, pair: Pair, now: Now) {
-        let restarted = !self.has_path && self.detour.is_none() && self.video.is_some();
-        let Some(old) = self.sending.filter(|_| restarted && self.is_connected()) else { return };
-        if self.follow.is_silent(old, now.instant) {
+        let restarted = !self.has_path && self.video.is_some() && self.is_connected();
+        let Some(old) = self.sending.filter(|_| restarted) else { return };
+        let better = match self.detour {
+            Some(taken) => self.is_relayed(taken) && !self.is_relayed(pair),
+            None => self.follow.is_silent(old, now.instant),
+        };
+        if better {
             self.detour = Some(pair);
             // The viewer has missed pictures, and cannot say so yet.
             if let Some(video) = &mut self.video {
                 video.keyframe_requested(now);
             }
         }
+    }
+
+    fn is_relayed(&self, pair: Pair) -> bool {
+        self.relays.contains_key(&pair.0) || self.kind_of(pair) == Some(CandidateKind::Relayed)
+    }
+
+    /// Whether the viewer is still heard over the way that media takes, so that a restarted ICE can
+    /// take its time.
+    pub(in crate::webrtc) fn is_carried(&self, now: Now) -> bool {
+        self.sending.is_some_and(|pair| !self.follow.is_silent(pair, now.instant))
     }
 
     /// Where a datagram is to go.
@@ -190,10 +215,11 @@ impl Session {
         let reflexive = Candidate::from_sdp_string(&reflexive).ok();
         let known = self.remotes.iter().filter(|c| c.addr() == remote).cloned();
         let known: Vec<Candidate> = known.chain(reflexive).collect();
+        let mut is_known = false;
         for candidate in &known {
-            self.rtc.direct_api().invalidate_candidate(candidate);
+            is_known |= self.rtc.direct_api().invalidate_candidate(candidate);
         }
-        if let Some(candidate) = known.into_iter().next() {
+        if let Some(candidate) = known.into_iter().next().filter(|_| is_known) {
             self.rtc.add_remote_candidate(candidate);
         }
     }
