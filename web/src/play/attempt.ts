@@ -6,13 +6,13 @@
 import { api } from '../api/client';
 import { ProblemError, problemError, toProblem, type Problem } from '../api/problem';
 import { newTrace } from '../api/trace';
-import type { Camera, Capabilities, PlayAnswer } from '../api/types';
+import type { Camera, Capabilities, IceServer, PlayAnswer } from '../api/types';
 import { sign } from '../identity/ed25519';
 import { clientKey } from '../identity/keys';
 import { nowUs } from './clock';
 import type { CuToPu, CuToScu, MediaAnswer, PuToCu, QualityChoice } from './messages';
 import { NatProbe } from './nat';
-import { RemoteFacts } from './path';
+import { answersAnother, RemoteFacts, withoutRelays } from './path';
 import { toRtcIceServers } from './rtc';
 import { takePrepared } from './spare';
 import { livingSignalling, signalling, type SessionMessage, type Signalling } from './signalling';
@@ -46,6 +46,8 @@ export class Attempt {
   lastPongMs = 0;
   /** When the candidates in use were gathered: not younger than our router's mapping. */
   gatheredMs = 0;
+  /** Since when the device's router has mapped its address, by `performance.now()`, if it says so. */
+  mappedThereMs: number | undefined;
   /** What our candidates and the device's tell of the NATs. */
   nat = new NatProbe();
   readonly remote = new RemoteFacts();
@@ -80,13 +82,18 @@ export class Attempt {
 
   /**
    * Looks for a new way with the same session (RFC 8445 clause 2.4). The old one goes on carrying
-   * what it can until the new one works.
+   * what it can until the new one works. `directOnly` leaves the relays out: where a direct way
+   * carries the picture, they would only be asked for places that nobody uses.
    */
-  async restartIce(): Promise<void> {
+  async restartIce(directOnly = false): Promise<void> {
     const { pc, play } = this;
-    if (!pc || !play || pc.signalingState !== 'stable') return;
+    if (!pc || !play || pc.signalingState === 'closed') return;
     for (let tries = 1; !this.over; tries += 1) {
       try {
+        // Left behind by a restart that failed.
+        await rollBack(pc);
+        const servers = directOnly ? withoutRelays(play.ice_servers) : play.ice_servers;
+        pc.setConfiguration({ ...pc.getConfiguration(), iceServers: toRtcIceServers(servers) });
         // Both sides of the network may have changed, and with it the way to the SCU.
         const signal = livingSignalling(play.signal_url);
         signal.catch(() => undefined);
@@ -94,15 +101,16 @@ export class Attempt {
         const offer = await pc.createOffer();
         this.early = [];
         this.outgoing = [];
-        this.gathering(play);
+        this.gathering(servers);
         await pc.setLocalDescription(offer);
         await this.exchange(pc, play, offer.sdp ?? '', await signal, RESTART_ANSWER_MS);
         return;
       } catch (error) {
         const { type } = toProblem(error);
         const lost = type === 'timeout' || type === 'signalling';
-        if (this.isOver || !lost || tries === RESTART_TRIES) throw error;
-        if (isOffering(pc)) await pc.setLocalDescription({ type: 'rollback' });
+        if (this.isOver) throw error;
+        await rollBack(pc);
+        if (!lost || tries === RESTART_TRIES) throw error;
       }
     }
   }
@@ -117,9 +125,10 @@ export class Attempt {
     return this.over;
   }
 
-  private gathering(play: PlayAnswer): void {
+  private gathering(servers: readonly IceServer[]): void {
     this.gatheredMs = performance.now();
-    this.nat = new NatProbe(play.ice_servers.flatMap((server) => server.urls));
+    this.mappedThereMs = undefined;
+    this.nat = new NatProbe(servers.flatMap((server) => server.urls));
   }
 
   /** Ends without a word to `onEnd`. */
@@ -176,7 +185,7 @@ export class Attempt {
     });
     const timer = setTimeout(() => this.end(this.noPath()), CONNECT_TIMEOUT_MS);
     this.connected.finally(() => clearTimeout(timer)).catch(() => undefined);
-    this.gathering(play);
+    this.gathering(play.ice_servers);
     const signal = signalling(play.signal_url);
     await Promise.all([
       pc.setLocalDescription(offer),
@@ -273,7 +282,7 @@ export class Attempt {
     this.attach(signal, play);
     await signal.opened;
     this.options.stages.mark('signalling', performance.now());
-    const answered = this.nextAnswer(patienceMs);
+    const answered = this.nextAnswer(sdp, patienceMs);
     const { session, device, token } = play;
     const offer = { sdp, token, client_key: key.publicKey, signature, ice_servers: [] };
     signal.send({ type: 'offer', session, device, offer }, this.trace);
@@ -290,6 +299,8 @@ export class Attempt {
   private async apply(pc: RTCPeerConnection, answer: MediaAnswer): Promise<void> {
     if (pc.signalingState === 'stable') await signalingState(pc, 'have-local-offer');
     this.remote.noteAnswer(answer.sdp);
+    const { mappedForMs } = this.remote;
+    if (mappedForMs !== undefined) this.mappedThereMs = performance.now() - mappedForMs;
     await pc.setRemoteDescription({ type: 'answer', sdp: answer.sdp });
     const early = this.early ?? [];
     this.early = undefined;
@@ -310,10 +321,11 @@ export class Attempt {
     });
   }
 
-  private nextAnswer(patienceMs: number): Promise<MediaAnswer> {
+  private nextAnswer(offer: string, patienceMs: number): Promise<MediaAnswer> {
     return new Promise((resolve, reject) => {
       const timer = setTimeout(() => this.waiting?.(undefined), patienceMs);
       this.waiting = (message) => {
+        if (message?.type === 'answer' && answersAnother(message.answer.sdp, offer)) return;
         clearTimeout(timer);
         this.waiting = undefined;
         if (message?.type === 'answer') resolve(message.answer);
@@ -363,8 +375,9 @@ function parse(data: unknown): PuToCu | undefined {
   }
 }
 
-function isOffering(pc: RTCPeerConnection): boolean {
-  return pc.signalingState === 'have-local-offer';
+async function rollBack(pc: RTCPeerConnection): Promise<void> {
+  if (pc.signalingState !== 'have-local-offer') return;
+  await pc.setLocalDescription({ type: 'rollback' });
 }
 
 function signalingState(pc: RTCPeerConnection, state: RTCSignalingState): Promise<void> {

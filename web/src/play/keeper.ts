@@ -3,13 +3,22 @@
 import type { Attempt } from './attempt';
 import { Lifetimes, networkKey, renewAfterMs } from './lifetime';
 
-type Gathered = Pick<Attempt, 'nat' | 'gatheredMs'>;
+type Gathered = Pick<Attempt, 'nat' | 'gatheredMs'> & Partial<Pick<Attempt, 'mappedThereMs'>>;
+
+/** How long a new way may take to carry the picture; after that another is sought, ever less often. */
+const RENEWAL_MS = 2_000;
+const MOST_DOUBLINGS = 5;
 
 export class PathKeeper {
   /** A death whose network is still to be compared with the one after it. */
   private death: { network: string; ageMs: number } | undefined;
   private cameBack = false;
   private renewals = 0;
+  /** The pair of candidates that carries the picture. */
+  private pair: string | undefined;
+  /** A renewal that has not shown another pair yet: the old way still counts. */
+  private renewal:
+    { pair: string | undefined; bornMs: number; atMs: number; tries: number } | undefined;
 
   constructor(
     private readonly device: string,
@@ -29,22 +38,38 @@ export class PathKeeper {
   /** Whether it is time for a new way, while the old one still works. */
   isDue(attempt: Gathered, nowMs: number): boolean {
     const lifetime = this.lifetimeMs(attempt);
-    return lifetime !== undefined && nowMs - attempt.gatheredMs >= renewAfterMs(lifetime);
+    if (lifetime === undefined || nowMs < this.nextTryMs()) return false;
+    const age = nowMs - this.bornMs(attempt);
+    // A mapping that has outlived the others is none of those that die.
+    const judged = age < lifetime ? age : nowMs - attempt.gatheredMs;
+    return judged >= renewAfterMs(lifetime);
   }
 
-  renewing(): void {
+  /** A new way is sought while the old one works; to be told before. */
+  renewing(attempt: Gathered, nowMs: number): void {
     this.renewals += 1;
+    const { pair } = this;
+    const tries = (this.renewal?.tries ?? 0) + 1;
+    this.renewal = { pair, bornMs: this.bornMs(attempt), atMs: nowMs, tries };
+  }
+
+  /** Which pair carries the picture now. */
+  carried(pair: string | undefined): void {
+    this.pair = pair;
+    if (this.renewal && this.renewal.pair !== pair) this.renewal = undefined;
   }
 
   /** The way has been silent since `aliveMs`; to be told before a new one is sought. */
   silent(attempt: Gathered, aliveMs: number): void {
     this.cameBack = false;
-    this.death = { network: this.network(attempt), ageMs: aliveMs - attempt.gatheredMs };
+    this.death = { network: this.network(attempt), ageMs: aliveMs - this.bornMs(attempt) };
+    this.renewal = undefined;
   }
 
   /** The machine itself has changed its network: that was no NAT. */
   networkChanged(): void {
     this.death = undefined;
+    this.renewal = undefined;
   }
 
   recovered(): void {
@@ -59,6 +84,17 @@ export class PathKeeper {
     this.death = undefined;
     const network = this.network(attempt);
     if (network === death.network) this.lifetimes.died(network, death.ageMs);
+  }
+
+  private nextTryMs(): number {
+    if (!this.renewal) return 0;
+    const { atMs, tries } = this.renewal;
+    return atMs + RENEWAL_MS * 2 ** Math.min(tries - 1, MOST_DOUBLINGS);
+  }
+
+  /** Since when the older of both ends' mappings exists, as far as it is known. */
+  private bornMs({ gatheredMs, mappedThereMs }: Gathered): number {
+    return this.renewal?.bornMs ?? Math.min(gatheredMs, mappedThereMs ?? gatheredMs);
   }
 
   private network(attempt: Gathered): string {

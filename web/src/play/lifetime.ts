@@ -60,8 +60,8 @@ export class Lifetimes {
   }
 }
 
-/** At what age of a mapping a new one is made. */
+/** At what age of a mapping a new one is made: a try that fails leaves time for another. */
 export function renewAfterMs(lifetimeMs: number): number {
-  const margin = Math.min(Math.max(lifetimeMs * 0.15, 4_000), 15_000);
+  const margin = Math.min(Math.max(lifetimeMs * 0.15, 6_500), 15_000);
   return Math.max(lifetimeMs - margin, lifetimeMs / 2);
 }

@@ -1,5 +1,6 @@
 /** Which rung of the connection ladder a pair of candidates stands on, and why on none better. */
 
+import type { IceServer } from '../api/types';
 import { isSymmetric, natOfAnswer, type NatReport } from './nat';
 import type { PathInfo } from './stats';
 
@@ -36,6 +37,8 @@ export class RemoteFacts {
   nat: NatReport = {};
   /** Whether a server sees the device under another address than its own. */
   translated = false;
+  /** How long its router had mapped its address when it answered; absent where it does not know. */
+  mappedForMs: number | undefined;
   private readonly mapped = new Set<string>();
   private readonly relays = new Map<string, string>();
 
@@ -55,6 +58,8 @@ export class RemoteFacts {
   /** All candidate lines of an answer. */
   noteAnswer(sdp: string): void {
     this.nat = natOfAnswer(sdp);
+    const mappedFor = /^a=x-mapped-for:(\d{1,12})\s*$/m.exec(sdp)?.[1];
+    this.mappedForMs = mappedFor === undefined ? undefined : Number(mappedFor);
     for (const line of sdp.split(/\r?\n/)) if (line.startsWith('a=candidate:')) this.note(line);
   }
 
@@ -70,6 +75,21 @@ export class RemoteFacts {
   relayProtocol(address: string | undefined): string {
     return (address !== undefined && this.relays.get(address)) || 'udp';
   }
+}
+
+/** The same servers for finding our own address, without places at relays. */
+export function withoutRelays(servers: readonly IceServer[]): IceServer[] {
+  const direct = (server: IceServer) => server.urls.filter((url) => url.startsWith('stun:'));
+  return servers
+    .map((server) => ({ ...server, urls: direct(server) }))
+    .filter(({ urls }) => urls.length > 0);
+}
+
+/** Whether an answer says that it belongs to another offer than this one. */
+export function answersAnother(answer: string, offer: string): boolean {
+  const named = /^a=x-offer:(.*)$/m.exec(answer)?.[1]?.trim();
+  const own = /^a=ice-ufrag:(.*)$/m.exec(offer)?.[1]?.trim();
+  return named !== undefined && own !== undefined && named !== own;
 }
 
 function endpoint(address: string | undefined, port: string | undefined): string | undefined {

@@ -280,6 +280,8 @@ export class Watch {
     let packets = 0;
     let decoded = 0;
     for (const row of rows.values() as Iterable<Record<string, unknown>>) {
+      const pair = row['selectedCandidatePairId'];
+      if (typeof pair === 'string') this.keeper.carried(pair);
       if (row['type'] !== 'inbound-rtp') continue;
       packets += Number(row['packetsReceived'] ?? 0);
       decoded += Number(row['framesDecoded'] ?? 0);
@@ -323,8 +325,9 @@ export class Watch {
     this.keeper.settle(attempt);
     this.improve(attempt, nowMs);
     if (this.restartedMs === undefined && !this.restarting && this.keeper.isDue(attempt, nowMs)) {
-      this.keeper.renewing();
-      this.restart(attempt, nowMs);
+      this.keeper.renewing(attempt, nowMs);
+      const isDirect = this.route.value !== undefined && !isRelayed(this.route.value.rung);
+      this.restart(attempt, nowMs, isDirect);
     }
     if (!this.cameraOnline) return undefined;
     const patience = this.framePatienceMs();
@@ -350,12 +353,12 @@ export class Watch {
     return quality.mode === 'exact' && quality.fps < 5 ? 8_000 : 5_000;
   }
 
-  private restart(attempt: Attempt, nowMs: number): void {
+  private restart(attempt: Attempt, nowMs: number, directOnly = false): void {
     this.restartedMs = nowMs;
     this.restarting = true;
     this.iceRestarts += 1;
     attempt
-      .restartIce()
+      .restartIce(directOnly)
       .catch((error: unknown) => {
         // While the old way carries on, a new one that was not found is no loss.
         const silentMs = performance.now() - this.lastAliveMs;

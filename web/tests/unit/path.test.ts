@@ -2,7 +2,13 @@ import { describe, expect, it } from 'vitest';
 import { PathKeeper } from '../../src/play/keeper';
 import { Lifetimes, renewAfterMs } from '../../src/play/lifetime';
 import { NatProbe, natOfAnswer, type LocalCandidate } from '../../src/play/nat';
-import { RemoteFacts, rungOf, whyNotBetter } from '../../src/play/path';
+import {
+  answersAnother,
+  RemoteFacts,
+  rungOf,
+  whyNotBetter,
+  withoutRelays,
+} from '../../src/play/path';
 import { routeOf, toReport } from '../../src/play/route';
 import { StageClock, toReport as stagesReport } from '../../src/play/stages';
 import type { PathInfo } from '../../src/play/stats';
@@ -169,6 +175,55 @@ describe('lifetimes of mappings', () => {
     expect(keeper.isDue(gathered('198.51.100.4', 0), 1e6)).toBe(false);
   });
 
+  it('count from the birth of the older mapping', () => {
+    const keeper = new PathKeeper('pu', new Lifetimes(memory()));
+    const first = { ...gathered('203.0.113.9', 40_000), mappedThereMs: 1_000 };
+    keeper.silent(first, 51_000);
+    keeper.recovered();
+    keeper.settle(gathered('203.0.113.9', 52_000));
+    const second = { ...gathered('203.0.113.9', 60_000), mappedThereMs: 55_000 };
+    expect(keeper.lifetimeMs(second)).toBe(50_000);
+    expect(keeper.isDue(second, 55_000 + 42_000)).toBe(false);
+    expect(keeper.isDue(second, 55_000 + 43_000)).toBe(true);
+    const lasting = { ...second, mappedThereMs: -1e6 };
+    expect(keeper.isDue(lasting, 60_000 + 42_000)).toBe(false);
+    expect(keeper.isDue(lasting, 60_000 + 43_000)).toBe(true);
+  });
+
+  it('are renewed again when the renewal shows no other pair', () => {
+    const keeper = new PathKeeper('pu', new Lifetimes(memory()));
+    const way = gathered('203.0.113.9', 0);
+    keeper.silent(way, 50_000);
+    keeper.recovered();
+    keeper.settle(way);
+    keeper.carried('old');
+    expect(keeper.isDue(way, 43_000)).toBe(true);
+    keeper.renewing(way, 43_000);
+    const second = gathered('203.0.113.9', 43_000);
+    keeper.carried('old');
+    expect(keeper.isDue(second, 44_900)).toBe(false);
+    expect(keeper.isDue(second, 45_000)).toBe(true);
+    keeper.renewing(second, 45_000);
+    const third = gathered('203.0.113.9', 45_000);
+    expect(keeper.isDue(third, 48_900)).toBe(false);
+    expect(keeper.isDue(third, 49_000)).toBe(true);
+    keeper.carried('new');
+    expect(keeper.isDue(third, 49_000)).toBe(false);
+    expect(keeper.isDue(third, 45_000 + 43_000)).toBe(true);
+    expect(keeper.renewed).toBe(2);
+  });
+
+  it('count from the old mapping when it dies before a renewal shows another pair', () => {
+    const keeper = new PathKeeper('pu', new Lifetimes(memory()));
+    keeper.carried('old');
+    keeper.renewing(gathered('203.0.113.9', 0), 30_000);
+    keeper.silent(gathered('203.0.113.9', 30_000), 40_000);
+    keeper.recovered();
+    const next = gathered('203.0.113.9', 41_000);
+    keeper.settle(next);
+    expect(keeper.lifetimeMs(next)).toBe(40_000);
+  });
+
   it('are not learned from a change of network', () => {
     const keeper = new PathKeeper('pu', new Lifetimes(memory()));
     keeper.silent(gathered('203.0.113.9', 0), 51_000);
@@ -195,5 +250,35 @@ describe('lifetimes of mappings', () => {
     now = 25 * 3_600_000;
     expect(lifetimes.get('n')).toBeUndefined();
     expect(renewAfterMs(50_000)).toBe(42_500);
+    expect(renewAfterMs(20_000)).toBe(13_500);
+    expect(renewAfterMs(12_000)).toBe(6_000);
+    expect(renewAfterMs(600_000)).toBe(585_000);
+  });
+});
+
+describe('an answer', () => {
+  it('belongs to the offer that it names', () => {
+    const offer = 'v=0\r\nm=video 9 X 1\r\na=ice-ufrag:aB3/\r\n';
+    expect(answersAnother('v=0\r\na=x-offer:aB3/\r\n', offer)).toBe(false);
+    expect(answersAnother('v=0\r\na=x-offer:other\r\n', offer)).toBe(true);
+    expect(answersAnother('v=0\r\n', offer)).toBe(false);
+  });
+
+  it('tells how long the device has been mapped', () => {
+    const facts = new RemoteFacts();
+    facts.noteAnswer('v=0\r\na=x-mapped-for:7000\r\n');
+    expect(facts.mappedForMs).toBe(7_000);
+    facts.noteAnswer('v=0\r\na=x-mapped-for:soon\r\n');
+    expect(facts.mappedForMs).toBeUndefined();
+  });
+});
+
+describe('servers without relays', () => {
+  it('still tell our own address', () => {
+    const servers = [
+      { urls: ['stun:a.example:3478', 'turn:a.example:3478?transport=udp'], username: 'u' },
+      { urls: ['turns:a.example:443?transport=tcp'], username: 'u' },
+    ];
+    expect(withoutRelays(servers)).toEqual([{ urls: ['stun:a.example:3478'], username: 'u' }]);
   });
 });
