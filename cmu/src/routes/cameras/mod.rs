@@ -20,8 +20,10 @@ async fn own_camera(
 ) -> Result<(DeviceRow, Camera), ApiError> {
     let user = &caller.0.account.id;
     let (limit, key) = (app.config.limits.not_found_per_user, format!("miss:user:{user}"));
-    app.limit_left(limit, &key).await?;
-    if let Some(found) = cameras::one(&app.db, user, id, app.now()).await? {
+    let found = cameras::one(&app.db, user, id, app.now());
+    let (left, found) = tokio::join!(app.limit_left(limit, &key), found);
+    left?;
+    if let Some(found) = found? {
         return Ok(found);
     }
     app.limit(limit, &key).await?;

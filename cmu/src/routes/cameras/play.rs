@@ -85,7 +85,7 @@ async fn start(
         Presence::Online | Presence::Active => {}
     }
     let networks = (network::prefix(ip), network::prefix(device.observed));
-    let ticket = issue(app, caller, &camera, request, &networks).await?;
+    let (claims, ticket) = sign(app, caller, &camera, request)?;
     let prepare = SmRequest::PrepareMedia {
         device: id.pu.clone(),
         session: ticket.session.clone(),
@@ -93,7 +93,12 @@ async fn start(
         channel: id.channel,
         capabilities: request.capabilities.clone(),
     };
-    let ice_servers = match app.ask_scu(&id.pu, &prepare).await? {
+    // The token is shown to nobody before both are done.
+    let (prepared, ()) = tokio::try_join!(
+        async { app.ask_scu(&id.pu, &prepare).await.map_err(ApiError::from) },
+        enter(app, caller, &claims, &ticket, request, &networks),
+    )?;
+    let ice_servers = match prepared {
         SmReply::Prepared { ice_servers } => ice_servers,
         SmReply::Done | SmReply::Refused { .. } => Vec::new(),
     };
@@ -160,13 +165,12 @@ struct Ticket {
     expires_at: UnixMicros,
 }
 
-async fn issue(
+fn sign(
     app: &AppState,
     caller: &Caller,
     camera: &Camera,
     request: &PlayRequest,
-    (viewer_network, pu_network): &(String, String),
-) -> Result<Ticket, ApiError> {
+) -> Result<(PlayClaims, Ticket), ApiError> {
     let sign_in = &caller.0;
     let now = app.now();
     let expires_at = now.plus(Duration::from_secs(app.config.tokens.play_s.into()));
@@ -191,24 +195,38 @@ async fn issue(
         tracing::error!(%error, "a play token could not be signed");
         ApiError::internal()
     })?;
-    let bearer = cnf.map(|client| play::bearer_text(&TokenBearer::Key { client }));
+    let ticket = Ticket { session: claims.sid.clone(), token, expires_at };
+    Ok((claims, ticket))
+}
+
+/// Into the books, where the device's question about the token will be answered from.
+async fn enter(
+    app: &AppState,
+    caller: &Caller,
+    claims: &PlayClaims,
+    ticket: &Ticket,
+    request: &PlayRequest,
+    (viewer_network, pu_network): &(String, String),
+) -> Result<(), ApiError> {
+    let camera = CameraId { pu: claims.aud.clone(), channel: claims.ch };
+    let bearer = claims.cnf.map(|client| play::bearer_text(&TokenBearer::Key { client }));
     let new = NewPlayToken {
-        hash: &token.hash(),
+        hash: &ticket.token.hash(),
         jti: &claims.jti,
         session: &claims.sid,
         user: &claims.sub,
-        sign_in: &sign_in.id,
-        camera: &camera.id,
+        sign_in: &caller.0.id,
+        camera: &camera,
         rights: &claims.rights,
         capabilities: &request.capabilities,
         viewer_network,
         pu_network,
         bearer: bearer.as_deref(),
-        now,
-        expires_at,
+        now: app.now(),
+        expires_at: ticket.expires_at,
     };
     app.db.play_tokens().insert(&new).await?;
-    Ok(Ticket { session: claims.sid, token, expires_at })
+    Ok(())
 }
 
 fn answer(
