@@ -105,7 +105,7 @@ impl Config {
         self.cmu.check().context("[cmu]")?;
         // The relay's secret is made on the first start.
         let secret = Some(Secret::new("made on the first start".to_owned()));
-        let identity = self.tls.from_files()?;
+        let identity = self.tls.in_files()?;
         let mtu = mtu::Config { secret, identity, ..self.mtu.clone() };
         mtu.check().context("[mtu]")?;
         let scu = scu::Config { http_listen: None, ..self.scu.clone() };
@@ -119,7 +119,7 @@ impl Config {
     }
 
     fn identity(&self) -> Result<Identity, TlsError> {
-        if let Some(identity) = self.tls.from_files()? {
+        if let Some(identity) = self.tls.in_files()? {
             return Ok(identity);
         }
         let name = format!("Sightline, {}", self.domain);
@@ -130,7 +130,7 @@ impl Config {
 }
 
 impl Tls {
-    fn from_files(&self) -> Result<Option<Identity>, TlsError> {
+    fn in_files(&self) -> Result<Option<Identity>, TlsError> {
         let files = self.certificate_file.as_ref().zip(self.key_file.as_ref());
         files.map(|(chain, key)| Identity::from_pem_files(chain, key)).transpose()
     }
