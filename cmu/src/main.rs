@@ -11,7 +11,6 @@ use sightline_bus::Bus;
 use sightline_model::PhoneNumber;
 use sightline_service_kit::{
     alone::ServiceArgs,
-    config,
     exit::{EXIT_CODES, exit_code},
     lifecycle::Lifecycle,
     telemetry,
@@ -73,11 +72,7 @@ async fn run() -> anyhow::Result<()> {
     if let Some(Command::Openapi { out }) = &args.command {
         return write_openapi(out.as_deref());
     }
-    let config: cmu::Config = config::load(args.service.config())?;
-    config.check()?;
-    if args.service.only_checked() {
-        return Ok(());
-    }
+    let Some(config) = args.service.checked(cmu::Config::check)? else { return Ok(()) };
     if let Some(Command::Operator { command: Operator::Add { phone } }) = &args.command {
         let user = cmu::operator_add(&config, phone).await?;
         println!("{} ({user}) now works for the operator.", phone.masked());

@@ -42,11 +42,7 @@ async fn main() -> ExitCode {
 
 async fn run() -> anyhow::Result<()> {
     let Args { service } = Args::parse();
-    let config = mtu::Config::load(service.config())?;
-    config.check()?;
-    if service.only_checked() {
-        return Ok(());
-    }
+    let Some(config) = service.checked(mtu::Config::check)? else { return Ok(()) };
     let _guard = telemetry::init("mtu", &config.telemetry)?;
     needs_bus(&config.bus_url)?;
     let bus = Bus::nats(&config.bus_url).await.context("cannot reach the bus")?;

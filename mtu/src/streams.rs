@@ -24,7 +24,7 @@ use mtu_turn::{ClientId, Transport};
 use outbox::{Messages, Next, Outbox};
 use parking_lot::RwLock;
 use places::{Place, Places};
-use sightline_service_kit::lifecycle::Lifecycle;
+use sightline_service_kit::{accept::accept, lifecycle::Lifecycle};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf},
     net::{TcpListener, TcpStream},
@@ -112,17 +112,9 @@ impl Streams {
 
     async fn accept(self: Arc<Self>, listener: TcpListener, lifecycle: Lifecycle) {
         loop {
-            match listener.accept().await {
-                Ok((stream, _)) => {
-                    let streams = self.clone();
-                    lifecycle.spawn(async move { streams.greet(stream).await });
-                }
-                Err(error) => {
-                    // Out of file descriptors, most likely: wait until some are free.
-                    tracing::warn!(%error, "cannot accept a TCP client");
-                    tokio::time::sleep(Duration::from_millis(100)).await;
-                }
-            }
+            let (stream, _) = accept(&listener).await;
+            let streams = self.clone();
+            lifecycle.spawn(async move { streams.greet(stream).await });
         }
     }
 

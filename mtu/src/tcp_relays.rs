@@ -23,7 +23,7 @@ use mtu_turn::{
     Ticket, WorkerIndex,
 };
 use parking_lot::Mutex;
-use sightline_service_kit::{config::ConfigError, lifecycle::Lifecycle};
+use sightline_service_kit::{accept::accept, config::ConfigError, lifecycle::Lifecycle};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
@@ -121,13 +121,8 @@ impl TcpRelays {
         let Ok(listener) = TcpListener::from_std(listener) else { return };
         let accepting = async {
             loop {
-                match listener.accept().await {
-                    Ok((stream, peer)) => self.offer(&worker, relay, &open, stream, peer).await,
-                    Err(error) => {
-                        tracing::debug!(%error, "a TCP relay cannot accept");
-                        tokio::time::sleep(Duration::from_millis(100)).await;
-                    }
-                }
+                let (stream, peer) = accept(&listener).await;
+                self.offer(&worker, relay, &open, stream, peer).await;
             }
         };
         tokio::select! {

@@ -2,6 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
+use serde::de::DeserializeOwned;
+
+use crate::config;
+
 /// `--config` and `--check-config`, for `#[command(flatten)]`.
 #[derive(Debug, clap::Args)]
 pub struct ServiceArgs {
@@ -19,6 +23,23 @@ impl ServiceArgs {
     #[must_use]
     pub fn config(&self) -> Option<&Path> {
         self.config.as_deref()
+    }
+
+    /// The configuration, read and checked; `None` when nothing more was asked for.
+    ///
+    /// # Errors
+    /// It cannot be read, or `check` finds that no service could start with it.
+    pub fn checked<C, E>(
+        &self,
+        check: impl FnOnce(&C) -> Result<(), E>,
+    ) -> anyhow::Result<Option<C>>
+    where
+        C: DeserializeOwned,
+        E: Into<anyhow::Error>,
+    {
+        let config = config::load(self.config())?;
+        check(&config).map_err(Into::into)?;
+        Ok((!self.only_checked()).then_some(config))
     }
 
     /// Whether all that was asked for is done, now that the configuration has been found good.

@@ -30,6 +30,7 @@
 //! }
 //! ```
 
+pub mod accept;
 pub mod alone;
 pub mod config;
 pub mod exit;

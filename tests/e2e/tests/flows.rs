@@ -99,6 +99,15 @@ fn login(centre: &Centre) -> Cu {
     Cu::login(&centre.portal, PHONE, &centre.sms_log(), Some(&centre.ca()))
 }
 
+/// A centre and a PU, and somebody to whom its camera belongs.
+fn bound() -> Option<(Centre, Cu)> {
+    let centre = Centre::start()?;
+    centre.wait_registered(&centre.mark_start());
+    let cu = login(&centre);
+    cu.ok(&["bind", &centre.claim_code]);
+    Some((centre, cu))
+}
+
 #[test]
 fn a8_1_registration_and_a8_2_binding_in_order() {
     let Some(centre) = Centre::start() else { return };
@@ -122,11 +131,7 @@ fn a8_1_registration_and_a8_2_binding_in_order() {
 
 #[test]
 fn a8_3_addresses_reach_the_centre_in_order() {
-    let Some(mut centre) = Centre::start() else { return };
-    centre.wait_registered(&centre.mark_start());
-    let cu = login(&centre);
-    cu.ok(&["bind", &centre.claim_code]);
-
+    let Some((mut centre, cu)) = bound() else { return };
     let mut bus = BusTap::start(centre.ports.nats, "sightline.*.cmu");
     let before = centre.mark();
     centre.restart("pu-agent");
@@ -159,10 +164,8 @@ fn a8_3_addresses_reach_the_centre_in_order() {
 
 #[test]
 fn a8_4_play_in_order_over_quic_webrtc_and_rtsp() {
-    let Some(centre) = Centre::start() else { return };
     let Some(ffprobe) = tool("ffprobe") else { return };
-    let cu = login(&centre);
-    cu.ok(&["bind", &centre.claim_code]);
+    let Some((centre, cu)) = bound() else { return };
     cu.wait_for_camera("Yard");
 
     for (via, expected) in [("quic", PLAY_QUIC), ("webrtc", PLAY_WEBRTC)] {
