@@ -98,6 +98,8 @@ pub(super) struct Task {
     local: LocalCandidates,
     /// With what viewers are told besides.
     candidates: Vec<(Candidate, &'static str)>,
+    /// Where a NAT64 shows the fixed sockets.
+    translated: Vec<SocketAddr>,
     around: Arc<Around>,
     stun: Asked,
     feeds: Feeds,
@@ -153,6 +155,7 @@ impl Task {
             cert,
             local: LocalCandidates::default(),
             candidates: Vec::new(),
+            translated: Vec::new(),
             around: Arc::default(),
             stun: Asked::new(Instant::now()),
             feeds,

@@ -1,6 +1,7 @@
 //! A session and a viewer over a path made of numbers, in virtual time.
 
 mod moves;
+mod restarts;
 mod screen;
 mod vanished;
 

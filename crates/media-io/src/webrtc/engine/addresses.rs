@@ -165,9 +165,25 @@ impl Task {
             .map(Candidate::addr);
         // A gateway's port that a STUN server sees too is known already.
         let known = own.clone().any(|c| c.addr() == mapped);
-        if let Some(base) = base.filter(|_| !known) {
-            let made = Candidate::server_reflexive(mapped, base, Protocol::Udp);
-            self.add_candidate(made, extension, now);
+        match base {
+            Some(base) if !known => {
+                let made = Candidate::server_reflexive(mapped, base, Protocol::Udp);
+                self.add_candidate(made, extension, now);
+            }
+            None if !self.translated.contains(&mapped) => self.add_translated(mapped),
+            Some(_) | None => {}
+        }
+    }
+
+    /// An address of IPv4 that a NAT64 gives a socket of IPv6. The library pairs addresses of one
+    /// family; the viewer is told all the same, and its checks arrive from an address of IPv6.
+    fn add_translated(&mut self, mapped: SocketAddr) {
+        if self.local.nat64.is_none() || !mapped.is_ipv4() {
+            return;
+        }
+        self.translated.push(mapped);
+        for seat in self.seats.values_mut().filter(|seat| seat.fresh.is_none()) {
+            guarded(seat, &mut self.stats, |session| session.tell_translated(mapped));
         }
     }
 
@@ -276,6 +292,7 @@ impl Task {
         let told = &self.stun.told;
         let stale = before.filter(|old| !told.iter().any(|told| told.seen == *old));
         if let Some(stale) = stale {
+            self.translated.retain(|known| *known != stale);
             let gone = self.candidates.extract_if(.., |(candidate, extension)| {
                 extension.is_empty()
                     && candidate.kind() == CandidateKind::ServerReflexive

@@ -31,6 +31,8 @@ pub(super) struct Fresh {
     pub(super) born: Instant,
     sockets: Vec<SocketAddr>,
     pub(super) candidates: Vec<Candidate>,
+    /// Where a NAT64 shows them.
+    pub(super) translated: Vec<SocketAddr>,
 }
 
 impl Task {
@@ -74,6 +76,7 @@ impl Task {
             born: now.instant,
             sockets: Vec::new(),
             candidates: Vec::new(),
+            translated: Vec::new(),
         };
         for fixed in &self.config.bind {
             let socket = match Socket::open(SocketAddr::new(fixed.ip(), 0)) {
@@ -123,11 +126,17 @@ impl Task {
         let base = hosts.find(|c| is_from(socket, c.addr())).map(Candidate::addr);
         let known = set.candidates.iter().any(|c| c.addr() == mapped);
         let Some(base) = base.filter(|_| !known) else { return true };
+        let number = set.number;
         let Ok(candidate) = Candidate::server_reflexive(mapped, base, Protocol::Udp) else {
+            if self.local.nat64.is_some() && !set.translated.contains(&mapped) {
+                set.translated.push(mapped);
+                for seat in self.seats.values_mut().filter(|seat| seat.fresh == Some(number)) {
+                    guarded(seat, &mut self.stats, |session| session.tell_translated(mapped));
+                }
+            }
             return true;
         };
         set.candidates.push(candidate.clone());
-        let number = set.number;
         for seat in self.seats.values_mut().filter(|seat| seat.fresh == Some(number)) {
             guarded(seat, &mut self.stats, |session| {
                 session.local_candidate(&candidate, "", now, &mut self.feeds);

@@ -54,6 +54,7 @@ impl Task {
         } else if answer.is_ok() {
             seat.relays.renew(&ice_servers, now.instant + self.config.relay_after);
             seat.fresh = fresh.map(|fresh| fresh.number).or(seat.fresh);
+            self.tell_translated(&id);
             self.watch_admission(&id);
             // What the router maps may be what has changed.
             self.stun.next = now.instant;
@@ -90,8 +91,18 @@ impl Task {
         let watch = CancellationToken::new();
         let seat = Seat { session, addresses: Vec::new(), watch, relays, fresh: None };
         self.seats.insert(id.clone(), seat);
+        self.tell_translated(&id);
         self.watch_admission(&id);
         Ok(answer)
+    }
+
+    /// Tells a session that has just begun or restarted where a NAT64 shows its sockets.
+    fn tell_translated(&mut self, id: &MediaSessionId) {
+        let Some(seat) = self.seats.get_mut(id) else { return };
+        let set = self.fresh.iter().find(|set| Some(set.number) == seat.fresh);
+        for address in set.map_or(&self.translated, |set| &set.translated) {
+            guarded(seat, &mut self.stats, |session| session.tell_translated(*address));
+        }
     }
 
     /// A task per admission, owned by the session's seat, tells when the right to watch ends.

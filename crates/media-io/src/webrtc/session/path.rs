@@ -35,6 +35,15 @@ pub(in crate::webrtc) const fn via(rung: Rung) -> &'static str {
     }
 }
 
+/// The line of a server-reflexive candidate that the library does not make.
+pub(super) fn translated(address: SocketAddr, ufrag: &str) -> String {
+    let (ip, port) = (address.ip(), address.port());
+    let priority = REFLEXIVE << 24 | 0x7fff << 8 | 0xff;
+    format!(
+        "candidate:nat64 1 udp {priority} {ip} {port} typ srflx raddr 0.0.0.0 rport 0 ufrag {ufrag}"
+    )
+}
+
 /// What an answer tells of the session itself.
 pub(super) struct Own<'a> {
     /// Which offer it answers: one that comes late must not be taken for that of a later offer.
@@ -281,6 +290,18 @@ mod tests {
         let host = sdp.replace("srflx", "host");
         let told = host.replace("a=candidate:3 1 udp 5 203.0.113.9 8 typ prflx\r\n", "");
         assert_eq!(annotate(&host, &Around::default(), &nothing), told);
+    }
+
+    #[test]
+    fn where_a_nat64_shows_a_socket_is_told_as_a_candidate() {
+        let line = translated(address("198.51.100.7:4000"), "aB3/");
+        let read = str0m::Candidate::from_sdp_string(&line).expect("a candidate");
+        assert_eq!(read.addr(), address("198.51.100.7:4000"));
+        assert_eq!(read.kind(), CandidateKind::ServerReflexive);
+        assert_eq!(read.ufrag(), Some("aB3/"));
+        let later = translated(address("198.51.100.7:4001"), "aB3/");
+        let later = str0m::Candidate::from_sdp_string(&told(&later, 1)).expect("a candidate");
+        assert!(later.prio() > read.prio());
     }
 
     #[test]

@@ -85,6 +85,13 @@ impl Session {
         self.step(now, feeds);
     }
 
+    /// Where a NAT64 shows a socket of ours. The library does not know of it.
+    pub(in crate::webrtc) fn tell_translated(&mut self, address: SocketAddr) {
+        let ufrag = self.rtc.direct_api().local_ice_credentials().ufrag;
+        let line = path::translated(address, &ufrag);
+        let _ = self.candidate_tx.try_send(path::told(&line, self.restarts).into_owned());
+    }
+
     /// An address of ours that is no more.
     pub(in crate::webrtc) fn drop_local(
         &mut self,
