@@ -22,7 +22,7 @@ pub type Results = Vec<(Cell, Vec<Seen>)>;
 
 /// The page, in Markdown.
 #[must_use]
-pub fn markdown(results: &Results) -> String {
+pub fn markdown(results: &Results, is_merged: bool) -> String {
     let mut text = String::from(
         "# Ways through NATs\n\n\
          Made by `cargo xtask nat-matrix`; do not edit. A camera's agent and a viewer, each behind \
@@ -31,6 +31,11 @@ pub fn markdown(results: &Results) -> String {
          the request to the first picture.\n`a > b` means that rung a carried the picture until b \
          took over, after the time in brackets. With several\ntries, the median.\n\n",
     );
+    if is_merged {
+        text.push_str(
+            "Merged (`--merge`) from several runs; of a cell that was run again, the last run.\n\n",
+        );
+    }
     let as_expected =
         results.iter().filter(|(c, s)| s.iter().all(|s| s.is_as_expected(*c))).count();
     let direct = results
@@ -246,18 +251,19 @@ mod tests {
             settled_ms: Some(0),
             ..Seen::default()
         };
-        let page = markdown(&vec![
+        let seen = vec![
             (cell(Kind::FullCone, Kind::Symmetric), vec![good.clone()]),
             (cell(Kind::Carrier, Kind::Symmetric), vec![good, relayed.clone()]),
             (cell(Kind::FullCone, Kind::FullCone), vec![relayed.clone()]),
-        ]);
+        ];
+        let page = markdown(&seen, false);
         assert!(page.contains("relay_udp > punched (1.2 s) 0.8 s"), "{page}");
         assert!(page.contains("**relay_udp** 0.9 s"), "{page}");
         let row = "| 1 of 2 direct within 10.0 s | punched 2.0 s, relay_udp 0.9 s |";
         assert!(page.contains(row), "{page}");
         // A later run of other cells leaves it alone, one of these replaces it.
         let once: Results = vec![(cell(Kind::Carrier, Kind::Carrier), vec![relayed.clone()])];
-        let later = keep_repeated(&markdown(&once), &page);
+        let later = keep_repeated(&markdown(&once, true), &page);
         assert!(later.contains(row) && later.contains("\n## Why relayed"), "{later}");
         let again = vec![(cell(Kind::Carrier, Kind::Carrier), vec![relayed; 3])];
         let newer = with_repeated(&later, &again);

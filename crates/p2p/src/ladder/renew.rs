@@ -210,3 +210,109 @@ impl Ladder {
         successors.chain(self.sockets.iter().filter_map(|s| s.over)).min()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use sightline_model::NatReport;
+
+    use super::*;
+    use crate::{
+        CandidateKind, Config, Credentials, Description, Local, Role,
+        check::{Transaction, encode_answer},
+    };
+    use rand::{SeedableRng, rngs::StdRng};
+
+    const SOCKET: SocketId = SocketId(1);
+
+    struct Bed {
+        ladder: Ladder,
+        other: Credentials,
+        now: Instant,
+    }
+
+    impl Bed {
+        /// A unit behind a NAT and somebody who watches.
+        fn new() -> Self {
+            let mut rng = StdRng::from_seed([3; 32]);
+            let (own, other) = (Credentials::generate(&mut rng), Credentials::generate(&mut rng));
+            let now = Instant::now();
+            let config = Config {
+                role: Role::Controlled,
+                credentials: own,
+                seed: [5; 32],
+                nat: NatReport::default(),
+                lifetimes: std::collections::BTreeMap::new(),
+                probing: false,
+            };
+            let mut bed = Self { ladder: Ladder::new(now, config), other: other.clone(), now };
+            bed.tell(CandidateKind::Host, "192.168.1.2:7000");
+            bed.tell(CandidateKind::ServerReflexive, "203.0.113.1:7000");
+            let theirs = "candidate:1 1 udp 1 198.51.100.7 9 typ host";
+            let candidates = vec![theirs.parse().expect("a candidate")];
+            let nat = NatReport::default();
+            let description =
+                Description { credentials: other, fingerprint: [0; 32], nat, candidates };
+            bed.ladder.set_remote(now, &description);
+            bed
+        }
+
+        fn tell(&mut self, kind: CandidateKind, address: &str) {
+            let local = Local {
+                socket: SOCKET,
+                kind,
+                address: address.parse().expect("an address"),
+                network: NetworkId(1),
+                replaces: None,
+                since: Some(self.now),
+            };
+            self.ladder.add_local(self.now, &local);
+        }
+
+        /// The other end answers every check for so long, and says where it sees the unit. Gives
+        /// what the ladder wants meanwhile.
+        fn watched(&mut self, seconds: u64, seen: &str) -> Vec<Event> {
+            let seen = seen.parse().expect("an address");
+            let mut events = Vec::new();
+            for _ in 0..seconds * 20 {
+                self.now += Duration::from_millis(50);
+                self.ladder.handle_timeout(self.now);
+                while let Some(check) = self.ladder.poll_transmit() {
+                    let transaction: Transaction = check.bytes[8..20].try_into().expect("twelve");
+                    let answer = encode_answer(transaction, seen, &self.other).expect("encoded");
+                    self.ladder.handle_datagram(self.now, SOCKET, check.to, &answer);
+                }
+                events.extend(std::iter::from_fn(|| self.ladder.poll_event()));
+            }
+            events
+        }
+    }
+
+    fn asks(events: &[Event]) -> usize {
+        events.iter().filter(|event| matches!(event, Event::NeedReflexive(_))).count()
+    }
+
+    #[test]
+    fn the_other_ends_word_alone_teaches_no_lifetime() {
+        let mut bed = Bed::new();
+        bed.watched(20, "203.0.113.1:7000");
+        // It says now this, now that.
+        for port in 0..60 {
+            let events = bed.watched(1, &format!("203.0.113.1:{}", 7_100 + port % 2));
+            assert!(asks(&events) <= 1, "{events:?}");
+            // Whatever it says, the STUN server sees the same address as before.
+            bed.tell(CandidateKind::ServerReflexive, "203.0.113.1:7000");
+        }
+        assert!(bed.ladder.lifetimes().is_empty(), "{:?}", bed.ladder.lifetimes());
+    }
+
+    #[test]
+    fn what_a_stun_server_confirms_teaches_a_lifetime() {
+        let mut bed = Bed::new();
+        bed.watched(20, "203.0.113.1:7000");
+        let events = bed.watched(1, "203.0.113.1:7100");
+        assert_eq!(asks(&events), 1, "{events:?}");
+        bed.tell(CandidateKind::ServerReflexive, "203.0.113.1:7100");
+        let learned = bed.ladder.lifetimes().get(&NetworkId(1)).copied().expect("learned");
+        assert!((19..=20).contains(&learned.as_secs()), "{learned:?}");
+    }
+}

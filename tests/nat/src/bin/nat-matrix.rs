@@ -164,7 +164,7 @@ fn write(args: &Args, seen: Seens) {
     let everything = results.len() == whole || args.merge;
     let earlier = fs::read_to_string(&page).unwrap_or_default();
     let text = if everything || args.out.is_some() {
-        report::keep_repeated(&report::markdown(&results), &earlier)
+        report::keep_repeated(&report::markdown(&results, args.merge), &earlier)
     } else {
         report::with_repeated(&earlier, &results)
     };
