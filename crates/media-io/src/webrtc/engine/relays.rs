@@ -38,6 +38,8 @@ pub(super) const TURNS: usize = 64;
 const SERVERS: usize = 2;
 /// How long a session without any path waits until it asks again.
 const ASK_AGAIN: Duration = Duration::from_secs(3);
+/// How long a session goes without its places before they are given back.
+const GIVE_BACK: Duration = Duration::from_secs(60);
 /// Largest train of datagrams that is given to a relay at once.
 const MAX_TRAIN_BYTES: usize = 60_000;
 
@@ -45,12 +47,29 @@ const MAX_TRAIN_BYTES: usize = 60_000;
 pub(super) struct Relays {
     servers: Vec<RelayServer>,
     due: Option<Instant>,
+    idle: Idle,
     /// Hosts that are being asked, by the numbers of the relays to come.
     asking: Vec<(u64, String)>,
     held: Vec<Held>,
     token: CancellationToken,
     /// Ends what is being asked, with the session.
     _end: DropGuard,
+}
+
+/// How long media has gone without a session's places.
+#[derive(Default)]
+struct Idle {
+    ends: Option<Instant>,
+}
+
+impl Idle {
+    fn is_over(&mut self, is_idle: bool, now: Instant) -> bool {
+        let is_over = is_idle && now >= *self.ends.get_or_insert(now + GIVE_BACK);
+        if is_over || !is_idle {
+            self.ends = None;
+        }
+        is_over
+    }
 }
 
 struct Held {
@@ -76,7 +95,8 @@ impl Relays {
         let end = token.clone().drop_guard();
         let servers = Servers::read(list).relays;
         let due = (!servers.is_empty()).then_some(due);
-        Self { servers, due, asking: Vec::new(), held: Vec::new(), token, _end: end }
+        let (asking, held) = (Vec::new(), Vec::new());
+        Self { servers, due, idle: Idle::default(), asking, held, token, _end: end }
     }
 
     /// A restart of ICE, with credentials that last longer.
@@ -89,8 +109,14 @@ impl Relays {
     }
 
     /// When to look whether relays are needed.
-    pub(super) const fn due(&self) -> Option<Instant> {
-        self.due
+    pub(super) fn due(&self) -> Option<Instant> {
+        [self.due, self.idle.ends].into_iter().flatten().min()
+    }
+
+    /// Takes back all places once media has gone without them for long enough.
+    fn take_idle(&mut self, is_idle: bool, now: Instant) -> Vec<Held> {
+        let is_over = self.idle.is_over(is_idle && !self.held.is_empty(), now);
+        if is_over { std::mem::take(&mut self.held) } else { Vec::new() }
     }
 
     /// Takes a datagram that is to leave from a relayed address.
@@ -151,8 +177,25 @@ impl Held {
 }
 
 impl Task {
-    /// Asks for relays where one is needed.
+    /// Gives back what sessions have found a direct way without.
+    fn give_back_relays(&mut self, now: Now) {
+        for seat in self.seats.values_mut() {
+            let is_idle = seat.session.has_path() && !seat.session.is_over_own_relay();
+            for held in seat.relays.take_idle(is_idle, now.instant) {
+                tracing::debug!(session = %seat.session.id, "a relay is given back");
+                self.relay_seats.remove(&held.number);
+                for candidate in held.candidates {
+                    guarded(seat, &mut self.stats, |session| {
+                        session.drop_local(&candidate, now, &mut self.feeds);
+                    });
+                }
+            }
+        }
+    }
+
+    /// Asks for relays where one is needed, and gives back those that are not.
     pub(super) fn ask_relays(&mut self, now: Now) {
+        self.give_back_relays(now);
         let blocked = self.stun.udp_is_blocked(now.instant);
         let mut asks = Vec::new();
         for (id, seat) in &mut self.seats {
@@ -346,5 +389,26 @@ impl Ask {
             (RelayTransport::Udp, true) | (RelayTransport::Tls, false) => 1_000,
         };
         Duration::from_millis(ms)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_given_back_after_a_while_without_media_and_not_before() {
+        let start = Instant::now();
+        let at = |s| start + Duration::from_secs(s);
+        let mut idle = Idle::default();
+        assert!(!idle.is_over(true, at(0)));
+        assert_eq!(idle.ends, Some(at(60)), "the engine wakes for it");
+        assert!(!idle.is_over(true, at(59)));
+        assert!(!idle.is_over(false, at(59)), "media has come back");
+        assert_eq!(idle.ends, None);
+        assert!(!idle.is_over(true, at(60)));
+        assert!(!idle.is_over(true, at(119)));
+        assert!(idle.is_over(true, at(120)));
+        assert_eq!(idle.ends, None, "the engine may sleep");
     }
 }

@@ -198,6 +198,11 @@ impl Session {
         self.relays.contains_key(&pair.0) || self.kind_of(pair) == Some(CandidateKind::Relayed)
     }
 
+    /// Whether media leaves by a place of ours at a relay.
+    pub(in crate::webrtc) fn is_over_own_relay(&self) -> bool {
+        self.sending.is_some_and(|(from, _)| self.relays.contains_key(&from))
+    }
+
     /// Whether the viewer is still heard over the way that media takes, so that a restarted ICE can
     /// take its time.
     pub(in crate::webrtc) fn is_carried(&self, now: Now) -> bool {
