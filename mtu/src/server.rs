@@ -15,6 +15,7 @@ use mtu_turn::{Limits, Listening, Settings, Usage, peers::PeerRules};
 use parking_lot::RwLock;
 use sightline_service_kit::{config::ConfigError, lifecycle::Lifecycle, tls::Identity};
 use tokio::{net::TcpListener, sync::mpsc};
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     Config, StartError, dtls, own,
@@ -81,14 +82,7 @@ impl Relay {
         settings.store(Arc::new(self::settings(&config, &addresses)?));
         let configured = configured(&config, &listening(&config, &addresses)?)?;
         lifecycle.spawn(own::watch(settings.clone(), configured, own::interfaces));
-        let (died, ending) = (running.died(), lifecycle.token.clone());
-        lifecycle.spawn(async move {
-            died.cancelled().await;
-            tracing::error!(
-                "a relay worker has ended by itself: the process ends, to be started again"
-            );
-            ending.cancel();
-        });
+        end_with(running.died(), lifecycle);
         let running: SharedWorkers = Arc::new(RwLock::new(running));
         let streams = Streams::new(
             config.max_connections,
@@ -202,6 +196,18 @@ impl Relay {
             tracing::error!("the relay did not end well");
         }
     }
+}
+
+/// A relay that has lost a worker is of no use to that one's clients.
+fn end_with(died: CancellationToken, lifecycle: &Lifecycle) {
+    let ending = lifecycle.token.clone();
+    lifecycle.spawn(async move {
+        died.cancelled().await;
+        tracing::error!(
+            "a relay worker has ended by itself: the process ends, to be started again"
+        );
+        ending.cancel();
+    });
 }
 
 fn dtls_options(

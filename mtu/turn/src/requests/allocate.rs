@@ -68,28 +68,32 @@ impl Server {
             };
         }
         let wanted = self.wanted(caller, attributes)?;
-        let refused = |server: &mut Self, refusal| {
-            server.counters.refused_allocations += 1;
-            Err(refusal)
-        };
-        if self.settings.draining {
-            let refusal = self.elsewhere(caller);
-            return refused(self, refusal);
+        let outcome = self.make(caller, request, &wanted, now, driver);
+        if outcome.is_err() {
+            self.counters.refused_allocations += 1;
         }
-        let (user, held) = match self.enter(caller, &wanted, now) {
-            Ok(entered) => entered,
-            Err(refusal) => return refused(self, refusal),
-        };
-        let relays = match self.open_relays(caller, &wanted, held, driver) {
-            Ok(relays) => relays,
-            Err(refusal) => {
-                if wanted.even == EvenPort::EvenAndHoldNext {
-                    self.shared.leave(caller.user);
-                }
+        outcome
+    }
+
+    fn make(
+        &mut self,
+        caller: &Caller<'_>,
+        request: &Request<'_>,
+        wanted: &Wanted,
+        now: Now,
+        driver: &mut impl Driver,
+    ) -> Outcome {
+        if self.settings.draining {
+            return Err(self.elsewhere(caller));
+        }
+        let holds = wanted.even == EvenPort::EvenAndHoldNext;
+        let (user, held) = self.enter(caller, wanted, now)?;
+        let opened = self.open_relays(caller, wanted, held, driver);
+        let relays = opened.inspect_err(|_| {
+            for _ in 0..=usize::from(holds) {
                 self.shared.leave(caller.user);
-                return refused(self, refusal);
             }
-        };
+        })?;
         let mut allocation = Allocation::new(
             *caller.client,
             caller.user,
@@ -104,7 +108,7 @@ impl Server {
         let held = relays.held;
         allocation.token =
             held.and_then(|held| self.reserve((caller.user, user), held, now, driver));
-        if wanted.even == EvenPort::EvenAndHoldNext && allocation.token.is_none() {
+        if holds && allocation.token.is_none() {
             self.shared.leave(caller.user);
         }
         allocation.ends = now.instant + self.lifetime(wanted.lifetime_s, caller, now);
