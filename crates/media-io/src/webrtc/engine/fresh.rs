@@ -17,8 +17,9 @@ use super::{
     Task, guarded,
 };
 
-/// Sessions that restart within this time share sockets.
-const SHARED: Duration = Duration::from_secs(3);
+/// Sessions that restart within this time share sockets. A viewer that tries again because nothing
+/// came of it, after 2 s, gets others: the port that the router has given may be the reason.
+const SHARED: Duration = Duration::from_millis(1_500);
 /// Sets of fresh sockets that are kept without being used.
 const KEPT: usize = 2;
 /// Most of them; then the newest is used, however old it is.
