@@ -36,6 +36,9 @@ pub struct Seen {
     pub rung: Option<Rung>,
     /// From the first picture to the rung in the end.
     pub settled_ms: Option<u64>,
+    /// From the start of the viewer's program to the rung in the end.
+    #[serde(default)]
+    pub reached_ms: Option<u64>,
     /// Why none better, in the programs' words.
     pub why: Vec<String>,
     /// What went wrong, if something did.
@@ -49,12 +52,12 @@ impl Seen {
         self.trouble.as_deref() == Some(NO_BROWSER)
     }
 
-    /// From the request until the picture came without a relay, if it ever did.
+    /// From the start of the viewer's program until it told of a picture without a relay, if it ever
+    /// did.
     #[must_use]
     pub fn direct_after_ms(&self) -> Option<u64> {
         let is_direct = self.trouble.is_none() && self.rung.is_some_and(|rung| !rung.is_relayed());
-        let (first, settled) = (self.first_frame_ms?, self.settled_ms?);
-        is_direct.then_some(first + settled)
+        self.reached_ms.filter(|_| is_direct)
     }
 
     /// Whether the cell is as the table says, or better.
@@ -174,6 +177,7 @@ fn follow(cell: Cell, mut viewer: Process) -> Seen {
             seen.first_rung = seen.first_rung.or(line.rung);
             seen.rung = line.rung;
             seen.settled_ms = u64::try_from((now - begun).as_millis()).ok();
+            seen.reached_ms = u64::try_from((now - asked).as_millis()).ok();
             since = now;
         }
         if line.rung.is_some() {

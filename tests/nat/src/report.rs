@@ -163,14 +163,13 @@ fn repeated(text: &mut String, results: &Results) {
     let _ = writeln!(
         text,
         "{REPEATED}\n\nEach time the camera's agent had just started and registered. \
-         Behind each rung, the time from the request until\nthe picture came that way; `cu` tells \
-         once a second.\n\n| cell | without a relay | tries |\n|---|---|---|"
+         Behind each rung, the time from the\nstart of the viewer's program until it told that the \
+         picture comes that way; `cu` tells once a second.\n\n| cell | without a relay | tries |\n|---|---|---|"
     );
     for (cell, tries) in several {
         let one = |seen: &Seen| {
-            let after = seen.first_frame_ms.zip(seen.settled_ms).map(|(a, b)| seconds(a + b));
             let rung = seen.rung.map_or_else(|| "nothing".into(), name);
-            format!("{rung} {}", after.unwrap_or_default())
+            format!("{rung} {}", seen.reached_ms.map_or_else(String::new, seconds))
         };
         let each: Vec<_> = tries.iter().map(one).collect();
         let _ = writeln!(text, "| {cell} | {} | {} |", direct_in_time(tries), each.join(", "));
@@ -241,6 +240,7 @@ mod tests {
             first_rung: Some(Rung::RelayUdp),
             rung: Some(Rung::Punched),
             settled_ms: Some(1_200),
+            reached_ms: Some(2_000),
             ..Seen::default()
         };
         let relayed = Seen {
@@ -248,7 +248,7 @@ mod tests {
             first_rung: Some(Rung::RelayUdp),
             rung: Some(Rung::RelayUdp),
             why: vec!["here_blocked".into()],
-            settled_ms: Some(0),
+            reached_ms: Some(900),
             ..Seen::default()
         };
         let seen = vec![

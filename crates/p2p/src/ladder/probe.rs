@@ -1,6 +1,6 @@
 //! Ports of a symmetric NAT, found by trying: many sockets on its inside, each sending to the one
-//! address of the other end, against many ports tried from there. With 256 sockets and 1,000 tries
-//! one of the ports is hit 98 times in 100. A round that hits nothing is followed by another after
+//! address of the other end, against many ports tried from there. With 256 sockets and 1,500 tries
+//! one of the ports is hit 997 times in 1,000. A round that hits nothing is followed by another after
 //! a pause: both ends know both reports, so that their rounds fall together.
 
 use std::{
@@ -257,8 +257,7 @@ impl Ladder {
     fn end_probing(&mut self, now: Instant) {
         let tried = self.probing.tried.len();
         let found = self.has_direct();
-        let doubled = 1 << self.probing.rounds.saturating_sub(1).min(MAX_ROUNDS);
-        self.probing.pause = Some(now + PROBE_PAUSE * doubled);
+        self.probing.pause = Some(now + PROBE_PAUSE);
         self.probing.outcome = if found { Outcome::Succeeded } else { Outcome::Failed(tried) };
         if let Work::Open { sockets, .. } = std::mem::replace(&mut self.probing.work, Work::None) {
             for (id, _) in sockets {

@@ -60,9 +60,9 @@ pub(super) const PROBE_PACE: Duration = ms(5);
 /// Each socket that probes keeps its mapping and the other's filter open so often.
 pub(super) const PROBE_REPEAT: Duration = ms(3_000);
 /// Most datagrams to unknown ports in a round, and most rounds in a session.
-pub(super) const MAX_PROBES: usize = 1_000;
-pub(super) const MAX_ROUNDS: u32 = 3;
-/// Between the first round and the second; twice that before the third.
+pub(super) const MAX_PROBES: usize = 1_500;
+pub(super) const MAX_ROUNDS: u32 = 2;
+/// Between the rounds.
 pub(super) const PROBE_PAUSE: Duration = ms(10_000);
 /// Shorter lifetimes of mappings are not believed: nothing could keep up with them.
 pub(super) const MIN_LIFETIME: Duration = ms(10_000);
