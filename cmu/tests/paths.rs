@@ -232,14 +232,18 @@ async fn what_relays_report_is_accounted_to_the_user_of_the_session() {
         let (server, operator) = (&server, operator.clone());
         async move {
             let path = format!("/api/v1/operator/usage{query}");
-            server.get(&path, &operator).await.expect(200).body["sessions"].clone()
+            server.get(&path, &operator).await.expect(200).body.clone()
         }
     };
-    let rows = of(format!("?user={user}")).await;
+    let usage = of(format!("?user={user}")).await;
+    let mtus = usage["mtus"].as_array().expect("a list");
+    assert_eq!((mtus.len(), &mtus[0]["bytes"]), (1, &5_000.into()), "{usage}");
+    let rows = &usage["sessions"];
     assert_eq!(rows.as_array().map(Vec::len), Some(1), "{rows}");
     assert_eq!((&rows[0]["user"], &rows[0]["bytes"]), (&user.into(), &5_000.into()));
-    assert_eq!(of("?user=somebody-else".into()).await, json!([]));
-    assert_eq!(of(String::new()).await, rows);
+    let nothing = json!({ "sessions": [], "mtus": [] });
+    assert_eq!(of("?user=somebody-else".into()).await, nothing);
+    assert_eq!(of(String::new()).await, usage);
     let rows = networks(&server, &operator, "viewer").await;
     assert_eq!(rows, json!([]), "no rung is known");
     server.sc(&viewer_report(&camera, &session, Rung::RelayUdp)).await;

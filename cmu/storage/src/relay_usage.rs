@@ -1,7 +1,10 @@
 //! What MTUs relayed, for accounting (Dm).
 
 use sightline_model::{MediaSessionId, MtuId, UnixMicros, UserId};
-use sightline_protocol::{cm::UsageRow, sd::UsageEntry};
+use sightline_protocol::{
+    cm::{MtuShare, UsageRow},
+    sd::UsageEntry,
+};
 use tracing::instrument;
 
 use crate::{Database, StorageError, network_stat::Side, query, typed};
@@ -117,6 +120,37 @@ impl RelayUsages<'_> {
             i64::from(limit),
         )?;
         rows.into_iter().map(UsageRow::try_from).collect()
+    }
+
+    /// Bytes that were relayed since then, by MTU, those with the most first; of one user or of all.
+    ///
+    /// # Errors
+    /// [`StorageError`].
+    #[instrument(name = "db.relay_usage.by_mtu", skip_all)]
+    pub async fn by_mtu(
+        &self,
+        since: UnixMicros,
+        user: Option<&UserId>,
+        limit: u32,
+    ) -> Result<Vec<MtuShare>, StorageError> {
+        type Pair = (String, i64);
+        let rows: Vec<Pair> = query::rows!(
+            read,
+            all,
+            self.0,
+            Pair,
+            "SELECT mtu, CAST(SUM(bytes_to_peers + bytes_from_peers) AS BIGINT) AS bytes
+             FROM relay_usage WHERE domain = $1 AND from_at >= $2 AND ($3 = '' OR user_id = $3)
+             GROUP BY mtu ORDER BY bytes DESC, mtu LIMIT $4",
+            self.0.domain.as_str(),
+            since.0,
+            user.map_or("", UserId::as_str),
+            i64::from(limit),
+        )?;
+        let share = |(mtu, bytes): Pair| {
+            Ok(MtuShare { mtu: typed(&mtu, "MTU id")?, bytes: bytes.cast_unsigned() })
+        };
+        rows.into_iter().map(share).collect()
     }
 
     /// Bytes that were relayed since then, by network.

@@ -438,7 +438,8 @@ fn cm_messages() {
         from: NOW,
         to: UnixMicros(NOW.0 + 60_000_000),
     };
-    check("cm-usage-list", UsageList { sessions: vec![row] });
+    let mtus = vec![MtuShare { mtu: id("mtu-1"), bytes: 120_000_000 }];
+    check("cm-usage-list", UsageList { sessions: vec![row], mtus });
     check("cm-problem", problem());
 }
 

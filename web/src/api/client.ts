@@ -184,7 +184,6 @@ export const api = {
   networks: async (side: NetworkSide, days: number) =>
     (await call<NetworkList>('GET', `/operator/networks?side=${side}&days=${days}`)).networks,
   mtus: async () => (await call<MtuList>('GET', '/operator/mtus')).mtus,
-  usage: async (days: number) =>
-    (await call<UsageList>('GET', `/operator/usage?days=${days}`)).sessions,
+  usage: (days: number) => call<UsageList>('GET', `/operator/usage?days=${days}`),
   audit: async () => (await call<AuditList>('GET', '/operator/audit')).entries,
 };

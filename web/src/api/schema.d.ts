@@ -266,7 +266,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** What was relayed, by session, for accounting; those that began last come first. */
+        /** What was relayed, by session and by relay, for accounting; sessions that began last come first. */
         get: operations["listUsage"];
         put?: never;
         post?: never;
@@ -574,6 +574,16 @@ export interface components {
              */
             relayed_bps: number;
         };
+        /** @description What one relay has relayed. */
+        MtuShare: {
+            /**
+             * Format: int64
+             * @description Bytes in both directions, payload only.
+             */
+            bytes: number;
+            /** @description Which. */
+            mtu: string;
+        };
         /** @description `GET /operator/networks`. */
         NetworkList: {
             /** @description From when on sessions count. */
@@ -841,6 +851,8 @@ export interface components {
         UnixMicros: number;
         /** @description `GET /operator/usage`. */
         UsageList: {
+            /** @description All of the same time by relay, those that relayed most first. */
+            mtus: components["schemas"]["MtuShare"][];
             /** @description Those that began last first; at most 500. */
             sessions: components["schemas"]["UsageRow"][];
         };

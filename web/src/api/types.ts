@@ -23,6 +23,7 @@ export type IceServer = Schemas['IceServer'];
 export type Info = Schemas['Info'];
 export type MtuList = Schemas['MtuList'];
 export type MtuRow = Schemas['MtuRow'];
+export type MtuShare = Schemas['MtuShare'];
 export type NetworkList = Schemas['NetworkList'];
 export type NetworkRow = Schemas['NetworkRow'];
 export type NetworkSide = Schemas['NetworkSide'];

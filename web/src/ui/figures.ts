@@ -1,6 +1,14 @@
 /** Figures of the operator's page, from what the centre tells. */
 
-import type { NetworkRow, RelayCause, Rung, StageFigures, UsageRow } from '../api/types';
+import type {
+  MtuRow,
+  MtuShare,
+  NetworkRow,
+  RelayCause,
+  Rung,
+  StageFigures,
+  UsageRow,
+} from '../api/types';
 
 const RELAYED: readonly Rung[] = ['relay_udp', 'relay_tcp', 'relay_tls'];
 
@@ -14,6 +22,25 @@ export function directShare({ rungs }: Pick<NetworkRow, 'rungs'>): number | unde
 /** From the click to the first frame. */
 export function firstFrame({ stages }: Pick<NetworkRow, 'stages'>): StageFigures | undefined {
   return stages.find(({ stage }) => stage === 'total');
+}
+
+/** A relay that runs, or one that has relayed before. */
+export interface Relay {
+  mtu: string;
+  now: MtuRow | undefined;
+  /** `undefined` as long as it is not known. */
+  bytes: number | undefined;
+}
+
+/** Those that run, then those that have relayed and are not heard of now. */
+export function relays(running: readonly MtuRow[], shares?: readonly MtuShare[]): Relay[] {
+  if (!shares) return running.map((now) => ({ mtu: now.mtu, now, bytes: undefined }));
+  const bytes = new Map(shares.map((share) => [share.mtu, share.bytes]));
+  const known = new Set(running.map(({ mtu }) => mtu));
+  return [
+    ...running.map((now) => ({ mtu: now.mtu, now, bytes: bytes.get(now.mtu) ?? 0 })),
+    ...shares.filter(({ mtu }) => !known.has(mtu)).map((gone) => ({ ...gone, now: undefined })),
+  ];
 }
 
 /** What one user had relayed. */

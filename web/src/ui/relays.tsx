@@ -1,7 +1,7 @@
 import { api } from '../api/client';
-import type { MtuRow, SubscriptionRow } from '../api/types';
+import type { SubscriptionRow } from '../api/types';
 import { bitRate, dateTime, t } from '../i18n';
-import { byteCount, percent, usageByUser, type UserUsage } from './figures';
+import { byteCount, percent, relays, usageByUser, type Relay, type UserUsage } from './figures';
 import { useLoaded } from './loaded';
 import { Alert, Card } from './parts';
 import { Cell, Table } from './table';
@@ -37,15 +37,16 @@ export function Relays({ people, turn }: RelaysProps) {
             t('relays.now'),
             t('relays.capacity'),
             t('relays.allocations'),
+            t('relays.relayed', { days: USAGE_DAYS }),
           ]}
           empty={t('relays.no_mtu')}
-          rows={mtus.value}
+          rows={mtus.value && relays(mtus.value, usage.value?.mtus)}
           row={(row) => <Mtu key={row.mtu} row={row} />}
         />
       )}
       <h3>{t('relays.usage', { days: USAGE_DAYS })}</h3>
       <Alert text={usage.error} testid="usage-error" />
-      {usage.value?.length === MOST_SESSIONS && (
+      {usage.value?.sessions.length === MOST_SESSIONS && (
         <p class="fine">{t('relays.cut', { count: MOST_SESSIONS })}</p>
       )}
       {!usage.error && (
@@ -60,7 +61,7 @@ export function Relays({ people, turn }: RelaysProps) {
             t('relays.last'),
           ]}
           empty={t('relays.no_usage')}
-          rows={usage.value && usageByUser(usage.value)}
+          rows={usage.value && usageByUser(usage.value.sessions)}
           row={(row) => <Usage key={row.user ?? ''} row={row} name={name(row.user)} />}
         />
       )}
@@ -68,8 +69,15 @@ export function Relays({ people, turn }: RelaysProps) {
   );
 }
 
-function Mtu({ row }: { row: MtuRow }) {
-  const state = row.draining ? 'draining' : row.accepting ? 'serving' : 'full';
+function stateOf({ now }: Relay) {
+  if (!now) return 'gone';
+  if (now.draining) return 'draining';
+  return now.accepting ? 'serving' : 'full';
+}
+
+function Mtu({ row }: { row: Relay }) {
+  const { now } = row;
+  const state = stateOf(row);
   return (
     <tr data-mtu={row.mtu}>
       <Cell head={t('relays.mtu')} kind="key">
@@ -79,17 +87,20 @@ function Mtu({ row }: { row: MtuRow }) {
         <span class={`mtu ${state}`}>{t(`mtu.${state}`)}</span>
       </Cell>
       <Cell head={t('relays.load')} kind="number">
-        {percent(row.load)}
-        <progress max={1} value={row.load} aria-hidden="true" />
+        {now ? percent(now.load) : '–'}
+        {now && <progress max={1} value={now.load} aria-hidden="true" />}
       </Cell>
       <Cell head={t('relays.now')} kind="number">
-        {bitRate(row.relayed_bps)}
+        {now ? bitRate(now.relayed_bps) : '–'}
       </Cell>
       <Cell head={t('relays.capacity')} kind="number">
-        {row.capacity_bps ? bitRate(row.capacity_bps) : '–'}
+        {now?.capacity_bps ? bitRate(now.capacity_bps) : '–'}
       </Cell>
       <Cell head={t('relays.allocations')} kind="number">
-        {row.allocations}
+        {now?.allocations ?? '–'}
+      </Cell>
+      <Cell head={t('relays.relayed', { days: USAGE_DAYS })} kind="number">
+        {row.bytes === undefined ? '–' : byteCount(row.bytes)}
       </Cell>
     </tr>
   );

@@ -195,6 +195,7 @@ const tests = {
     const used = await get(page, 'usage-table').innerText();
     assert.match(used, /\+•+23\s+2\s+1\.3 GB\s+3 h 0 min/);
     assert.match(used, /Not known/);
+    assert.match(await page.locator('[data-mtu=mtu-0]').innerText(), /Not running[^]*900 MB/);
     await get(page, 'networks-side').selectOption('pu');
     await page.locator('[data-network="198.51.100.0/24"]').waitFor();
     mock.state.statisticsDown = true;
@@ -354,6 +355,10 @@ function fillForPictures() {
     relay('mtu-2', { draining: true, load: 0.02 }),
   ];
   mock.state.mtus.push(relay('mtu-3', { accepting: false, load: 1, capacity_bps: undefined }));
+  mock.state.shares = [
+    { mtu: 'mtu-0', bytes: 900_000_000 },
+    { mtu: 'mtu-1', bytes: 400_000_000 },
+  ];
   mock.state.usage = [
     { ...usage('u1', 1_234_000_000), to: at(5) },
     { ...usage('u1', 66_000_000), to: at(900) },

@@ -167,7 +167,7 @@ async function route(state, request, response) {
       return reply(200, { mtus: state.mtus ?? [] });
     case 'GET /operator/usage':
       if (state.statisticsDown) return problem(500, 'internal');
-      return reply(200, { sessions: state.usage ?? [] });
+      return reply(200, { sessions: state.usage ?? [], mtus: state.shares ?? [] });
     case 'GET /operator/audit':
       return reply(200, { entries: state.audit ?? [] });
     default:

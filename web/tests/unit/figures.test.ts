@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import type { UsageRow } from '../../src/api/types';
+import type { MtuRow, UsageRow } from '../../src/api/types';
 import { en } from '../../src/i18n/en';
 import { RUNGS } from '../../src/play/path';
 import {
@@ -7,6 +7,7 @@ import {
   directShare,
   firstFrame,
   percent,
+  relays,
   RELAY_CAUSES,
   usageByUser,
 } from '../../src/ui/figures';
@@ -51,6 +52,28 @@ describe("the operator's figures", () => {
       { user: undefined, sessions: 1, bytes: 1, allocatedS: 60, last: 9 },
     ]);
     expect(usageByUser([])).toEqual([]);
+  });
+
+  it('show relays that run before those that have only relayed', () => {
+    const running: MtuRow = {
+      mtu: 'b',
+      load: 0,
+      accepting: true,
+      draining: false,
+      relayed_bps: 0,
+      allocations: 0,
+      heard_at: 1,
+    };
+    const shares = [
+      { mtu: 'a', bytes: 9 },
+      { mtu: 'b', bytes: 5 },
+    ];
+    expect(relays([running], shares)).toEqual([
+      { mtu: 'b', now: running, bytes: 5 },
+      { mtu: 'a', now: undefined, bytes: 9 },
+    ]);
+    expect(relays([running])).toEqual([{ mtu: 'b', now: running, bytes: undefined }]);
+    expect(relays([running], [])).toEqual([{ mtu: 'b', now: running, bytes: 0 }]);
   });
 
   it('say bytes in three digits', () => {

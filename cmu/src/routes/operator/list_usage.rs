@@ -26,7 +26,7 @@ pub struct Which {
     days: Option<u16>,
 }
 
-/// What was relayed, by session, for accounting; those that began last come first.
+/// What was relayed, by session and by relay, for accounting; sessions that began last come first.
 #[utoipa::path(get, path = "/operator/usage", operation_id = "listUsage", tag = "operator",
     security(("bearer" = [])), params(Which),
     responses(
@@ -42,6 +42,8 @@ pub async fn handler(
 ) -> Result<Json<UsageList>, ApiError> {
     caller.operator()?;
     let (_, since) = DAYS.back(which.days, app.now());
-    let sessions = app.db.relay_usages().sessions(since, which.user.as_ref(), MAX_ROWS).await?;
-    Ok(Json(UsageList { sessions }))
+    let (usages, user) = (app.db.relay_usages(), which.user.as_ref());
+    let sessions = usages.sessions(since, user, MAX_ROWS).await?;
+    let mtus = usages.by_mtu(since, user, MAX_ROWS).await?;
+    Ok(Json(UsageList { sessions, mtus }))
 }

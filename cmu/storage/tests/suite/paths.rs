@@ -5,7 +5,7 @@ use sightline_model::{
     MediaSessionId, MtuId, NatDependence, NatReport, PuId, PublicKey, Rung, UserId,
 };
 use sightline_protocol::{
-    cm::UsageRow,
+    cm::{MtuShare, UsageRow},
     cs::StageTimes,
     pc::{MediaTransport, PathReport},
     sd::UsageEntry,
@@ -106,6 +106,13 @@ pub async fn relay_usages(db: &Database, other: &Database) {
     assert_eq!(usages.sessions(at(0), Some(&nobody), 10).await.expect("read"), []);
     assert_eq!(usages.sessions(at(2_001), None, 10).await.expect("read"), []);
     assert_eq!(other.relay_usages().sessions(at(0), None, 10).await.expect("read"), []);
+
+    let share = |mtu: &str, bytes| MtuShare { mtu: mtu.parse().expect("valid"), bytes };
+    let by_mtu = usages.by_mtu(at(0), None, 10).await.expect("read");
+    assert_eq!(by_mtu, [share("m1", 18_330), share("m2", 600)]);
+    let of_anna = usages.by_mtu(at(0), Some(&anna), 1).await.expect("read");
+    assert_eq!(of_anna, [share("m1", 18_300)]);
+    assert_eq!(other.relay_usages().by_mtu(at(0), None, 10).await.expect("read"), []);
 
     let mut by = usages.by_network(at(0), Side::Viewer).await.expect("read");
     by.sort();

@@ -224,6 +224,19 @@ pub struct StageFigures {
 pub struct UsageList {
     /// Those that began last first; at most 500.
     pub sessions: Vec<UsageRow>,
+    /// All of the same time by relay, those that relayed most first.
+    pub mtus: Vec<MtuShare>,
+}
+
+/// What one relay has relayed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct MtuShare {
+    /// Which.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
+    pub mtu: MtuId,
+    /// Bytes in both directions, payload only.
+    pub bytes: u64,
 }
 
 /// What was relayed for one session.
