@@ -80,9 +80,11 @@ export class RemoteFacts {
 /** The same servers for finding our own address, without places at relays. */
 export function withoutRelays(servers: readonly IceServer[]): IceServer[] {
   const direct = (server: IceServer) => server.urls.filter((url) => url.startsWith('stun:'));
-  return servers
+  const telling = servers
     .map((server) => ({ ...server, urls: direct(server) }))
     .filter(({ urls }) => urls.length > 0);
+  // Relays tell it, too, where nothing else does.
+  return telling.length > 0 ? telling : [...servers];
 }
 
 /** Whether an answer says that it belongs to another offer than this one. */

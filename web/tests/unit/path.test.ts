@@ -280,5 +280,7 @@ describe('servers without relays', () => {
       { urls: ['turns:a.example:443?transport=tcp'], username: 'u' },
     ];
     expect(withoutRelays(servers)).toEqual([{ urls: ['stun:a.example:3478'], username: 'u' }]);
+    const relays = servers.slice(1);
+    expect(withoutRelays(relays)).toEqual(relays);
   });
 });
