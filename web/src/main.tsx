@@ -5,6 +5,7 @@ import { startRouter } from './router';
 import { start } from './state';
 import { startTheme } from './theme';
 import './style/base.css';
+import './style/operator.css';
 import './style/pages.css';
 import './style/player.css';
 

@@ -257,19 +257,14 @@ impl Calls {
     /// The PU has answered. Returns whether the answer may go to the CU; a refusal ends a call that
     /// had none before it. In a call that runs, only the restart of ICE has failed.
     pub fn answered(&mut self, device: &PuId, session: &MediaSessionId, accepted: bool) -> bool {
-        let Some(call) = self.of_device(device, session) else { return false };
-        if !call.cu_leg {
-            return false;
-        }
-        match (call.state, accepted) {
-            (CallState::Offered { .. } | CallState::Prepared { .. }, true) => {
-                call.state = CallState::Answered;
-                self.timers.clear(&Timer::State(session.clone()));
-            }
-            (CallState::Offered { .. } | CallState::Prepared { .. }, false) => {
-                self.remove(session);
-            }
-            (CallState::Answered | CallState::Flowing, _) => {}
+        let call = self.of_device(device, session).filter(|call| call.cu_leg);
+        let Some(call) = call else { return false };
+        let first = matches!(call.state, CallState::Offered { .. } | CallState::Prepared { .. });
+        if first && accepted {
+            call.state = CallState::Answered;
+            self.timers.clear(&Timer::State(session.clone()));
+        } else if first {
+            self.remove(session);
         }
         true
     }
