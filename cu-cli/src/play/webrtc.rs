@@ -248,7 +248,13 @@ impl Viewer<'_> {
                     self.early.push(candidate);
                 }
             }
-            ScuToCu::Refused { session, problem } if session == ours => return Err(problem.into()),
+            ScuToCu::Refused { session, problem } if session == ours => {
+                // In a stream that runs, only the search for another way was refused.
+                if self.heard.is_none() {
+                    return Err(problem.into());
+                }
+                tracing::debug!(detail = %problem.detail, "no other way was found");
+            }
             ScuToCu::Ended { session, problem } if session == ours => {
                 return Err(problem.map_or_else(
                     || CuError::unreachable("the camera has ended the stream"),
