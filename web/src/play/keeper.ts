@@ -17,8 +17,7 @@ export class PathKeeper {
   /** The pair of candidates that carries the picture. */
   private pair: string | undefined;
   /** A renewal that has not shown another pair yet: the old way still counts. */
-  private renewal:
-    { pair: string | undefined; bornMs: number; atMs: number; tries: number } | undefined;
+  private renewal: { pair: string; bornMs: number; atMs: number; tries: number } | undefined;
 
   constructor(
     private readonly device: string,
@@ -49,12 +48,14 @@ export class PathKeeper {
   renewing(attempt: Gathered, nowMs: number): void {
     this.renewals += 1;
     const { pair } = this;
+    // A browser that does not tell the pair is trusted to have found another.
+    if (pair === undefined) return;
     const tries = (this.renewal?.tries ?? 0) + 1;
     this.renewal = { pair, bornMs: this.bornMs(attempt), atMs: nowMs, tries };
   }
 
   /** Which pair carries the picture now. */
-  carried(pair: string | undefined): void {
+  carried(pair: string): void {
     this.pair = pair;
     if (this.renewal && this.renewal.pair !== pair) this.renewal = undefined;
   }

@@ -280,7 +280,7 @@ export class Watch {
     let packets = 0;
     let decoded = 0;
     for (const row of rows.values() as Iterable<Record<string, unknown>>) {
-      const pair = row['selectedCandidatePairId'];
+      const pair = row['selected'] === true ? row['id'] : row['selectedCandidatePairId'];
       if (typeof pair === 'string') this.keeper.carried(pair);
       if (row['type'] !== 'inbound-rtp') continue;
       packets += Number(row['packetsReceived'] ?? 0);

@@ -213,6 +213,20 @@ describe('lifetimes of mappings', () => {
     expect(keeper.renewed).toBe(2);
   });
 
+  it('are trusted to be renewed where the browser does not tell the pair', () => {
+    const keeper = new PathKeeper('pu', new Lifetimes(memory()));
+    const way = gathered('203.0.113.9', 0);
+    keeper.silent(way, 50_000);
+    keeper.recovered();
+    keeper.settle(way);
+    for (let born = 0; born < 600_000; born += 43_000) {
+      const now = gathered('203.0.113.9', born);
+      expect(keeper.isDue(now, born + 42_000)).toBe(false);
+      expect(keeper.isDue(now, born + 43_000)).toBe(true);
+      keeper.renewing(now, born + 43_000);
+    }
+  });
+
   it('count from the old mapping when it dies before a renewal shows another pair', () => {
     const keeper = new PathKeeper('pu', new Lifetimes(memory()));
     keeper.carried('old');
