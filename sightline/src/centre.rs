@@ -269,6 +269,3 @@ fn turn_secret(data_dir: &Path) -> anyhow::Result<Secret<String>> {
     let secret = sightline_service_kit::config::read_secret(&path)?;
     Ok(Secret::new(secret.to_string()))
 }
-
-#[cfg(test)]
-mod tests;

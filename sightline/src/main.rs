@@ -2,6 +2,8 @@
 
 mod banner;
 mod centre;
+#[cfg(test)]
+mod certificate_tests;
 mod demo;
 mod operator;
 mod serve;

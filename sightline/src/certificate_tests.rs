@@ -1,10 +1,12 @@
 //! What is checked before a start, and what changes without one.
 
+use std::{net::SocketAddr, path::Path, sync::Arc};
+
 use rcgen::{CertificateParams, KeyPair, PKCS_RSA_SHA256};
 use sightline_service_kit::tls::client_config;
 use tokio::net::TcpStream;
 
-use super::*;
+use crate::centre::*;
 
 /// Everything on this machine, at any port, with the certificate in this folder.
 fn config(folder: &Path) -> Config {
