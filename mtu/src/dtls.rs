@@ -147,11 +147,53 @@ pub(crate) struct Table {
     sessions: HashMap<Peer, Session>,
     per_subscriber: HashMap<IpAddr, usize>,
     handshaking: HashSet<Peer>,
-    hellos: (f64, Instant),
-    hellos_of_networks: Limiter,
+    /// Without a cookie: their sources may be forged.
+    hellos: Hellos,
+    /// With a cookie, good or not: a flood of plain ones takes nothing from who has answered.
+    cookie_hellos: Hellos,
     next_tick: Instant,
     next_sweep: Instant,
     buffer: Vec<u8>,
+}
+
+/// How many hellos are answered, in all and of one network.
+struct Hellos {
+    per_s: u32,
+    per_network_s: u32,
+    begun: Instant,
+    last: Instant,
+    tokens: f64,
+    of_networks: Limiter,
+}
+
+impl Hellos {
+    fn new(bounds: Bounds, now: Instant) -> Self {
+        Self {
+            per_s: bounds.hellos_per_s,
+            per_network_s: bounds.hellos_per_network_s,
+            begun: now,
+            last: now,
+            tokens: f64::from(bounds.hellos_per_s),
+            of_networks: Limiter::default(),
+        }
+    }
+
+    fn take(&mut self, now: Instant, from: IpAddr) -> bool {
+        let now = now.max(self.last);
+        let since = now.saturating_duration_since(self.begun);
+        if !self.of_networks.admit(network(from), self.per_network_s, since) {
+            return false;
+        }
+        let most = f64::from(self.per_s);
+        let refill = now.saturating_duration_since(self.last).as_secs_f64() * most;
+        self.last = now;
+        self.tokens = (self.tokens + refill).min(most);
+        if self.tokens < 1.0 {
+            return false;
+        }
+        self.tokens -= 1.0;
+        true
+    }
 }
 
 impl Table {
@@ -169,8 +211,8 @@ impl Table {
             sessions: HashMap::new(),
             per_subscriber: HashMap::new(),
             handshaking: HashSet::new(),
-            hellos: (f64::from(bounds.hellos_per_s), now),
-            hellos_of_networks: Limiter::default(),
+            hellos: Hellos::new(bounds, now),
+            cookie_hellos: Hellos::new(bounds, now),
             next_tick: now + TICK,
             next_sweep: now + HANDSHAKE,
             buffer: vec![0; 1 << 14],
@@ -279,7 +321,8 @@ impl Table {
     }
 
     fn handle_hello(&mut self, now: Instant, peer: Peer, hello: &Hello<'_>, sink: &mut impl Sink) {
-        if !self.take_hello(now, peer.remote.ip()) {
+        let hellos = if hello.has_cookie() { &mut self.cookie_hellos } else { &mut self.hellos };
+        if !hellos.take(now, peer.remote.ip()) {
             metrics::counter!("sightline_mtu_flood_dropped_total").increment(1);
             return;
         }
@@ -381,22 +424,6 @@ impl Table {
         let tag = hmac::sign(&self.key, text.as_bytes());
         let bytes = tag.as_ref().first_chunk().copied().unwrap_or_default();
         u64::from_be_bytes(bytes)
-    }
-
-    fn take_hello(&mut self, now: Instant, from: IpAddr) -> bool {
-        let (tokens, last) = self.hellos;
-        let now = now.max(last);
-        let since = now.saturating_duration_since(self.begun);
-        let per_s = self.bounds.hellos_per_network_s;
-        if !self.hellos_of_networks.admit(network(from), per_s, since) {
-            return false;
-        }
-        let most = f64::from(self.bounds.hellos_per_s);
-        let refill = now.saturating_duration_since(last).as_secs_f64() * most;
-        let tokens = (tokens + refill).min(most);
-        let enough = tokens >= 1.0;
-        self.hellos = (if enough { tokens - 1.0 } else { tokens }, now);
-        enough
     }
 
     /// Hands on what a connection says; ends it when it has failed or its client has left.

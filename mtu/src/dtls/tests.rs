@@ -217,6 +217,24 @@ fn a_network_that_floods_leaves_room_for_others() {
 }
 
 #[test]
+fn who_has_a_cookie_gets_in_while_plain_hellos_flood_the_network() {
+    let now = Instant::now();
+    let bounds = Bounds { hellos_per_network_s: 50, ..BOUNDS };
+    let mut table = Table::new(identity(), bounds, &[7; 32], now);
+    let mut client = Client::new(peer(1, 1), now);
+    let second = with_cookie(&mut client, &mut table, now);
+    let mut out = Out::default();
+    for host in 2..200 {
+        for bytes in Client::new(peer(host, 1), now).says() {
+            table.handle_datagram(now, peer(host, 1), &bytes, &mut out);
+        }
+    }
+    assert_eq!(out.datagrams.len(), 49, "the network has had its share");
+    table.handle_datagram(now, client.peer, &second, &mut out);
+    assert_eq!(table.len(), 1);
+}
+
+#[test]
 fn a_message_that_fits_no_record_is_dropped_alone() {
     let now = Instant::now();
     let mut table = table(now);

@@ -35,7 +35,9 @@ impl Udp {
         let state = UdpSocketState::new(UdpSockRef::from(&socket))?;
         enlarge(&socket, buffer);
         // `quinn-udp` forbids fragmentation, as QUIC does.
-        set_fragment(&socket, true)?;
+        if let Err(error) = set_fragment(&socket, true) {
+            tracing::debug!(%error, "packets that are too long for their path get lost");
+        }
         if let Err(error) = silence(&socket) {
             tracing::debug!(%error, "packets come with more than is needed");
         }

@@ -156,6 +156,7 @@ impl Allocation {
                 self.permissions.insert(at, Permission { ip, ends });
             }
         }
+        self.renew_lent(ip);
     }
 
     /// The peer of a channel.
@@ -172,7 +173,12 @@ impl Allocation {
     }
 
     /// What reaches the client from this peer's worker, unless it was told a moment ago.
-    pub(crate) fn lend(&mut self, peer: SocketAddr, now: Instant) -> Option<Arc<Shortcut>> {
+    pub(crate) fn lend(
+        &mut self,
+        peer: SocketAddr,
+        start: Instant,
+        now: Instant,
+    ) -> Option<Arc<Shortcut>> {
         let channel = self.channels.iter_mut().find(|channel| channel.peer == peer)?;
         if channel.lent.as_ref().is_some_and(|lent| lent.is_fresh(now)) {
             return None;
@@ -182,6 +188,7 @@ impl Allocation {
         let terms = Terms {
             client: self.client,
             channel: channel.number,
+            start,
             ends,
             tally: self.tally.clone(),
             user: self.user.clone(),
@@ -189,6 +196,17 @@ impl Allocation {
         let (lent, shortcut) = (ends > now).then(|| terms.lend(now))?;
         channel.lent = Some(lent);
         Some(shortcut)
+    }
+
+    /// What was lent for this peer stands as long as permission and channel do.
+    fn renew_lent(&self, ip: IpAddr) {
+        let Ok(at) = self.permissions.binary_search_by_key(&ip, |p| p.ip) else { return };
+        let theirs = self.channels.iter().filter(|channel| channel.peer.ip() == ip);
+        for channel in theirs {
+            if let Some(lent) = &channel.lent {
+                lent.ends_at(self.permissions[at].ends.min(channel.ends));
+            }
+        }
     }
 
     /// What was lent holds no longer.
@@ -221,6 +239,7 @@ impl Allocation {
                 self.channels.insert(at, Channel { number, peer, ends, lent: None });
             }
         }
+        self.renew_lent(peer.ip());
         Ok(())
     }
 }

@@ -327,7 +327,10 @@ impl Server {
         let Some(address) = allocation.relayed(family) else { return };
         allocation.set_relayed(family, None);
         if allocation.protocol == RelayProtocol::Udp {
+            // Before anybody else can have the address: what was lent is not for its next owner.
+            allocation.revoke();
             self.by_relayed.remove(&address);
+            self.shortcuts.left(address);
             self.shared.live.closed(address);
         }
         driver.close_relay(RelayId::new(index, family));

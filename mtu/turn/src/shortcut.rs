@@ -31,6 +31,8 @@ use crate::{
 const TELL_AGAIN: Duration = Duration::from_secs(1);
 /// Shortcuts that one worker keeps; what is beyond them takes the long way.
 const MAX_SHORTCUTS: usize = 16_384;
+/// How often those that are over are looked for, when there are so many.
+const SWEEP: Duration = Duration::from_secs(1);
 
 /// What an allocation's client is sent, counted by whoever sends it.
 #[derive(Debug, Default)]
@@ -45,7 +47,9 @@ pub(crate) struct Tally {
 pub struct Shortcut {
     client: ClientId,
     channel: u16,
-    ends: Instant,
+    start: Instant,
+    /// In nanoseconds since the start.
+    ends: AtomicU64,
     revoked: AtomicBool,
     tally: Arc<Tally>,
     user: Arc<User>,
@@ -55,7 +59,8 @@ impl Shortcut {
     /// Revoking publishes nothing but itself: a packet that is on its way meanwhile is one that
     /// came a little earlier.
     fn is_open(&self, now: Instant) -> bool {
-        self.ends > now && !self.revoked.load(Ordering::Relaxed)
+        self.ends.load(Ordering::Relaxed) > since(self.start, now)
+            && !self.revoked.load(Ordering::Relaxed)
     }
 
     fn admit(&self, limits: &Limits, shared: &Shared, bytes: usize, since: Duration) -> bool {
@@ -76,6 +81,11 @@ impl Lent {
     pub(crate) fn is_fresh(&self, now: Instant) -> bool {
         self.shortcut.is_open(now) && now.saturating_duration_since(self.told) < TELL_AGAIN
     }
+
+    /// Permission or channel were renewed: what was lent stands as long as they do.
+    pub(crate) fn ends_at(&self, ends: Instant) {
+        self.shortcut.ends.store(since(self.shortcut.start, ends), Ordering::Relaxed);
+    }
 }
 
 impl Drop for Lent {
@@ -84,10 +94,11 @@ impl Drop for Lent {
     }
 }
 
-/// What is lent, but for the channel that it is about.
+/// What is lent.
 pub(crate) struct Terms {
     pub(crate) client: ClientId,
     pub(crate) channel: u16,
+    pub(crate) start: Instant,
     pub(crate) ends: Instant,
     pub(crate) tally: Arc<Tally>,
     pub(crate) user: Arc<User>,
@@ -95,20 +106,51 @@ pub(crate) struct Terms {
 
 impl Terms {
     pub(crate) fn lend(self, now: Instant) -> (Lent, Arc<Shortcut>) {
-        let Self { client, channel, ends, tally, user } = self;
-        let revoked = AtomicBool::new(false);
-        let shortcut = Arc::new(Shortcut { client, channel, ends, revoked, tally, user });
+        let Self { client, channel, start, ends, tally, user } = self;
+        let (ends, revoked) = (AtomicU64::new(since(start, ends)), AtomicBool::new(false));
+        let shortcut = Arc::new(Shortcut { client, channel, start, ends, revoked, tally, user });
         (Lent { shortcut: shortcut.clone(), told: now }, shortcut)
     }
 }
 
-/// The borrower's end: from, to.
+fn since(start: Instant, at: Instant) -> u64 {
+    at.saturating_duration_since(start).as_nanos() as u64
+}
+
+/// The borrower's end.
 #[derive(Debug, Default)]
-pub(crate) struct Shortcuts(Map<(SocketAddr, SocketAddr), Arc<Shortcut>>);
+pub(crate) struct Shortcuts {
+    /// By from and to.
+    all: Map<(SocketAddr, SocketAddr), Arc<Shortcut>>,
+    swept: Option<Instant>,
+}
 
 impl Shortcuts {
     pub(crate) fn clear(&mut self) {
-        self.0.clear();
+        self.all.clear();
+    }
+
+    /// Nobody sends from this address any more.
+    pub(crate) fn left(&mut self, from: SocketAddr) {
+        if !self.all.is_empty() {
+            self.all.retain(|(of, _), _| *of != from);
+        }
+    }
+
+    fn take(&mut self, from: SocketAddr, to: SocketAddr, shortcut: Arc<Shortcut>, now: Instant) {
+        let key = (from, to);
+        if self.all.len() >= MAX_SHORTCUTS && !self.all.contains_key(&key) {
+            // Looking through all of them costs as much as thousands of packets.
+            let recent = |at| now.saturating_duration_since(at) < SWEEP;
+            if self.swept.is_some_and(recent) {
+                return;
+            }
+            self.swept = Some(now);
+            self.all.retain(|_, shortcut| shortcut.is_open(now));
+        }
+        if self.all.len() < MAX_SHORTCUTS || self.all.contains_key(&key) {
+            self.all.insert(key, shortcut);
+        }
     }
 }
 
@@ -122,15 +164,8 @@ impl Server {
         shortcut: Arc<Shortcut>,
         now: Now,
     ) {
-        let all = &mut self.shortcuts.0;
-        if !self.by_relayed.contains_key(&from) {
-            return;
-        }
-        if all.len() >= MAX_SHORTCUTS {
-            all.retain(|_, shortcut| shortcut.is_open(now.instant));
-        }
-        if all.len() < MAX_SHORTCUTS {
-            all.insert((from, to), shortcut);
+        if self.by_relayed.contains_key(&from) {
+            self.shortcuts.take(from, to, shortcut, now.instant);
         }
     }
 
@@ -144,9 +179,9 @@ impl Server {
         driver: &mut impl Driver,
     ) -> bool {
         let since = self.since_start(now.instant);
-        let Some(shortcut) = self.shortcuts.0.get(&(from, to)) else { return false };
+        let Some(shortcut) = self.shortcuts.all.get(&(from, to)) else { return false };
         if !shortcut.is_open(now.instant) {
-            self.shortcuts.0.remove(&(from, to));
+            self.shortcuts.all.remove(&(from, to));
             return false;
         }
         if !shortcut.admit(&self.settings.limits, &self.shared, payload.len(), since) {
@@ -178,7 +213,7 @@ impl Server {
         if allocation.client.transport != Transport::Udp {
             return;
         }
-        let Some(shortcut) = allocation.lend(from, now.instant) else { return };
+        let Some(shortcut) = allocation.lend(from, self.shared.start, now.instant) else { return };
         let worker = self.shared.live.owner(from).filter(|worker| *worker != self.worker);
         if let Some(worker) = worker
             && self.settings.peers.allows(&self.shared.live, from)

@@ -5,8 +5,13 @@ mod common;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use common::{Client, Out, World, settings};
+use common::{Client, Out, World, relayed, settings};
 use mtu_turn::{Server, Settings, Transport, WorkerIndex, wire};
+use stun_rs::{
+    AddressFamily,
+    attributes::turn::{AdditionalAddressFamily, LifeTime, RequestedAddressFamily},
+    methods,
+};
 
 /// A client of worker 0 and one of worker 1, who may send to each other.
 struct Pair {
@@ -16,6 +21,8 @@ struct Pair {
     b: Client,
     a_relayed: SocketAddr,
     b_relayed: SocketAddr,
+    /// By which the first one sends to the other.
+    channel: u16,
 }
 
 const CHANNEL: u16 = 0x4000;
@@ -34,7 +41,7 @@ impl Pair {
         let a_relayed = a.allocate(&mut near).unwrap();
         let b_relayed = b.allocate(&mut far).unwrap();
         a.bind(&mut near, CHANNEL, b_relayed).unwrap();
-        Self { near, far, a, b, a_relayed, b_relayed }
+        Self { near, far, a, b, a_relayed, b_relayed, channel: CHANNEL }
     }
 
     fn bound() -> Self {
@@ -45,7 +52,7 @@ impl Pair {
 
     /// What the near worker does with a packet: what its client's ChannelData became.
     fn send(&mut self, payload: &[u8]) -> Option<Out> {
-        self.a.send_channel(&mut self.near, CHANNEL, payload);
+        self.a.send_channel(&mut self.near, self.channel, payload);
         self.near.take()
     }
 
@@ -118,8 +125,46 @@ fn an_ended_allocation_is_not_sent_to() {
     pair.b.refresh(&mut pair.far, 0).unwrap();
     assert_eq!(pair.far.hands.ended[0].packets, 2);
     pair.a.send_channel(&mut pair.near, CHANNEL, b"nobody there");
-    let sent = pair.near.take();
-    assert!(!matches!(sent, Some(Out::Client(..))), "{sent:?}");
+    pair.near.assert_silent();
+    // Somebody else gets the address.
+    let mut c = Client::new("198.51.100.9:40000", "third");
+    pair.far.hands.open_from(pair.b_relayed.port());
+    assert_eq!(c.allocate(&mut pair.far), Ok(pair.b_relayed));
+    assert!(!pair.short_way(b"not for the one who had it before"));
+}
+
+#[test]
+fn an_address_that_was_given_up_alone_is_not_sent_to() {
+    let mut pair = Pair::new(&settings, Transport::Udp);
+    pair.b.refresh(&mut pair.far, 0).unwrap();
+    let also = AdditionalAddressFamily::new(AddressFamily::IPv6).into();
+    let answer = pair.b.allocate_with(&mut pair.far, vec![also]).unwrap();
+    (pair.b_relayed, pair.channel) = (relayed(&answer)[0], CHANNEL + 2);
+    pair.a.bind(&mut pair.near, pair.channel, pair.b_relayed).unwrap();
+    pair.b.bind(&mut pair.far, BACK, pair.a_relayed).unwrap();
+    pair.long_way(b"first");
+    let only = RequestedAddressFamily::new(AddressFamily::IPv4).into();
+    let none = LifeTime::from(0).into();
+    pair.b.ask(&mut pair.far, methods::REFRESH, vec![none, only]).unwrap();
+    assert_eq!(pair.far.server.allocations(), 1, "the other address is still there");
+    let mut c = Client::new("198.51.100.9:40000", "third");
+    pair.far.hands.open_from(pair.b_relayed.port());
+    assert_eq!(c.allocate(&mut pair.far), Ok(pair.b_relayed));
+    assert!(!pair.short_way(b"not for the one who had it before"));
+}
+
+#[test]
+fn renewals_keep_the_short_way_open() {
+    let mut pair = Pair::bound();
+    pair.long_way(b"first");
+    for _ in 0..8 {
+        pair.pass(Duration::from_secs(240));
+        pair.a.refresh(&mut pair.near, 600).unwrap();
+        pair.b.refresh(&mut pair.far, 600).unwrap();
+        pair.a.bind(&mut pair.near, CHANNEL, pair.b_relayed).unwrap();
+        pair.b.bind(&mut pair.far, BACK, pair.a_relayed).unwrap();
+        assert!(pair.short_way(b"no packet overtakes another"));
+    }
 }
 
 #[test]
