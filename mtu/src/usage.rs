@@ -44,6 +44,8 @@ pub(crate) struct Reporter {
 struct Reported {
     packets: u64,
     to: UnixMicros,
+    /// Not seen by the last report: its end is on its way here.
+    gone: bool,
 }
 
 /// What came of a report.
@@ -100,14 +102,18 @@ impl Reporter {
             for entry in entries {
                 // It may have been stored although nobody said so: the time counts anyway.
                 let packets = if stored { entry.packets } else { 0 };
-                reported.insert(entry.allocation, Reported { packets, to: entry.to });
+                reported.insert(entry.allocation, Reported { packets, to: entry.to, gone: false });
             }
             if !stored {
                 break;
             }
         }
         let running: HashSet<_> = running.iter().map(|usage| usage.allocation).collect();
-        reported.retain(|allocation, _| running.contains(allocation));
+        // One that has just ended is still to be accounted for, from where it was left.
+        reported.retain(|allocation, last| {
+            let was_gone = std::mem::replace(&mut last.gone, !running.contains(allocation));
+            !(was_gone && last.gone)
+        });
     }
 
     async fn flush(&self, waiting: &mut VecDeque<UsageEntry>) {
@@ -200,7 +206,7 @@ mod tests {
         let noon = UnixMicros(1_800_000_000_000_000);
         let hour = Duration::from_secs(3_600);
         let first = entry(&usage, false, noon.plus(hour), None);
-        let last = Some(Reported { packets: 3, to: first.to });
+        let last = Some(Reported { packets: 3, to: first.to, gone: false });
         let ended = entry(&usage, true, noon, last);
         assert_eq!((ended.to, ended.allocated_s), (noon.plus(hour), 90));
         assert_eq!(ended.to.since(ended.from), usage.lasted);

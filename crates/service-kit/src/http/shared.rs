@@ -30,7 +30,8 @@ const FIRST_BYTE: Duration = Duration::from_secs(75);
 /// Connections that have not said anything yet.
 const MAX_SILENT: usize = 4_096;
 /// The same of one subscriber: one address, or a /64 of IPv6.
-const MAX_SILENT_OF_ONE: usize = 64;
+/// Browsers open some in advance, and many may share an address.
+const MAX_SILENT_OF_ONE: usize = 256;
 
 /// A connection whose first bytes have been looked at.
 pub type SharedStream = BufReader<TlsStream<TcpStream>>;
@@ -69,6 +70,7 @@ impl<S: Send + 'static> Accept<TcpStream, S> for SharedAcceptor {
         let addresses = stream.peer_addr().and_then(|remote| Ok((remote, stream.local_addr()?)));
         let place = addresses.as_ref().ok().and_then(|(remote, _)| self.silent.enter(remote.ip()));
         let Some(place) = place else {
+            metrics::counter!("sightline_silent_connections_refused_total").increment(1);
             return Box::pin(async { Err(io::Error::other("too many silent connections")) });
         };
         let handshake = self.tls.accept(stream, service);
