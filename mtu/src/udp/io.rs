@@ -51,6 +51,8 @@ pub(super) struct Io {
     /// What became of packets to peers, to be told to their clients.
     pub(super) errors: Vec<(RelayId, SocketAddr, IcmpError)>,
     outboxes: Vec<Batch>,
+    /// Shorter ways that other workers hear of once what came the long way has left.
+    lent: Vec<(WorkerIndex, SocketAddr, SocketAddr, Arc<Shortcut>)>,
     batches: Batches,
     options: Arc<Options>,
     shared: Arc<Shared>,
@@ -84,6 +86,7 @@ impl Io {
             losses: Losses::default(),
             errors: vec![],
             outboxes: std::iter::repeat_with(Batch::default).take(batches.workers()).collect(),
+            lent: vec![],
             batches,
             options,
             shared,
@@ -105,6 +108,9 @@ impl Io {
             if !self.outboxes[worker].is_empty() {
                 self.flush_outbox(worker);
             }
+        }
+        for (worker, from, to, shortcut) in self.lent.drain(..) {
+            self.batches.lend(worker, from, to, shortcut);
         }
     }
 
@@ -226,7 +232,7 @@ impl Driver for Io {
         to: SocketAddr,
         shortcut: Arc<Shortcut>,
     ) {
-        self.batches.lend(worker, from, to, shortcut);
+        self.lent.push((worker, from, to, shortcut));
     }
 
     fn open_relay(&mut self, wanted: &OpenRelay<'_>) -> Result<Opened, OpenError> {
