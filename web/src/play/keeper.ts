@@ -8,6 +8,11 @@ type Gathered = Pick<Attempt, 'nat' | 'gatheredMs'> & Partial<Pick<Attempt, 'map
 /** How long a new way may take to carry the picture; after that another is sought, ever less often. */
 const RENEWAL_MS = 2_000;
 const MOST_DOUBLINGS = 5;
+/**
+ * A NAT that has kept a mapping for so long is none of those that end them early: RFC 4787 (REQ-5)
+ * allows no NAT to end one sooner. The age that a device tells may be that of its program.
+ */
+const LASTING_MS = 2 * 60_000;
 
 export class PathKeeper {
   /** A death whose network is still to be compared with the one after it. */
@@ -93,9 +98,16 @@ export class PathKeeper {
     return atMs + RENEWAL_MS * 2 ** Math.min(tries - 1, MOST_DOUBLINGS);
   }
 
-  /** Since when the older of both ends' mappings exists, as far as it is known. */
-  private bornMs({ gatheredMs, mappedThereMs }: Gathered): number {
-    return this.renewal?.bornMs ?? Math.min(gatheredMs, mappedThereMs ?? gatheredMs);
+  /**
+   * Since when the older of both ends' mappings exists, as far as it is known. One of the device's
+   * that had outlived the others when ours was made does not count: ours will be the first to die.
+   */
+  private bornMs(attempt: Gathered): number {
+    if (this.renewal) return this.renewal.bornMs;
+    const { gatheredMs, mappedThereMs } = attempt;
+    const lasting = this.lifetimeMs(attempt) ?? LASTING_MS;
+    if (mappedThereMs === undefined || gatheredMs - mappedThereMs >= lasting) return gatheredMs;
+    return Math.min(gatheredMs, mappedThereMs);
   }
 
   private network(attempt: Gathered): string {

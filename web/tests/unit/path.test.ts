@@ -190,6 +190,33 @@ describe('lifetimes of mappings', () => {
     expect(keeper.isDue(lasting, 60_000 + 43_000)).toBe(true);
   });
 
+  it('are learned from our own mapping where the one of the device is far older', () => {
+    for (const mappedThereMs of [-1e6, -300_000, -1e9]) {
+      const keeper = new PathKeeper('pu', new Lifetimes(memory()));
+      const first = { ...gathered('203.0.113.9', 1_000), mappedThereMs };
+      keeper.silent(first, 51_000);
+      keeper.recovered();
+      const second = { ...gathered('203.0.113.9', 52_000), mappedThereMs: 52_000 };
+      keeper.settle(second);
+      expect(keeper.lifetimeMs(second)).toBe(50_000);
+      expect(keeper.isDue(second, 52_000 + 42_000)).toBe(false);
+      expect(keeper.isDue(second, 52_000 + 43_000)).toBe(true);
+    }
+  });
+
+  it('are renewed again beside a far older mapping of the device', () => {
+    const keeper = new PathKeeper('pu', new Lifetimes(memory()));
+    const older = (bornMs: number) => ({ ...gathered('203.0.113.9', bornMs), mappedThereMs: -1e6 });
+    keeper.silent(older(0), 50_000);
+    keeper.recovered();
+    keeper.settle(older(0));
+    keeper.carried('old');
+    expect(keeper.isDue(older(0), 43_000)).toBe(true);
+    keeper.renewing(older(0), 43_000);
+    expect(keeper.isDue(older(43_000), 44_900)).toBe(false);
+    expect(keeper.isDue(older(43_000), 45_000)).toBe(true);
+  });
+
   it('are renewed again when the renewal shows no other pair', () => {
     const keeper = new PathKeeper('pu', new Lifetimes(memory()));
     const way = gathered('203.0.113.9', 0);
