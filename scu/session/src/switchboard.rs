@@ -279,6 +279,7 @@ impl<R> Switchboard<R> {
                 }
             }
             Err(problem) => {
+                self.viewers.undelivered(&session);
                 let message = ScuToCu::Refused { session: session.clone(), problem };
                 self.for_cu(session, message);
             }

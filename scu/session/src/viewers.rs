@@ -36,7 +36,8 @@ pub enum ViewerState {
     Offering {
         /// Candidates in their order.
         held: VecDeque<String>,
-        /// The answer was faster than the word that its offer had arrived.
+        /// The answer was faster than the word that its offer had arrived; or a refusal was, in a
+        /// session that goes on.
         answered: bool,
         /// The device has answered an offer before: this one restarts ICE.
         restart: bool,
@@ -168,16 +169,31 @@ impl Viewers {
         }
     }
 
-    /// The offer was refused, or is lost. Returns whether the session goes on: a restart of ICE
+    /// An offer was refused, or is lost. Returns whether the session goes on: a restart of ICE
     /// that fails leaves the media where it runs.
     pub fn refused(&mut self, session: &MediaSessionId) -> bool {
         let Some(viewer) = self.viewers.get_mut(session) else { return false };
         let goes_on = viewer.state.let_in();
-        if goes_on {
-            viewer.state = ViewerState::Open;
-            self.waiting.clear(session);
+        match &mut viewer.state {
+            // The refusal may be that of an offer before; and whichever it is, the word that this
+            // one has arrived is still to come.
+            ViewerState::Offering { answered, .. } if goes_on => *answered = true,
+            ViewerState::Waiting { .. } | ViewerState::Open if goes_on => {
+                viewer.state = ViewerState::Open;
+                self.waiting.clear(session);
+            }
+            ViewerState::Offering { .. } | ViewerState::Waiting { .. } | ViewerState::Open => {}
         }
         goes_on
+    }
+
+    /// The offer on its way has not arrived, and will not: another may be made. To be told before
+    /// [`Self::refused`], which says whether the session goes on.
+    pub fn undelivered(&mut self, session: &MediaSessionId) {
+        let Some(viewer) = self.viewers.get_mut(session) else { return };
+        if matches!(viewer.state, ViewerState::Offering { .. }) && viewer.state.let_in() {
+            viewer.state = ViewerState::Open;
+        }
     }
 
     /// The device of this connection's session, once it has answered an offer.
@@ -280,5 +296,42 @@ mod tests {
         assert_eq!(viewers.poll_timeout(), Some(now + ANSWERED_WITHIN));
         viewers.answered(&session);
         assert_eq!(viewers.poll_timeout(), None);
+    }
+
+    #[test]
+    fn a_late_refusal_lets_nothing_overtake_the_offer_on_its_way() {
+        let device = PuId::from_public_key(&PublicKey::from_bytes([1; 32]));
+        let session: MediaSessionId = "call".parse().expect("valid id");
+        let (mut viewers, now) = (Viewers::default(), Instant::now());
+        viewers.offer(ConnId(1), &session, &device);
+        viewers.delivered(now, &session);
+        viewers.answered(&session);
+        viewers.offer(ConnId(1), &session, &device);
+        viewers.delivered(now, &session);
+
+        assert_eq!(viewers.offer(ConnId(1), &session, &device), Offered::Again);
+        assert!(viewers.candidate(ConnId(1), &session, "a").is_none());
+        assert!(viewers.refused(&session), "the offer before");
+        assert!(viewers.candidate(ConnId(1), &session, "b").is_none());
+        let held = ["a".to_owned(), "b".to_owned()].into();
+        assert_eq!(viewers.delivered(now, &session), Some((device.clone(), held)));
+        assert_eq!(viewers.candidate(ConnId(1), &session, "c"), Some(device.clone()));
+        assert_eq!(viewers.poll_timeout(), None);
+    }
+
+    #[test]
+    fn an_offer_that_has_not_arrived_makes_room_for_another() {
+        let device = PuId::from_public_key(&PublicKey::from_bytes([1; 32]));
+        let session: MediaSessionId = "call".parse().expect("valid id");
+        let (mut viewers, now) = (Viewers::default(), Instant::now());
+        viewers.offer(ConnId(1), &session, &device);
+        viewers.undelivered(&session);
+        assert!(!viewers.refused(&session), "the device has never answered");
+        viewers.delivered(now, &session);
+        viewers.answered(&session);
+        viewers.offer(ConnId(1), &session, &device);
+        viewers.undelivered(&session);
+        assert!(viewers.refused(&session));
+        assert_eq!(viewers.offer(ConnId(1), &session, &device), Offered::Again);
     }
 }
