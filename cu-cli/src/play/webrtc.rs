@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use sightline_model::{AudioCodec, AudioCodec::*, QualityChoice, Rung, UnixMicros, VideoCodec};
 use sightline_protocol::{
+    ProblemKind,
     cm::Camera,
     cs::{CuToScu, KEEP_ALIVE_MS, ScuToCu},
     pc::{CuToPu, MediaTransport, PathReport, PuToCu},
@@ -249,8 +250,7 @@ impl Viewer<'_> {
                 }
             }
             ScuToCu::Refused { session, problem } if session == ours => {
-                // In a stream that runs, only the search for another way was refused.
-                if self.heard.is_none() {
+                if ends_stream(self.heard.map(|heard| heard.elapsed()), problem.kind) {
                     return Err(problem.into());
                 }
                 tracing::debug!(detail = %problem.detail, "no other way was found");
@@ -376,6 +376,16 @@ impl Viewer<'_> {
     }
 }
 
+/// Whether a refusal ends a stream that has been silent for so long, or has not begun. In one that
+/// runs only the search for another way was refused, and the next search may find a unit that was
+/// busy or without a picture otherwise; but whose right has ended is refused every time.
+fn ends_stream(silent: Option<Duration>, kind: ProblemKind) -> bool {
+    use ProblemKind::{Forbidden, TokenExpired, TokenInUse, TokenRevoked, Unauthenticated};
+    let is_final =
+        matches!(kind, Forbidden | Unauthenticated | TokenRevoked | TokenExpired | TokenInUse);
+    silent.is_none_or(|time| is_final && time >= SILENT)
+}
+
 const fn rung_words(rung: Rung) -> &'static str {
     if rung.is_relayed() { "over a relay" } else { "direct" }
 }
@@ -428,5 +438,24 @@ mod tests {
         assert!(sends_sound(&audio(9, "sendonly")));
         assert!(!sends_sound(&audio(0, "sendonly")));
         assert!(!sends_sound(&audio(9, "inactive")));
+    }
+
+    #[test]
+    fn a_final_refusal_ends_a_stream_that_has_fallen_silent_and_no_other() {
+        let final_words = [
+            ProblemKind::TokenRevoked,
+            ProblemKind::TokenExpired,
+            ProblemKind::TokenInUse,
+            ProblemKind::Forbidden,
+            ProblemKind::Unauthenticated,
+        ];
+        for kind in final_words {
+            assert!(ends_stream(None, kind) && ends_stream(Some(SILENT), kind), "{kind:?}");
+            assert!(!ends_stream(Some(SILENT / 2), kind), "{kind:?}: media still comes");
+        }
+        for kind in [ProblemKind::Busy, ProblemKind::Timeout, ProblemKind::DeviceOffline] {
+            assert!(ends_stream(None, kind), "{kind:?}: it has not begun");
+            assert!(!ends_stream(Some(GIVE_UP), kind), "{kind:?}: it may pass");
+        }
     }
 }
