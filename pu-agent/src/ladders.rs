@@ -6,7 +6,7 @@ use std::{
     collections::HashMap,
     net::{IpAddr, Ipv6Addr, SocketAddr},
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use parking_lot::Mutex;
@@ -18,7 +18,7 @@ use sightline_model::{MediaSessionId, NatReport, PublicKey};
 use sightline_p2p_net::{
     Lifetimes, Line, Mux, RelayOptions, Session, SessionConfig, fingerprint,
     gateway::Protocol,
-    p2p::{Credentials, Description, Role},
+    p2p::{Allowance, Credentials, Description, Role},
     path_report,
     server::Servers,
     session_of,
@@ -35,6 +35,10 @@ use crate::{outside::Outside, uplink::Uplink};
 const COME_WITHIN: Duration = Duration::from_secs(30);
 /// The last words of a connection need a path for so long.
 const LAST_WORDS: Duration = Duration::from_secs(1);
+/// What a viewer has used up of a call's allowance is remembered for so long after its last offer:
+/// all but the rounds of probing has come back by then. And of so many calls, the latest.
+const REMEMBER: Duration = Duration::from_secs(65 * 60);
+const MAX_REMEMBERED: usize = 1_024;
 
 /// What all calls have in common.
 pub struct LadderSettings {
@@ -54,6 +58,24 @@ pub struct LadderSettings {
     pub bound: SocketAddr,
 }
 
+impl LadderSettings {
+    fn session(&self, ice_servers: &[IceServer]) -> SessionConfig {
+        SessionConfig {
+            role: Role::Controlled,
+            fingerprint: fingerprint(&self.key),
+            nat: self.outside.nat.borrow().clone(),
+            lifetimes: self.lifetimes.clone(),
+            servers: Servers::read(ice_servers),
+            relay: RelayOptions { nat64: *self.outside.nat64.borrow(), ..self.relay.clone() },
+            warm_relays: 0,
+            loopback: self.loopback,
+            mapped: self.outside.of_socket(Protocol::Udp, self.bound),
+            map: false,
+            measure: false,
+        }
+    }
+}
+
 /// The calls; cheap to clone.
 #[derive(Clone)]
 pub struct Ladders {
@@ -71,6 +93,27 @@ struct Shared {
 struct Calls {
     by_name: HashMap<MediaSessionId, Arc<Running>>,
     by_number: HashMap<u64, MediaSessionId>,
+    allowances: Allowances,
+}
+
+/// What is left to the viewers of calls, whatever they offer, and whether they leave in between:
+/// each session of the ladder has packets sent to whomever the viewer names.
+#[derive(Default)]
+struct Allowances(HashMap<MediaSessionId, (Allowance, Instant)>);
+
+impl Allowances {
+    fn of(&mut self, name: &MediaSessionId, now: Instant) -> Allowance {
+        self.0.retain(|_, (_, offered)| now.saturating_duration_since(*offered) < REMEMBER);
+        if self.0.len() >= MAX_REMEMBERED && !self.0.contains_key(name) {
+            let oldest = self.0.iter().min_by_key(|(_, (_, offered))| *offered);
+            if let Some(oldest) = oldest.map(|(name, _)| name.clone()) {
+                self.0.remove(&oldest);
+            }
+        }
+        let entry = self.0.entry(name.clone()).or_insert_with(|| (Allowance::new(now), now));
+        entry.1 = now;
+        entry.0.clone()
+    }
 }
 
 struct Running {
@@ -122,25 +165,11 @@ impl Ladders {
         if let Some(description) = self.go_on(name, &offer, client).await {
             return Ok(description);
         }
-        let settings = &self.shared.settings;
-        let config = SessionConfig {
-            role: Role::Controlled,
-            fingerprint: fingerprint(&settings.key),
-            nat: settings.outside.nat.borrow().clone(),
-            lifetimes: settings.lifetimes.clone(),
-            servers: Servers::read(ice_servers),
-            relay: RelayOptions {
-                nat64: *settings.outside.nat64.borrow(),
-                ..settings.relay.clone()
-            },
-            warm_relays: 0,
-            loopback: settings.loopback,
-            mapped: settings.outside.of_socket(Protocol::Udp, settings.bound),
-            map: false,
-            measure: false,
-        };
-        let lifecycle = &self.shared.lifecycle;
-        let mut session = Session::start(&settings.mux, config, &lifecycle.token, &lifecycle.tasks)
+        let Shared { settings, lifecycle, calls, .. } = &*self.shared;
+        let config = settings.session(ice_servers);
+        let allowance = calls.lock().allowances.of(name, Instant::now());
+        let (token, tasks) = (&lifecycle.token, &lifecycle.tasks);
+        let mut session = Session::start_within(&settings.mux, config, allowance, token, tasks)
             .map_err(|error| {
                 tracing::warn!(%error, "no session for a viewer");
                 Problem::new(ProblemKind::Internal, "the camera cannot open a session now")
@@ -173,6 +202,10 @@ impl Ladders {
         }
         for candidate in &offer.candidates {
             running.session.add_remote(Line::Candidate(candidate.clone())).await;
+        }
+        // It may have been told over the connection that has died.
+        if offer.nat != NatReport::default() {
+            running.session.add_remote(Line::Nat(offer.nat.clone())).await;
         }
         Some(running.session.description().clone())
     }
@@ -292,4 +325,120 @@ impl Carrier for Ladders {
 fn account(number: u64) -> IpAddr {
     let unique_local = 0xfd_u128 << 120;
     Ipv6Addr::from(unique_local | u128::from(number) << 64).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::UdpSocket;
+
+    use ed25519_dalek::SigningKey;
+    use sightline_model::{Capabilities, ChannelId, Rights, SessionToken, UnixMicros};
+    use sightline_p2p_net::p2p::{Candidate, CandidateKind};
+    use sightline_protocol::sc::TokenGrant;
+
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(10);
+
+    fn ladders(lifecycle: &Lifecycle) -> Ladders {
+        let main = UdpSocket::bind("127.0.0.1:0").expect("a socket");
+        let bound = main.local_addr().expect("bound");
+        let settings = LadderSettings {
+            mux: Mux::new(main).expect("works"),
+            key: SigningKey::from_bytes(&[1; 32]).verifying_key().into(),
+            relay: RelayOptions::default(),
+            loopback: true,
+            lifetimes: Lifetimes::default(),
+            outside: Outside::new().1,
+            bound,
+        };
+        Ladders::new(settings, Uplink::without_driver().0, lifecycle)
+    }
+
+    fn name() -> MediaSessionId {
+        "s1".parse().expect("an id")
+    }
+
+    fn viewer() -> PublicKey {
+        SigningKey::from_bytes(&[2; 32]).verifying_key().into()
+    }
+
+    /// One that was made with those credentials, and names so many machines.
+    fn offer(credentials: u8, machines: u8) -> Description {
+        let candidate = |n| Candidate {
+            foundation: "1".into(),
+            priority: 1,
+            address: SocketAddr::from(([127, 0, credentials, n], 9)),
+            kind: CandidateKind::ServerReflexive,
+        };
+        Description {
+            credentials: Credentials {
+                ufrag: format!("offer{credentials}"),
+                password: SessionToken::new("x".repeat(24)),
+            },
+            fingerprint: fingerprint(&viewer()),
+            nat: NatReport::default(),
+            candidates: (0..machines).map(candidate).collect(),
+        }
+    }
+
+    async fn answer(ladders: &Ladders, offer: Description) {
+        let grant = TokenGrant {
+            domain: "example.org".parse().expect("a name"),
+            user: "u1".parse().expect("an id"),
+            session: name(),
+            channel: ChannelId(0),
+            rights: Rights::default(),
+            capabilities: Capabilities::default(),
+            expires_at: UnixMicros(i64::MAX),
+        };
+        let ended = watch::channel(None).1;
+        let admission = Admission { grant, ended, path: watch::Sender::new(None) };
+        ladders.answer(&name(), offer, viewer(), admission, &[]).await.expect("answered");
+    }
+
+    #[tokio::test]
+    async fn an_offer_with_other_credentials_gets_what_the_first_has_left() {
+        let lifecycle = Lifecycle::new();
+        let ladders = ladders(&lifecycle);
+        let all = Allowance::new(Instant::now()).machines_left();
+        let left = async |wanted: usize| {
+            let allowance = ladders.shared.calls.lock().allowances.of(&name(), Instant::now());
+            while allowance.machines_left() != wanted {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        for (credentials, wanted) in [(1, all - 40), (2, 0), (3, 0)] {
+            answer(&ladders, offer(credentials, 40)).await;
+            tokio::time::timeout(PATIENCE, left(wanted)).await.expect("in time");
+        }
+        lifecycle.token.cancel();
+    }
+
+    #[test]
+    fn a_call_is_remembered_and_forgotten_in_the_end() {
+        let (mut allowances, now) = (Allowances::default(), Instant::now());
+        let mut of = |n: usize, at| {
+            allowances.of(&format!("s{n}").parse().expect("an id"), at);
+            allowances.0.len()
+        };
+        assert_eq!((of(1, now), of(1, now + REMEMBER / 2)), (1, 1));
+        let most = (2..2_000).map(|n| of(n, now + REMEMBER)).max();
+        assert_eq!(most, Some(MAX_REMEMBERED));
+        assert_eq!(of(1, now + REMEMBER * 2), 1);
+    }
+
+    #[tokio::test]
+    async fn the_same_offer_once_more_tells_what_was_lost_on_the_way() {
+        let lifecycle = Lifecycle::new();
+        let ladders = ladders(&lifecycle);
+        answer(&ladders, offer(1, 0)).await;
+        let measured = NatReport { udp: Some(true), ..NatReport::default() };
+        answer(&ladders, Description { nat: measured.clone(), ..offer(1, 0) }).await;
+        let running = ladders.shared.calls.lock().by_name.get(&name()).cloned();
+        let mut report = running.expect("it runs").session.report();
+        let told = report.wait_for(|report| report.nat_remote == measured);
+        tokio::time::timeout(PATIENCE, told).await.expect("in time").expect("alive");
+        lifecycle.token.cancel();
+    }
 }

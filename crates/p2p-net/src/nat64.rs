@@ -37,6 +37,10 @@ impl Nat64 {
         self.0.embed(v4)
     }
 
+    /// That of `64:ff9b::/96`.
+    #[cfg(test)]
+    pub(crate) const WELL_KNOWN: Self = Self(Nat64Prefix::WELL_KNOWN);
+
     pub(crate) const fn prefix(self) -> Nat64Prefix {
         self.0
     }

@@ -7,6 +7,7 @@ mod pair;
 mod probe;
 mod renew;
 mod report;
+mod seekers;
 mod socket;
 mod tend;
 mod timing;
@@ -27,10 +28,11 @@ use self::{
     probe::Probing,
     socket::Socket,
     timing::{ANSWER_WITHIN, PACE},
-    told::Told,
 };
 pub use self::{
+    seekers::Seekers,
     timing::MAX_PROBE_SOCKETS,
+    told::Allowance,
     types::{
         Config, Consumed, Event, Local, NetworkId, Path, PathState, Report, SocketId, Transmit,
     },
@@ -73,7 +75,8 @@ pub struct Ladder {
     nat64: Option<Nat64Prefix>,
     sockets: Vec<Socket>,
     remotes: Vec<Remote>,
-    told: Told,
+    allowance: Allowance,
+    seekers: Seekers,
     pairs: BTreeMap<Path, Pair>,
     /// Pairs that the other end has checked, to be checked next.
     triggered: VecDeque<Path>,
@@ -119,7 +122,8 @@ impl Ladder {
             nat64: None,
             sockets: Vec::new(),
             remotes: Vec::new(),
-            told: Told::new(now),
+            allowance: Allowance::new(now),
+            seekers: Seekers::new(1),
             pairs: BTreeMap::new(),
             triggered: VecDeque::new(),
             outstanding: BTreeMap::new(),
@@ -139,6 +143,15 @@ impl Ladder {
             transmits: VecDeque::new(),
             events: VecDeque::new(),
         }
+    }
+
+    /// Within bounds that are not this ladder's alone: what earlier ladders of the call have left
+    /// of its allowance, and the machine's places for those that try ports.
+    #[must_use]
+    pub fn within(mut self, allowance: Allowance, seekers: Seekers) -> Self {
+        self.allowance = allowance;
+        self.seekers = seekers;
+        self
     }
 
     /// What the other end is to be told: credentials, NATs, the candidates found so far. Later ones

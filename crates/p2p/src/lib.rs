@@ -64,8 +64,8 @@ pub use description::{
     read_nat_line,
 };
 pub use ladder::{
-    Config, Consumed, Event, Ladder, Local, MAX_PROBE_SOCKETS, NetworkId, Path, PathState, Report,
-    SocketId, Transmit,
+    Allowance, Config, Consumed, Event, Ladder, Local, MAX_PROBE_SOCKETS, NetworkId, Path,
+    PathState, Report, Seekers, SocketId, Transmit,
 };
 pub use nat_test::{NatSocket, NatTest, NatTransmit};
 pub use nat64::Nat64Prefix;

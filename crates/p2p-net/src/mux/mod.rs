@@ -32,7 +32,7 @@ use quinn::{
     AsyncUdpSocket, UdpPoller,
     udp::{RecvMeta, Transmit},
 };
-use sightline_p2p::SocketId;
+use sightline_p2p::{Seekers, SocketId};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -55,6 +55,8 @@ use crate::{network::Lookout, relay::Relay, stun};
 pub(crate) const MAIN: SocketId = SocketId(0);
 /// Most sockets that probe, of every session together: processes have few descriptors.
 pub(crate) const MAX_PROBE_SOCKETS_OF_ALL: usize = 512;
+/// Most sessions that try ports at the same time, each with 200 packets a second.
+const MAX_SEEKERS: usize = 4;
 
 /// What packets leave through.
 #[derive(Clone, Debug)]
@@ -92,6 +94,7 @@ pub struct Mux {
     transactions: Transactions,
     lookout: Arc<Lookout>,
     probes: Arc<Semaphore>,
+    seekers: Seekers,
     /// What did not fit last; quinn waits for it.
     blocked: Mutex<Option<Wire>>,
     next_socket: AtomicU64,
@@ -111,6 +114,7 @@ impl Mux {
             transactions: Transactions::default(),
             lookout: Arc::default(),
             probes: Arc::new(Semaphore::new(MAX_PROBE_SOCKETS_OF_ALL)),
+            seekers: Seekers::new(MAX_SEEKERS),
             blocked: Mutex::default(),
             next_socket: AtomicU64::new(1),
             next_session: AtomicU64::new(1),
@@ -173,6 +177,16 @@ impl Mux {
     /// Leave for one more socket that probes, if any is left.
     pub(crate) fn permit_probe(&self) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.probes).try_acquire_owned().ok()
+    }
+
+    /// How many more sockets may probe.
+    pub(crate) fn probes_left(&self) -> usize {
+        self.probes.available_permits()
+    }
+
+    /// The places of sessions that try ports.
+    pub(crate) const fn seekers(&self) -> &Seekers {
+        &self.seekers
     }
 
     pub(crate) const fn transactions(&self) -> &Transactions {

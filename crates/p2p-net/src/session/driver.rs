@@ -60,7 +60,10 @@ enum Found {
         result: Result<Relay, RelayError>,
     },
     RelayDead(SocketId),
-    Nat64(Nat64),
+    Nat64 {
+        look: u64,
+        nat64: Nat64,
+    },
     Nat(NatReport),
     Mapped(Vec<SocketAddr>),
 }
@@ -95,6 +98,8 @@ pub(super) struct Driver {
     relays: Relays,
     place: Surroundings,
     nat64: Translation,
+    /// Counts how often NAT64 was looked for: each network has its own.
+    nat64_look: u64,
     /// Whether the report has to be made anew.
     stale: bool,
     token: CancellationToken,
@@ -128,6 +133,7 @@ impl Driver {
             relays,
             place,
             nat64,
+            nat64_look: 0,
             stale: false,
             token,
             tasks,

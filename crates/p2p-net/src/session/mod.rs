@@ -13,8 +13,8 @@ use std::{net::SocketAddr, str::FromStr, sync::Arc, time::Instant};
 use rand::{SeedableRng, rngs::StdRng};
 use sightline_model::NatReport;
 use sightline_p2p::{
-    Candidate, CandidateError, Config, Credentials, Description, Ladder, Report, Role, nat_line,
-    read_nat_line,
+    Allowance, Candidate, CandidateError, Config, Credentials, Description, Ladder, Report, Role,
+    nat_line, read_nat_line,
 };
 use tokio::sync::{mpsc, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -109,6 +109,28 @@ pub(super) enum Command {
     Mapped(Vec<SocketAddr>),
 }
 
+/// A ladder of its own random numbers and credentials.
+fn ladder(
+    mux: &Mux,
+    config: &SessionConfig,
+    allowance: Allowance,
+) -> Result<(Ladder, Credentials), SessionError> {
+    let mut seed = [0; 32];
+    getrandom::fill(&mut seed).map_err(SessionError::Random)?;
+    let credentials = Credentials::generate(&mut StdRng::from_seed(seed));
+    getrandom::fill(&mut seed).map_err(SessionError::Random)?;
+    let of_ladder = Config {
+        role: config.role,
+        credentials: credentials.clone(),
+        seed,
+        nat: config.nat.clone(),
+        lifetimes: config.lifetimes.all(),
+        probing: true,
+    };
+    let ladder = Ladder::new(Instant::now(), of_ladder).within(allowance, mux.seekers().clone());
+    Ok((ladder, credentials))
+}
+
 /// A session; dropping it ends it.
 pub struct Session {
     number: u64,
@@ -134,22 +156,22 @@ impl Session {
         token: &CancellationToken,
         tasks: &TaskTracker,
     ) -> Result<Self, SessionError> {
-        let mut seed = [0; 32];
-        getrandom::fill(&mut seed).map_err(SessionError::Random)?;
-        let mut rng = StdRng::from_seed(seed);
-        let credentials = Credentials::generate(&mut rng);
-        getrandom::fill(&mut seed).map_err(SessionError::Random)?;
-        let ladder = Ladder::new(
-            Instant::now(),
-            Config {
-                role: config.role,
-                credentials: credentials.clone(),
-                seed,
-                nat: config.nat.clone(),
-                lifetimes: config.lifetimes.all(),
-                probing: true,
-            },
-        );
+        Self::start_within(mux, config, Allowance::new(Instant::now()), token, tasks)
+    }
+
+    /// The same for a call that may have had sessions before: with what they have left of the
+    /// other end's allowance.
+    ///
+    /// # Errors
+    /// [`SessionError`].
+    pub fn start_within(
+        mux: &Arc<Mux>,
+        config: SessionConfig,
+        allowance: Allowance,
+        token: &CancellationToken,
+        tasks: &TaskTracker,
+    ) -> Result<Self, SessionError> {
+        let (ladder, credentials) = ladder(mux, &config, allowance)?;
         let number = mux.new_session();
         let (commands, commanded) = mpsc::channel(COMMANDS);
         let (lines_tx, lines) = mpsc::channel(LINES);

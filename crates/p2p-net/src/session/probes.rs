@@ -9,7 +9,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::mux::Mux;
 
 /// Opens as many as the system and the budget of all sessions give, each bound to that address. It
-/// goes back to the budget with its permit.
+/// goes back to the budget with its permit. Half of what is left stays there: a session that comes
+/// later has fewer chances, but some.
 pub(super) fn open(
     mux: &Arc<Mux>,
     bind: SocketAddr,
@@ -17,7 +18,8 @@ pub(super) fn open(
     token: &CancellationToken,
     tasks: &TaskTracker,
 ) -> Vec<(SocketId, OwnedSemaphorePermit)> {
-    (0..count.min(MAX_PROBE_SOCKETS))
+    let most = mux.probes_left().div_ceil(2).min(MAX_PROBE_SOCKETS);
+    (0..count.min(most))
         .map_while(|_| {
             let permit = mux.permit_probe()?;
             let (id, _) = mux.open(bind, token, tasks).ok()?;
@@ -41,6 +43,8 @@ mod tests {
         let bind = (Ipv4Addr::LOCALHOST, 0).into();
         let ask = || open(&mux, bind, MAX_PROBE_SOCKETS, &token, &tasks);
         let rounds: Vec<_> = (0..64).map(|_| ask()).collect();
+        // Whoever comes second and third has some, too.
+        assert_eq!([1, 2].map(|at| rounds[at].len()), [128, 64]);
         let all: usize = rounds.iter().map(Vec::len).sum();
         assert_eq!((all, rounds[0].len()), (MAX_PROBE_SOCKETS_OF_ALL, MAX_PROBE_SOCKETS));
         for (id, _) in rounds.iter().flatten() {

@@ -155,10 +155,10 @@ impl Ladder {
     fn take_remote(&mut self, now: Instant, candidate: &Candidate) {
         let address = canonical(candidate.address);
         let is_known = self.remotes.iter().any(|r| r.address == address);
-        if !is_usable(address) || !is_known && !self.told.take(now, address.ip()) {
+        let (kind, priority) = (candidate.kind, candidate.priority);
+        if !is_usable(address) || !is_known && !self.allowance.take(now, address.ip(), kind) {
             return;
         }
-        let (kind, priority) = (candidate.kind, candidate.priority);
         self.take_address(Remote { address, kind, priority, synthesized: false });
         if let Some(prefix) = self.nat64
             && address.is_ipv4()
@@ -237,11 +237,21 @@ impl Ladder {
     }
 
     /// This end's network translates IPv6 to IPv4: the other end's IPv4 addresses are tried through
-    /// that. Servers' addresses are the caller's to map.
-    pub fn set_nat64(&mut self, now: Instant, prefix: Nat64Prefix) {
-        if self.nat64.replace(prefix) == Some(prefix) {
+    /// that. Servers' addresses are the caller's to map. `None` where it does not, or not any more:
+    /// what was put together with the prefix of another network is an address of nobody.
+    pub fn set_nat64(&mut self, now: Instant, prefix: impl Into<Option<Nat64Prefix>>) {
+        let prefix = prefix.into();
+        if std::mem::replace(&mut self.nat64, prefix) == prefix {
             return;
         }
+        self.forget_synthesized();
+        if let Some(prefix) = prefix {
+            self.synthesize(prefix);
+        }
+        self.tend(now);
+    }
+
+    fn synthesize(&mut self, prefix: Nat64Prefix) {
         let v4 = |r: &&Remote| r.address.is_ipv4() && !is_private(r.address.ip());
         let v4: Vec<Remote> = self.remotes.iter().filter(v4).copied().collect();
         for remote in v4 {
@@ -250,6 +260,19 @@ impl Ladder {
                 self.take_address(Remote { address, synthesized: true, ..remote });
             }
         }
-        self.tend(now);
+    }
+
+    fn forget_synthesized(&mut self) {
+        let (gone, kept): (Vec<Remote>, _) =
+            std::mem::take(&mut self.remotes).into_iter().partition(|r| r.synthesized);
+        self.remotes = kept;
+        // The path in use goes with its socket, or dies.
+        let is_gone = |path: &&Path| {
+            self.active != Some(**path) && gone.iter().any(|r| r.address == path.remote)
+        };
+        let paths: Vec<Path> = self.pairs.keys().filter(is_gone).copied().collect();
+        for path in paths {
+            self.drop_pair(path);
+        }
     }
 }

@@ -14,10 +14,11 @@ use sightline_model::{NatDependence, NatReport};
 
 use super::{
     Event, Ladder, NetworkId, Path, SocketId,
+    seekers::Seeker,
     socket::Socket,
     timing::{
-        MAX_PROBE_SOCKETS, MAX_PROBES, MAX_ROUNDS, PROBE_AFTER, PROBE_FOR, PROBE_PACE, PROBE_PAUSE,
-        PROBE_REPEAT, PROBE_SOON,
+        MAX_PROBE_SOCKETS, MAX_PROBES, PROBE_AFTER, PROBE_FOR, PROBE_PACE, PROBE_PAUSE,
+        PROBE_REPEAT, PROBE_SOON, PROBE_WAIT,
     },
 };
 use crate::candidate::CandidateKind;
@@ -39,9 +40,7 @@ pub(super) struct Probing {
     work: Work,
     /// Ports that were tried from one socket, at one address.
     tried: BTreeSet<(SocketId, SocketAddr)>,
-    /// Rounds that have begun.
-    rounds: u32,
-    /// The next one does not begin before.
+    /// The next round does not begin before.
     pause: Option<Instant>,
     pub outcome: Outcome,
 }
@@ -64,6 +63,8 @@ enum Work {
         next: Instant,
         /// So many more in this round.
         left: usize,
+        /// Its place among those of the machine.
+        _seeker: Seeker,
     },
 }
 
@@ -73,7 +74,6 @@ impl Probing {
             allowed,
             work: Work::None,
             tried: BTreeSet::new(),
-            rounds: 0,
             pause: None,
             outcome: Outcome::NotYet,
         }
@@ -131,7 +131,7 @@ impl Ladder {
     fn probe_start(&self) -> Option<Instant> {
         let possible = self.probing.allowed
             && matches!(self.probing.work, Work::None)
-            && self.probing.rounds < MAX_ROUNDS
+            && self.allowance.has_round()
             && !self.has_direct()
             && self.public_of_remote().is_some();
         if !possible {
@@ -178,15 +178,25 @@ impl Ladder {
     fn start_probing(&mut self, now: Instant) {
         let until = now + PROBE_FOR;
         let Some(target) = self.public_of_remote() else { return };
-        if is_symmetric(&self.nat_local) == Some(true) {
-            self.probing.work = Work::Open { until, target, sockets: Vec::new(), next: now };
-            self.events.push_back(Event::NeedProbeSockets { count: MAX_PROBE_SOCKETS });
+        let work = if is_symmetric(&self.nat_local) == Some(true) {
+            Work::Open { until, target, sockets: Vec::new(), next: now }
         } else {
             let Some(from) = self.public_socket() else { return };
+            let Some(seeker) = self.seekers.enter() else {
+                // The other end's sockets are open for a while: there may be a place soon.
+                self.probing.pause = Some(now + PROBE_WAIT);
+                return;
+            };
             let (ip, left) = (target.ip(), MAX_PROBES);
-            self.probing.work = Work::Seek { until, from, ip, next: now, left };
+            Work::Seek { until, from, ip, next: now, left, _seeker: seeker }
+        };
+        if !self.allowance.take_round() {
+            return;
         }
-        self.probing.rounds += 1;
+        if matches!(work, Work::Open { .. }) {
+            self.events.push_back(Event::NeedProbeSockets { count: MAX_PROBE_SOCKETS });
+        }
+        self.probing.work = work;
         self.probing.outcome = Outcome::Running;
     }
 

@@ -59,7 +59,9 @@ pub(super) const PROBE_FOR: Duration = ms(10_000);
 pub(super) const PROBE_PACE: Duration = ms(5);
 /// Each socket that probes keeps its mapping and the other's filter open so often.
 pub(super) const PROBE_REPEAT: Duration = ms(3_000);
-/// Most datagrams to unknown ports in a round, and most rounds in a session.
+/// Where others of this machine are at it, a round waits for so long before it asks again.
+pub(super) const PROBE_WAIT: Duration = ms(1_000);
+/// Most datagrams to unknown ports in a round, and most rounds in a call.
 pub(super) const MAX_PROBES: usize = 1_500;
 pub(super) const MAX_ROUNDS: u32 = 2;
 /// Between the rounds.
@@ -78,8 +80,11 @@ pub(super) const MAX_REFLEXIVE: usize = 4;
 pub(super) const MAX_REMOTES: usize = 64;
 /// So often it may name another: sockets are replaced every few seconds at most.
 pub(super) const TELL_EVERY: Duration = ms(2_000);
-/// Machines that it may name in a session, all in all.
+/// Machines that it may name in a call, and how often the place of one is given back.
 pub(super) const MAX_HOSTS: usize = 64;
+pub(super) const HOST_EVERY: Duration = ms(60_000);
+/// Places of either kind that addresses of interfaces leave to the others.
+pub(super) const KEPT_FOR_OUTSIDE: usize = 16;
 pub(super) const MAX_PAIRS: usize = 256;
 /// Most pairs with addresses that only checks have told.
 pub(super) const MAX_PEER_REFLEXIVE: usize = 32;

@@ -7,7 +7,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use rand::RngExt;
+use rand::{RngExt, SeedableRng, rngs::StdRng};
 use sightline_model::{NatReport, Rung};
 use sightline_p2p::{
     Candidate, CandidateKind, Config, Consumed, Credentials, Description, Event, Ladder, Leg,
@@ -62,6 +62,23 @@ pub const VIEWER: usize = 0;
 pub const CAMERA: usize = 1;
 const FRAME: Duration = Duration::from_millis(40);
 const PACKETS: usize = 4;
+
+/// A camera's ladder behind a router, without a network around it.
+pub fn lone(now: Instant, nat: NatReport) -> Ladder {
+    let mut rng = StdRng::seed_from_u64(1);
+    let (credentials, seed) = (Credentials::generate(&mut rng), rng.random());
+    let (role, lifetimes) = (Role::Controlled, BTreeMap::new());
+    let config = Config { role, credentials, seed, nat, lifetimes, probing: true };
+    let mut ladder = Ladder::new(now, config);
+    let host = (CandidateKind::Host, SocketAddr::from(([192, 168, 1, 5], 5_000)));
+    let outside = (CandidateKind::ServerReflexive, SocketAddr::from(([203, 0, 113, 1], 5_000)));
+    for (kind, address) in [host, outside] {
+        let (socket, network) = (SocketId(1), NetworkId(1));
+        let local = Local { socket, kind, address, network, replaces: None, since: Some(now) };
+        ladder.add_local(now, &local);
+    }
+    ladder
+}
 
 impl World {
     /// An end in a realm with these addresses. The first one is the viewer.

@@ -1,12 +1,18 @@
 //! Paths that die, addresses that change, relays that are killed: the picture goes on.
 
-use std::time::Duration;
+use std::{
+    collections::BTreeSet,
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
 
 use sightline_model::Rung;
-use sightline_p2p::{Event, Leg, NetworkId, SocketId};
+use sightline_p2p::{
+    Candidate, CandidateKind, Event, Leg, Local, Nat64Prefix, NetworkId, SocketId,
+};
 
 use crate::{
-    end::{CAMERA, Socket, VIEWER},
+    end::{CAMERA, Socket, VIEWER, lone},
     nat::PORT_RESTRICTED,
     table::{PLACES, Place, pair},
     world::{INTERNET, World},
@@ -215,5 +221,42 @@ fn the_camera_follows_when_the_viewers_router_forgets_everything() {
         let gap = world.longest_gap(since);
         println!("{camera:?}: gap {gap:?}, {:?}", world.rung(VIEWER));
         assert!(gap < ms(1_500), "{camera:?}: {gap:?}");
+    }
+}
+
+/// The next network may translate with another prefix, or not at all.
+#[test]
+fn the_prefix_of_a_network_that_was_left_is_not_used_any_more() {
+    let mut now = Instant::now();
+    let mut ladder = lone(now, Place::V6Only.report());
+    let address = "[2001:db8:1::5]:5000".parse().expect("an address");
+    let (socket, kind, network) = (SocketId(2), CandidateKind::Host, NetworkId(1));
+    let local = Local { socket, kind, address, network, replaces: None, since: Some(now) };
+    ladder.add_local(now, &local);
+    ladder.set_remote(now, &lone(now, Place::Public.report()).description([7; 32]));
+    let named = SocketAddr::from(([203, 0, 113, 9], 99));
+    let (foundation, kind) = ("1".into(), CandidateKind::Host);
+    ladder.add_remote(now, &Candidate { foundation, priority: 1, address: named, kind });
+    let mut reached = |prefix: Option<Nat64Prefix>| {
+        ladder.set_nat64(now, prefix);
+        let mut reached = BTreeSet::new();
+        // What waits to be sent was for the network before.
+        while ladder.poll_transmit().is_some() {}
+        for _ in 0..600 {
+            now += ms(100);
+            ladder.handle_timeout(now);
+            reached.extend(std::iter::from_fn(|| ladder.poll_transmit()).map(|t| t.to));
+        }
+        reached
+    };
+    let other = "2001:db8:64::".parse().expect("an address");
+    let other = Nat64Prefix::new(other, 96).expect("a prefix");
+    for prefix in [Some(Nat64Prefix::WELL_KNOWN), None, Some(other), None] {
+        let reached = reached(prefix);
+        assert!(reached.contains(&named));
+        for candidate in [Nat64Prefix::WELL_KNOWN, other] {
+            let through = candidate.map(named);
+            assert_eq!(reached.contains(&through), prefix == Some(candidate), "{prefix:?}");
+        }
     }
 }

@@ -1,12 +1,16 @@
 //! Ports of a symmetric NAT, found by trying.
 
-use std::time::Duration;
+use std::{
+    collections::BTreeSet,
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
 
 use sightline_model::{NatReport, Rung};
-use sightline_p2p::Event;
+use sightline_p2p::{Allowance, Candidate, CandidateKind, Event, Ladder, Seekers};
 
 use crate::{
-    end::{CAMERA, VIEWER},
+    end::{CAMERA, VIEWER, lone},
     table::{Place, pair},
     world::World,
 };
@@ -118,4 +122,61 @@ fn a_round_that_found_nothing_is_repeated_once() {
     world.run_for(Duration::from_secs(600));
     assert_eq!(asked(&world), 2, "it gives up");
     assert!(world.ends[VIEWER].sockets.len() < 8, "sockets are given back");
+}
+
+/// One that would try the ports of a router where nobody answers.
+fn seeking(now: Instant, allowance: &Allowance, seekers: &Seekers) -> Ladder {
+    let nat = Place::PortRestricted.report();
+    let mut ladder = lone(now, nat).within(allowance.clone(), seekers.clone());
+    let mut other = lone(now, Place::Symmetric.report()).description([7; 32]);
+    let address = SocketAddr::from(([203, 0, 113, 2], 6_000));
+    let (foundation, kind) = ("1".into(), CandidateKind::ServerReflexive);
+    other.candidates = vec![Candidate { foundation, priority: 1, address, kind }];
+    ladder.set_remote(now, &other);
+    ladder
+}
+
+/// The ports that it tries within that time.
+fn ports_tried(ladder: &mut Ladder, mut now: Instant, end: Instant) -> usize {
+    let mut ports = BTreeSet::new();
+    while let Some(due) = ladder.poll_timeout().filter(|due| *due <= end) {
+        now = now.max(due);
+        ladder.handle_timeout(now);
+        ports.extend(std::iter::from_fn(|| ladder.poll_transmit()).map(|t| t.to.port()));
+        while ladder.poll_event().is_some() {}
+    }
+    // The one that was named is no try.
+    ports.remove(&6_000);
+    ports.len()
+}
+
+#[test]
+fn a_call_has_two_rounds_whatever_ladders_it_has() {
+    let now = Instant::now();
+    let (minute, allowance, seekers) =
+        (Duration::from_secs(60), Allowance::new(now), Seekers::new(1));
+    let mut first = seeking(now, &allowance, &seekers);
+    assert_eq!(ports_tried(&mut first, now, now + minute), 2 * 1_500);
+    let now = now + minute;
+    let mut second = seeking(now, &allowance, &seekers);
+    assert_eq!(ports_tried(&mut second, now, now + minute), 0);
+}
+
+#[test]
+fn a_round_that_has_no_place_waits_and_is_not_counted() {
+    let start = Instant::now();
+    let at = |s| start + Duration::from_secs(s);
+    let seekers = Seekers::new(1);
+    let [mut first, mut second] =
+        [(); 2].map(|()| seeking(start, &Allowance::new(start), &seekers));
+    assert!(ports_tried(&mut first, start, at(5)) > 0);
+    assert_eq!(ports_tried(&mut second, start, at(8)), 0);
+    ports_tried(&mut first, at(5), at(13));
+    assert_eq!(ports_tried(&mut second, at(13), at(60)), 2 * 1_500);
+    // A ladder that is gone is at nothing any more.
+    let mut third = seeking(at(60), &Allowance::new(at(60)), &seekers);
+    assert!(ports_tried(&mut third, at(60), at(65)) > 0);
+    drop(third);
+    let mut fourth = seeking(at(65), &Allowance::new(at(65)), &seekers);
+    assert!(ports_tried(&mut fourth, at(65), at(70)) > 0);
 }

@@ -182,7 +182,9 @@ impl Driver {
                 }
                 self.mux.close(id);
             }
-            Found::Nat64(nat64) => {
+            // Of a network that was left while its resolver was asked.
+            Found::Nat64 { look, .. } if look != self.nat64_look => {}
+            Found::Nat64 { nat64, .. } => {
                 self.config.relay.nat64 = Some(nat64);
                 self.ladder.set_nat64(now, nat64.prefix());
             }
@@ -211,8 +213,10 @@ impl Driver {
     /// Where there is IPv6 alone, IPv4 may be reached through NAT64. Nobody waits for this but who
     /// has nothing but an address of IPv4.
     pub(super) fn look_for_nat64(&mut self) {
-        if let Some(known) = self.config.relay.nat64 {
-            self.ladder.set_nat64(Instant::now(), known.prefix());
+        self.nat64_look += 1;
+        let known = self.config.relay.nat64;
+        self.ladder.set_nat64(Instant::now(), known.map(Nat64::prefix));
+        if known.is_some() {
             return;
         }
         if self.place.outward_v4.is_some() || self.place.outward_v6.is_none() {
@@ -221,12 +225,12 @@ impl Driver {
         }
         let (sender, translation) = Translation::unknown();
         self.nat64 = translation;
-        let (finder, token) = (self.finder.clone(), self.token.clone());
+        let (look, finder, token) = (self.nat64_look, self.finder.clone(), self.token.clone());
         let looking = async move {
             let found = Nat64::discover().await;
             sender.send_replace(Some(found));
-            if let Some(found) = found {
-                let _ = finder.send(Found::Nat64(found)).await;
+            if let Some(nat64) = found {
+                let _ = finder.send(Found::Nat64 { look, nat64 }).await;
             }
         };
         self.tasks.spawn(async move { token.run_until_cancelled(looking).await });
@@ -371,4 +375,89 @@ async fn binding(mux: &Mux, socket: SocketId, server: SocketAddr) -> Option<Sock
         }
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::UdpSocket;
+
+    use rand::{SeedableRng, rngs::StdRng};
+    use sightline_p2p::{Config, Credentials, Ladder, Report, Role};
+    use tokio::sync::mpsc;
+    use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+    use super::*;
+    use crate::{
+        Lifetimes, RelayOptions,
+        server::Servers,
+        session::{SessionConfig, driver::Ends},
+    };
+
+    fn config() -> SessionConfig {
+        SessionConfig {
+            role: Role::Controlling,
+            fingerprint: [0; 32],
+            nat: NatReport::default(),
+            lifetimes: Lifetimes::default(),
+            servers: Servers::default(),
+            relay: RelayOptions::default(),
+            warm_relays: 0,
+            loopback: true,
+            mapped: Vec::new(),
+            map: false,
+            measure: false,
+        }
+    }
+
+    /// In that place, with nobody at the other ends of its channels.
+    fn driver(place: Surroundings, token: &CancellationToken, tasks: &TaskTracker) -> Driver {
+        let main = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a socket");
+        let mux = Mux::new(main).expect("it works");
+        let credentials = Credentials::generate(&mut StdRng::from_seed([0; 32]));
+        let (route, inbox) = mux.routes().add_session(1, credentials.ufrag.clone());
+        let ladder = Ladder::new(
+            Instant::now(),
+            Config {
+                role: Role::Controlling,
+                credentials,
+                seed: [0; 32],
+                nat: NatReport::default(),
+                lifetimes: Default::default(),
+                probing: false,
+            },
+        );
+        let ends = Ends {
+            inbox,
+            commands: mpsc::channel(1).1,
+            lines: mpsc::channel(1).0,
+            report: watch::channel(Report::default()).0,
+            first_path: watch::channel(None).0,
+            surroundings: watch::channel(place).1,
+        };
+        Driver::new(mux, route, ladder, config(), ends, token.clone(), tasks.clone())
+    }
+
+    #[tokio::test]
+    async fn what_was_asked_in_the_network_before_says_nothing_of_this_one() {
+        let (token, tasks) = (CancellationToken::new(), TaskTracker::new());
+        // With IPv4, so that nobody's resolver is asked here.
+        let place = |host| {
+            let v4 = Ipv4Addr::new(192, 0, 2, host);
+            let (addresses, outward_v4) = (vec![v4.into()], Some(v4));
+            Surroundings { addresses, outward_v4, ..Surroundings::default() }
+        };
+        let mut driver = driver(place(1), &token, &tasks);
+        driver.look_for_nat64();
+        let (look, nat64) = (driver.nat64_look, Nat64::WELL_KNOWN);
+        driver.found(Found::Nat64 { look, nat64 });
+        assert_eq!(driver.config.relay.nat64, Some(nat64));
+        driver.moved(Instant::now(), place(2));
+        assert_eq!(driver.config.relay.nat64, None);
+        driver.found(Found::Nat64 { look, nat64 });
+        assert_eq!(driver.config.relay.nat64, None);
+        token.cancel();
+        drop(driver);
+        tasks.close();
+        tasks.wait().await;
+    }
 }
