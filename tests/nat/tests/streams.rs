@@ -76,6 +76,8 @@ fn world() -> Option<World> {
 const MOST_MISSING_MS: u64 = 200;
 /// How much of the stream may then be relayed, percent.
 const MOST_RELAYED_PERCENT: f64 = 1.0;
+/// The same on any machine, however busy it is.
+const MOST_RELAYED_BUSY_PERCENT: f64 = 25.0;
 
 /// Lives of 12 s, which leave little time to prepare for each end; 50 s and ten minutes with
 /// TEST_SECONDS=600. Gives the longest gap in milliseconds and the relayed part in percent.
@@ -121,15 +123,21 @@ fn dying_mappings_are_not_seen(via: Via) {
 }
 
 /// What must hold on any machine: the stream goes on (the viewer's lines keep coming, without a
-/// refusal), whatever it costs.
+/// refusal), and what a death costs is seconds at most.
+fn dying_mappings_are_outlived(via: Via, most_missing_ms: u64) {
+    let Some((gap, percent)) = dying_mappings(via) else { return };
+    assert!(gap < most_missing_ms, "a gap of {gap} ms");
+    assert!(percent < MOST_RELAYED_BUSY_PERCENT, "{percent:.2} % relayed");
+}
+
 #[test]
 fn a_stream_over_quic_outlives_the_mappings_of_a_carriers_nat() {
-    dying_mappings(Via::Quic);
+    dying_mappings_are_outlived(Via::Quic, 3_000);
 }
 
 #[test]
 fn a_stream_in_the_browser_outlives_the_mappings_of_a_carriers_nat() {
-    dying_mappings(Via::Webrtc);
+    dying_mappings_are_outlived(Via::Webrtc, 5_000);
 }
 
 #[test]
@@ -139,7 +147,8 @@ fn a_carriers_nat_that_drops_mappings_is_not_seen_over_quic() {
 }
 
 #[test]
-#[ignore = "by hand, on a quiet machine: 133 ms and 0.1 % relayed; up to 400 ms on a busy one"]
+#[ignore = "by hand, on a quiet machine: 133 to 483 ms in runs of 12 s lives, 317 and 528 ms over \
+            ten minutes, on a busy machine"]
 fn a_carriers_nat_that_drops_mappings_is_not_seen_over_webrtc() {
     dying_mappings_are_not_seen(Via::Webrtc);
 }
