@@ -1,6 +1,6 @@
 //! Offers and answers: how a session begins and is renewed.
 
-use std::{collections::HashMap, time::Duration};
+use std::{collections::HashMap, fmt::Display, time::Duration};
 
 use super::{
     super::{
@@ -18,10 +18,19 @@ use super::{
 };
 use sightline_protocol::{Problem, ProblemKind, ps};
 use str0m::{
-    Candidate,
+    Candidate, RtcConfig, RtcError,
     change::SdpOffer,
     media::{MediaKind, Mid},
 };
+
+fn unreadable(error: impl Display) -> Problem {
+    invalid(format!("the SDP offer cannot be read: {error}"))
+}
+
+fn unanswerable(error: RtcError) -> Problem {
+    invalid(format!("the SDP offer cannot be answered: {error}"))
+}
+
 impl Session {
     /// A session from its first offer, and the answer.
     pub(in crate::webrtc) fn new(
@@ -125,24 +134,14 @@ impl Session {
             return Err(invalid("the DTLS certificate must stay the same within a session"));
         }
         let clean = offer_text::clean(sdp);
-        let offer = SdpOffer::from_sdp_string(&clean)
-            .map_err(|error| invalid(format!("the SDP offer cannot be read: {error}")))?;
-        if self.is_restart(sdp) {
-            // It begins with what the new offer brings.
-            self.restarts = self.restarts.wrapping_add(u32::from(!self.offered_ufrag.is_empty()));
-            self.remotes.clear();
-            self.detour = None;
-            self.follow.restarted();
-            if let Some(fresh) = fresh {
-                self.move_to(fresh);
-            }
+        let offer = SdpOffer::from_sdp_string(&clean).map_err(unreadable)?;
+        if !self.offered_ufrag.is_empty() {
+            self.rehearse(&clean, now)?;
         }
-        let answer = self
-            .rtc
-            .sdp_api()
-            .accept_offer(offer)
-            .map_err(|error| invalid(format!("the SDP offer cannot be answered: {error}")))?
-            .to_sdp_string();
+        if self.is_restart(sdp) {
+            self.start_over(fresh);
+        }
+        let answer = self.rtc.sdp_api().accept_offer(offer).map_err(unanswerable)?.to_sdp_string();
         for line in clean.lines().filter_map(|line| line.strip_prefix("a=")) {
             self.offered_candidate(line);
         }
@@ -167,6 +166,35 @@ impl Session {
             .ok_or_else(|| Problem::new(ProblemKind::Internal, "the answer has no fingerprint"))?;
         self.step(now, feeds);
         Ok(Answer { sdp: answer, offered_fingerprint, answered_fingerprint })
+    }
+
+    /// ICE begins anew, with what the new offer brings.
+    fn start_over(&mut self, fresh: Option<&[Candidate]>) {
+        self.restarts = self.restarts.wrapping_add(u32::from(!self.offered_ufrag.is_empty()));
+        self.remotes.clear();
+        self.detour = None;
+        self.follow.restarted();
+        if let Some(fresh) = fresh {
+            self.move_to(fresh);
+        }
+    }
+
+    /// Refuses what the library would refuse of a further offer. It starts ICE over before it looks at
+    /// the sections, and never takes that back; so a stand-in that has agreed to the same sections as
+    /// this session is asked first.
+    fn rehearse(&mut self, offer: &str, now: Now) -> Result<(), Problem> {
+        // An offer of our own names what has been agreed to; it is made, and not used.
+        let mut api = self.rtc.sdp_api();
+        api.ice_restart(true);
+        let Some((agreed, _)) = api.apply() else { return Ok(()) };
+        let mut stand_in = RtcConfig::new().build(now.instant);
+        if let Err(error) = stand_in.sdp_api().accept_offer(agreed) {
+            tracing::debug!(session = %self.id, %error, "no stand-in");
+            return Ok(());
+        }
+        let offer = SdpOffer::from_sdp_string(offer).map_err(unreadable)?;
+        stand_in.sdp_api().accept_offer(offer).map_err(unanswerable)?;
+        Ok(())
     }
 
     fn require_decodable(&self) -> Result<(), Problem> {

@@ -92,3 +92,38 @@ async fn an_offer_that_is_no_restart_or_cannot_be_read_moves_nothing() {
     assert_eq!(world.session.sends_from(), Some(own));
     assert!(world.screen.longest_gap < Duration::from_millis(200));
 }
+
+#[tokio::test]
+async fn a_restart_that_cannot_be_answered_leaves_the_old_way() {
+    let mut world = World::new(&Setting::new(20e6, 10, 0.0));
+    world.run_until(3.0, |_| false).await;
+    let (own, fresh) = (world.addresses.0, at("192.0.2.1:30001"));
+    let mut api = world.viewer.sdp_api();
+    api.ice_restart(true);
+    let (offer, _) = api.apply().expect("a change");
+    let offer = offer.to_sdp_string();
+    // Another section stands where the picture was.
+    let mid = offer.lines().find_map(|line| line.strip_prefix("a=mid:")).expect("a section");
+    let wrong = offer.replace(&format!("a=mid:{mid}"), "a=mid:other");
+    let wrong = wrong.replace(&format!("BUNDLE {mid}"), "BUNDLE other");
+    let (_right, ended) = watch::channel(None);
+    let renewal = Renewal {
+        sdp: &wrong,
+        admission: Admission { grant: grant(), ended, path: watch::channel(None).0 },
+        candidate_tx: mpsc::channel(8).0,
+        fresh: Some(&[Candidate::host(fresh, Protocol::Udp).expect("valid")]),
+        mapped_since: Some(world.now.instant),
+    };
+    let refused = world.session.renew(renewal, world.now, &mut world.feeds).expect_err("refused");
+    assert!(refused.detail.contains("m-line"), "{refused}");
+    world.screen.longest_gap = Duration::ZERO;
+    world.run_until(9.0, |_| false).await;
+    assert!(world.session.has_path(), "ICE has started over");
+    assert_eq!(world.session.sends_from(), Some(own));
+    assert!(world.screen.longest_gap < Duration::from_millis(200));
+
+    // One that can be answered still goes over.
+    restart(&mut world, fresh);
+    let moved = world.run_until(14.0, |world| world.session.sends_from() == Some(fresh)).await;
+    assert!(moved < 14.0, "still from {:?}", world.session.sends_from());
+}
