@@ -111,6 +111,9 @@ impl Task {
             (self.stun.vain_since, self.stun.heard) = (None, false);
         }
         self.drop_unmapped(&local.mapped, now);
+        if local.nat64.is_none() || self.local.nat64 != local.nat64 {
+            self.forget_translated();
+        }
         self.local = local;
         self.look_around(now);
         let mut addresses = self.local.host.clone();
@@ -184,6 +187,15 @@ impl Task {
         self.translated.push(mapped);
         for seat in self.seats.values_mut().filter(|seat| seat.fresh.is_none()) {
             guarded(seat, &mut self.stats, |session| session.tell_translated(mapped));
+        }
+    }
+
+    /// The NAT64 that has shown the sockets is no more, or another network's. Where the next one
+    /// shows them is told when a server says so.
+    fn forget_translated(&mut self) {
+        self.translated.clear();
+        for set in &mut self.fresh {
+            set.translated.clear();
         }
     }
 
@@ -270,7 +282,13 @@ impl Task {
     }
 
     /// A server sees this socket at `mapped`; another address than before takes its place.
-    fn told(&mut self, socket: SocketAddr, server: SocketAddr, mapped: SocketAddr, now: Now) {
+    pub(super) fn told(
+        &mut self,
+        socket: SocketAddr,
+        server: SocketAddr,
+        mapped: SocketAddr,
+        now: Now,
+    ) {
         let told = &mut self.stun.told;
         let known = told.iter_mut().find(|told| (told.socket, told.server) == (socket, server));
         let before = match known {
@@ -304,5 +322,20 @@ impl Task {
             }
         }
         self.add_reflexive(mapped, "", now);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::fresh::tests::task, *};
+
+    #[tokio::test]
+    async fn where_a_nat64_has_shown_the_sockets_is_forgotten_with_it() {
+        let mut task = task(Arc::default());
+        task.translated.push(([198, 51, 100, 7], 4_000).into());
+        // The network that the unit has moved to has none.
+        let local = task.local.clone();
+        task.set_local(local, Now::read());
+        assert!(task.translated.is_empty(), "{:?}", task.translated);
     }
 }
