@@ -207,7 +207,7 @@ describe('lifetimes of mappings', () => {
   it('are renewed again beside a far older mapping of the device', () => {
     const keeper = new PathKeeper('pu', new Lifetimes(memory()));
     const older = (bornMs: number) => ({ ...gathered('203.0.113.9', bornMs), mappedThereMs: -1e6 });
-    keeper.silent(older(0), 50_000);
+    keeper.silent(gathered('203.0.113.9', 0), 50_000);
     keeper.recovered();
     keeper.settle(older(0));
     keeper.carried('old');
