@@ -69,6 +69,9 @@ impl Lab {
         self.must(&["-n", switch, "link", "set", &port, "master", "br0", "up"]);
         let address = format!("192.0.2.{number}/24");
         self.must(&["-n", &namespace, "addr", "add", &address, "dev", "eth0"]);
+        // No link-local address: it would become valid a second or two later, which browsers take for
+        // a change of network and break off what they are doing.
+        self.must(&["-n", &namespace, "link", "set", "eth0", "addrgenmode", "none"]);
         self.must(&["-n", &namespace, "link", "set", "eth0", "up"]);
         self.must(&["-n", &namespace, "route", "add", "default", "dev", "eth0"]);
     }
