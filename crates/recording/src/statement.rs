@@ -1,9 +1,12 @@
 //! What the entries of a chain say (decision 0091).
 
-use std::fmt;
+use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
+pub use sightline_model::Causes;
 use sightline_model::{CameraId, KeyId, PuId, Signature, StreamTier, UnixMicros};
+
+use crate::chain::InvalidChainId;
 
 /// SHA-256 of something: 32 bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -18,6 +21,32 @@ impl fmt::Display for Digest {
 impl fmt::Debug for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Digest({self})")
+    }
+}
+
+/// One chain: 128 bits, drawn at random when it begins. Every entry names its chain, so that no entry
+/// can be passed off as another camera's, not even where its neighbours have been let go.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ChainId(pub [u8; 16]);
+
+impl fmt::Display for ChainId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&data_encoding::HEXLOWER.encode(&self.0))
+    }
+}
+
+impl fmt::Debug for ChainId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ChainId({self})")
+    }
+}
+
+impl FromStr for ChainId {
+    type Err = InvalidChainId;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let bytes = data_encoding::HEXLOWER.decode(text.as_bytes()).map_err(|_| InvalidChainId)?;
+        Ok(Self(bytes.try_into().map_err(|_| InvalidChainId)?))
     }
 }
 
@@ -75,19 +104,6 @@ impl Authority {
     pub const fn is_confirmed(self) -> bool {
         !matches!(self, Self::Unconfirmed)
     }
-}
-
-/// Why a segment was recorded; several reasons may hold at once.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
-pub struct Causes {
-    /// Somebody pressed the button.
-    pub manual: bool,
-    /// The weekly schedule.
-    pub schedule: bool,
-    /// Continuous recording.
-    pub continuous: bool,
-    /// An event, or the time around one.
-    pub event: bool,
 }
 
 /// One segment.
@@ -200,12 +216,10 @@ pub struct Checkpoint {
 /// What an entry says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum What {
-    /// The chain begins.
+    /// The chain begins. This entry is never let go.
     Begin {
         /// Whose recording of what.
         subject: Subject,
-        /// Drawn at random: no two chains are alike.
-        nonce: [u8; 16],
     },
     /// A segment was recorded.
     Segment(Segment),
@@ -220,6 +234,8 @@ pub enum What {
 /// An entry of a chain, without its signature.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Statement {
+    /// Which chain it is an entry of.
+    pub chain: ChainId,
     /// Its number.
     pub sequence: Sequence,
     /// The hash of the entry before; zeros at the beginning.
@@ -229,10 +245,24 @@ pub struct Statement {
 }
 
 /// An entry as it is stored and shown: the encoded statement is kept as it was signed.
+/// [`crate::chain::encode`] and [`crate::chain::decode`] know the form.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
     /// The encoded [`Statement`].
     pub encoded: Vec<u8>,
     /// The recorder's signature over it.
     pub signature: Signature,
+}
+
+/// What a chain had come to when this was reported: whoever keeps it notices that the end was cut off.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Head {
+    /// The chain.
+    pub chain: ChainId,
+    /// The number of its newest entry.
+    pub sequence: Sequence,
+    /// The hash of that entry.
+    pub hash: Digest,
+    /// When this was so, by the recorder's clock.
+    pub at: UnixMicros,
 }
