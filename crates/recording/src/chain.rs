@@ -10,7 +10,7 @@
 //! use sightline_model::{CameraId, ChannelId, PuId, PublicKey, Signature, StreamTier, UnixMicros};
 //! use sightline_recording::{
 //!     chain::{Expected, Verifier, Writer},
-//!     statement::{ChainId, Gap, GapReason, Subject, What},
+//!     statement::{Authority, BootId, ChainId, Gap, GapReason, Subject, What},
 //! };
 //! # use ed25519_dalek::Signer as _;
 //! # struct Key(ed25519_dalek::SigningKey);
@@ -24,7 +24,12 @@
 //! let camera = CameraId { pu: recorder.clone(), channel: ChannelId(0) };
 //! let subject = Subject { recorder: recorder.clone(), camera, tier: StreamTier::Main };
 //! let (mut writer, begin) = Writer::begin(subject, ChainId([9; 16]), &key)?;
-//! let gap = Gap { from: UnixMicros(1_700_000_000_000_000), reason: GapReason::CameraAway };
+//! let gap = Gap {
+//!     from: UnixMicros(1_700_000_000_000_000),
+//!     boot: BootId(1),
+//!     authority: Authority::System,
+//!     reason: GapReason::CameraAway,
+//! };
 //! let gap = writer.append(What::Gap(gap), &key)?;
 //!
 //! let mut verifier = Verifier::new(key.public_key(), Expected::of(recorder));
@@ -42,12 +47,15 @@ mod proof;
 mod verify;
 mod writer;
 
+#[cfg(test)]
+mod tests;
+
 pub use codec::{
     DecodeError, EncodeError, InvalidChainId, MAX_ENCODED_LEN, MAX_SEGMENT_US, decode, encode,
     hash, signed_bytes,
 };
 pub use expiry::{ExpiryError, MAX_EXPIRED_RANGES, covers, let_go};
-pub use finding::{Absence, Finding, Moment, Problem, Report, Span, Spoilt, time_text};
+pub use finding::{Absence, Finding, StatedTime, Problem, Report, Span, Spoilt, time_text};
 pub use proof::{
     ChainProof, MAX_PROOF_LEN, Piece, Proof, ProofError, ProvenEntry, rebuild, unproven,
 };

@@ -174,6 +174,10 @@ pub enum GapReason {
 pub struct Gap {
     /// From when on, by the recorder's clock.
     pub from: UnixMicros,
+    /// The machine's start whose clock said so: a later step of that clock corrects it.
+    pub boot: BootId,
+    /// Who vouched for [`Self::from`].
+    pub authority: Authority,
     /// Why.
     pub reason: GapReason,
 }

@@ -9,7 +9,7 @@ use crate::statement::{Authority, BootId, ChainId, Sequence, Subject};
 
 /// A time that an entry states.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Moment {
+pub struct StatedTime {
     /// When, corrected by later steps of the clock where decision 0090 says so.
     pub at: UnixMicros,
     /// Who vouched for it when it was stated.
@@ -24,9 +24,9 @@ pub struct Moment {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Span {
     /// Where it begins: the end of what is there before. None: nothing with a time is there before.
-    pub from: Option<Moment>,
+    pub from: Option<StatedTime>,
     /// Where it ends: the beginning of what comes after. None: nothing with a time comes after.
-    pub to: Option<Moment>,
+    pub to: Option<StatedTime>,
 }
 
 /// Why an entry is not believed.
@@ -153,7 +153,7 @@ pub fn time_text(at: UnixMicros) -> String {
         .map_or_else(|_| format!("{} us after 1970", at.0), |time| format!("{time:.3}"))
 }
 
-impl fmt::Display for Moment {
+impl fmt::Display for StatedTime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&time_text(self.at))?;
         if self.authority.is_confirmed() { Ok(()) } else { f.write_str(" (clock unconfirmed)") }

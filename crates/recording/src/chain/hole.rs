@@ -2,7 +2,7 @@
 
 use sightline_model::UnixMicros;
 
-use super::finding::{Absence, Finding, Moment, Problem, Span, Spoilt};
+use super::finding::{Absence, Finding, StatedTime, Problem, Span, Spoilt};
 use crate::statement::{ClockStep, Digest, ExpiredRange, Sequence};
 
 /// Entries in a row that are not believed.
@@ -96,7 +96,7 @@ pub(super) fn holds(newer: &[ExpiredRange], older: &ExpiredRange) -> bool {
 
 /// The time that `moment` is known by later (decision 0090): what an unconfirmed clock said is off by
 /// the steps that the same boot made afterwards.
-pub(super) fn corrected(moment: &Moment, steps: &[(Sequence, ClockStep)]) -> UnixMicros {
+pub(super) fn corrected(moment: &StatedTime, steps: &[(Sequence, ClockStep)]) -> UnixMicros {
     if moment.authority.is_confirmed() {
         return moment.at;
     }

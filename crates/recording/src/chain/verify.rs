@@ -7,11 +7,11 @@ use sightline_model::{PuId, PublicKey, UnixMicros};
 use super::{
     codec::{decode, hash, signed_bytes},
     expiry::{MAX_EXPIRED_RANGES, covers},
-    finding::{Finding, Moment, Problem, Report, Span, Spoilt},
+    finding::{Finding, StatedTime, Problem, Report, Span, Spoilt},
     hole::{Hole, SpoiltRun, corrected, holds},
 };
 use crate::statement::{
-    Authority, BootId, ChainId, Checkpoint, ClockStep, Digest, Entry, ExpiredRange, Head, Segment,
+    Authority, BootId, ChainId, Checkpoint, ClockStep, Digest, Entry, ExpiredRange, Gap, Head, Segment,
     Sequence, Statement, Subject, What,
 };
 
@@ -22,9 +22,9 @@ pub const MAX_FINDINGS: usize = 1_000;
 const MAX_HOLES: usize = MAX_EXPIRED_RANGES + MAX_FINDINGS;
 /// Most steps of the clock by which times are corrected.
 const MAX_STEPS: usize = 4_096;
-/// How far a segment may begin before the end of the one before (decision 0090: a larger difference
-/// is a step), in microseconds.
-const SLACK_US: i64 = 1_000_000;
+/// How far a segment may begin before the end of the one before without a step: a second that is slewed
+/// (decision 0090), and as much again for what is dated meanwhile. In microseconds.
+const SLACK_US: i64 = 2_000_000;
 
 /// What whoever verifies knows beforehand.
 #[derive(Debug, Clone)]
@@ -78,9 +78,7 @@ pub struct Verifier {
     chain: Option<ChainId>,
     last: Option<(Sequence, Digest)>,
     /// Where the newest entry with a time ends.
-    reached: Option<Moment>,
-    /// The clock of the newest segment or step.
-    clock: (Option<BootId>, Authority),
+    reached: Option<StatedTime>,
     /// End and boot of the newest segment; none when something since explains another time.
     steady: Option<(UnixMicros, BootId)>,
     spoilt: Option<SpoiltRun>,
@@ -116,7 +114,6 @@ impl Verifier {
             expected,
             last: None,
             reached: None,
-            clock: (None, Authority::Unconfirmed),
             steady: None,
             spoilt: None,
             holes: Vec::new(),
@@ -183,7 +180,7 @@ impl Verifier {
                 self.segment(sequence, &segment);
                 return Some((sequence, segment));
             }
-            What::Gap(gap) => self.pass(self.moment(sequence, gap.from)),
+            What::Gap(gap) => self.pass(gap_time(sequence, &gap)),
             What::ClockStep(step) => self.step(sequence, step),
             What::Checkpoint(checkpoint) => self.take_checkpoint(sequence, checkpoint),
         }
@@ -301,13 +298,16 @@ impl Verifier {
         let sequence = statement.sequence;
         let span = match &statement.what {
             What::Segment(segment) => span_of(sequence, segment),
-            What::Gap(gap) => at(self.moment(sequence, gap.from)),
-            What::ClockStep(step) => at(self.moment(sequence, step.from)),
+            What::Gap(gap) => at(gap_time(sequence, gap)),
+            What::ClockStep(step) => at(Self::before(sequence, step)),
             What::Begin { .. } | What::Checkpoint(_) => {
                 Span { from: self.reached, to: self.reached }
             }
         };
         self.find(Problem::Misplaced, sequence, span);
+        if let What::ClockStep(step) = statement.what {
+            self.note_step(sequence, step);
+        }
         // It is there, if at a wrong place: not missing as well.
         let holds = |hole: &Hole| hole.first <= sequence && sequence <= hole.last;
         if let Some(at) = self.holes.iter().position(holds)
@@ -331,7 +331,6 @@ impl Verifier {
 
     fn segment(&mut self, sequence: Sequence, segment: &Segment) {
         let span = span_of(sequence, segment);
-        self.clock = (Some(segment.boot), segment.authority);
         if let Some(from) = span.from {
             self.close(from);
         }
@@ -351,16 +350,28 @@ impl Verifier {
     }
 
     fn step(&mut self, sequence: Sequence, step: ClockStep) {
-        self.clock = (Some(step.boot), step.from_authority);
-        self.close(self.moment(sequence, step.from));
-        self.clock = (Some(step.boot), step.to_authority);
-        self.reached = Some(self.moment(sequence, step.to));
+        let before = Self::before(sequence, &step);
+        self.close(before);
+        let (at, authority, boot) = (step.to, step.to_authority, Some(step.boot));
+        self.reached = Some(StatedTime { at, authority, sequence, boot });
         self.steady = None;
         self.note_step(sequence, step);
     }
 
+    /// When a step was, for what lies before it: what an unconfirmed clock said is off by the step.
+    const fn before(sequence: Sequence, step: &ClockStep) -> StatedTime {
+        let confirmed = step.from_authority.is_confirmed();
+        let (at, authority) = if confirmed {
+            (step.from, step.from_authority)
+        } else {
+            (step.to, step.to_authority)
+        };
+        StatedTime { at, authority, sequence, boot: Some(step.boot) }
+    }
+
     fn note_step(&mut self, sequence: Sequence, step: ClockStep) {
-        if self.steps.len() < MAX_STEPS {
+        let known = self.steps.iter().any(|(before, _)| *before == sequence);
+        if !known && self.steps.len() < MAX_STEPS {
             self.steps.push((sequence, step));
         }
     }
@@ -376,19 +387,14 @@ impl Verifier {
         self.checkpoint = Some((sequence, expired));
     }
 
-    /// A moment by the clock of the newest segment or step.
-    const fn moment(&self, sequence: Sequence, at: UnixMicros) -> Moment {
-        Moment { at, authority: self.clock.1, sequence, boot: self.clock.0 }
-    }
-
     /// An entry with a time and without a duration.
-    fn pass(&mut self, moment: Moment) {
+    fn pass(&mut self, moment: StatedTime) {
         self.close(moment);
         self.reached = Some(moment);
     }
 
     /// Something with a time is there again: findings that waited for it know where they end.
-    fn close(&mut self, moment: Moment) {
+    fn close(&mut self, moment: StatedTime) {
         if self.open == 0 {
             return;
         }
@@ -438,7 +444,10 @@ impl Verifier {
             self.find(Problem::Missing, Sequence(0), span);
         }
         let Some(head) = self.expected.head.clone() else { return };
-        let span = Span { to: Some(self.moment(head.sequence, head.at)), ..span };
+        let (at, sequence) = (head.at, head.sequence);
+        let (authority, boot) =
+            self.reached.map_or((Authority::System, None), |reached| (reached.authority, reached.boot));
+        let span = Span { to: Some(StatedTime { at, authority, sequence, boot }), ..span };
         if self.chain.is_some_and(|chain| chain != head.chain) {
             self.find(Problem::HeadDiffers, head.sequence, span);
             return;
@@ -461,12 +470,16 @@ impl Verifier {
     }
 }
 
-const fn at(moment: Moment) -> Span {
+const fn at(moment: StatedTime) -> Span {
     Span { from: Some(moment), to: Some(moment) }
+}
+
+const fn gap_time(sequence: Sequence, gap: &Gap) -> StatedTime {
+    StatedTime { at: gap.from, authority: gap.authority, sequence, boot: Some(gap.boot) }
 }
 
 fn span_of(sequence: Sequence, segment: &Segment) -> Span {
     let &Segment { boot, authority, .. } = segment;
-    let moment = |at| Some(Moment { at, authority, sequence, boot: Some(boot) });
+    let moment = |at| Some(StatedTime { at, authority, sequence, boot: Some(boot) });
     Span { from: moment(segment.start), to: moment(segment.end()) }
 }
