@@ -16,7 +16,7 @@
 //!
 //! ```
 //! use sightline_recording::retention::{ChainUse, Row, Space, Step};
-//! use sightline_recording::statement::{Causes, Sequence};
+//! use sightline_recording::statement::Sequence;
 //! use sightline_model::UnixMicros;
 //!
 //! let mut space = Space::new(1_500, vec![ChainUse::new(3_000, 2_000)]);

@@ -55,6 +55,7 @@ use crate::statement::{Authority, Causes};
 pub use engine::Engine;
 pub use pre_roll::{PreRoll, PreRollLimits, Pushed};
 pub use week::Week;
+pub(crate) use week::zone;
 
 /// An event that nobody ends is taken to have ended after this; it goes on when it is reported again.
 pub const MAX_EVENT: Duration = Duration::from_secs(3_600);
