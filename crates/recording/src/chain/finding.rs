@@ -85,7 +85,8 @@ pub enum Problem {
     },
     /// A segment's file has other bytes.
     FileAltered,
-    /// A segment begins before the one before ends, and no step of the clock explains it.
+    /// A segment begins before the one before ends, without a step of the clock. A remark only: a run
+    /// whose first picture came late is dated late, and the next one is not (decision 0090).
     TimeGoesBack,
 }
 
@@ -122,6 +123,8 @@ pub struct Report {
     pub subject: Option<Subject>,
     /// What is wrong, by number; at most [`super::MAX_FINDINGS`].
     pub findings: Vec<Finding>,
+    /// What is odd and yet no sign of tampering; at most as many.
+    pub remarks: Vec<Finding>,
     /// How many findings there are beyond those.
     pub more_findings: u64,
     /// What has expired.
@@ -233,7 +236,7 @@ impl fmt::Display for Finding {
             }
             Problem::TimeGoesBack => write!(
                 f,
-                "TIME: segment {number} begins before the end of the one before, unexplained"
+                "OVERLAP: segment {number} begins before the end of the one before"
             )?,
         }
         write!(f, "; {}", self.span)

@@ -100,6 +100,7 @@ impl Verifier {
             chain: None,
             subject: None,
             findings: Vec::new(),
+            remarks: Vec::new(),
             more_findings: 0,
             absences: Vec::new(),
             entries: 0,
@@ -232,7 +233,8 @@ impl Verifier {
                 moment.at = corrected(moment, &self.steps);
             }
         };
-        self.report.findings.iter_mut().for_each(|finding| correct(&mut finding.span));
+        let told = self.report.findings.iter_mut().chain(&mut self.report.remarks);
+        told.for_each(|finding| correct(&mut finding.span));
         self.report.absences.iter_mut().for_each(|absence| correct(&mut absence.span));
         correct(&mut self.report.span);
         self.report.findings.sort_by_key(|finding| (finding.first, finding.last));
@@ -337,9 +339,11 @@ impl Verifier {
         if let Some((end, boot)) = self.steady
             && boot == segment.boot
             && segment.start.0.saturating_add(SLACK_US) < end.0
+            && self.report.remarks.len() < MAX_FINDINGS
         {
-            let to = self.reached;
-            self.find(Problem::TimeGoesBack, sequence, Span { from: span.from, to });
+            let span = Span { from: span.from, to: self.reached };
+            let (problem, first, last) = (Problem::TimeGoesBack, sequence, sequence);
+            self.report.remarks.push(Finding { problem, first, last, span });
         }
         self.steady = Some((segment.end(), segment.boot));
         self.reached = span.to;

@@ -69,7 +69,7 @@ fn entry(encoded: Vec<u8>) -> Entry {
 }
 
 /// What was signed years ago must be read in years: these bytes never change. A new form gets a new
-/// version byte. They were worked out by hand from postcard's specification and RFC 8032, not by this code.
+/// version byte. They were worked out from postcard's specification and RFC 8032 by other code than this.
 #[test]
 fn the_encoding_stays_as_it_is() {
     let hex = |bytes: &[u8]| data_encoding::HEXLOWER.encode(bytes);

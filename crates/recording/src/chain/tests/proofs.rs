@@ -42,7 +42,7 @@ fn check(recorder: &Recorder, file: &[u8], proof: &Proof) -> Report {
         let read = |at: u64, len: u64, out: &mut dyn FnMut(&[u8])| -> Result<(), Infallible> {
             let begin = usize::try_from(at).unwrap_or(usize::MAX).min(file.len());
             let end = begin.saturating_add(usize::try_from(len).unwrap_or(usize::MAX));
-            file[begin..end.min(file.len())].chunks(7).for_each(|part| out(part));
+            file[begin..end.min(file.len())].chunks(7).for_each(&mut *out);
             Ok(())
         };
         let Ok(state) =

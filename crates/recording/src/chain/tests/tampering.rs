@@ -195,6 +195,7 @@ proptest! {
         let recorder = Recorder::new(1, 0, 1).live(&events);
         let report = recorder.verify(&recorder.rows);
         prop_assert!(report.is_sound(), "{:#?}", report.findings);
+        prop_assert!(report.remarks.is_empty(), "{:#?}", report.remarks);
         let named = report.absences.iter().flat_map(|a| a.first.0..=a.last.0);
         let mut gone: Vec<u64> = recorder.gone.iter().map(|s| s.0).collect();
         gone.sort_unstable();
@@ -355,7 +356,7 @@ fn files_that_go_with_their_checkpoint_are_expiry() {
 }
 
 #[test]
-fn time_that_goes_back_needs_a_step() {
+fn time_that_goes_back_is_remarked_and_no_tampering() {
     let recorder = recorded(1);
     let mut verifier = Verifier::new(recorder.key.public_key(), recorder.expected());
     let first = recorder.rows.iter().find_map(|row| verifier.push(&row.entry)).expect("a segment");
@@ -364,8 +365,10 @@ fn time_that_goes_back_needs_a_step() {
     let made = writer.append(What::Segment(earlier), &recorder.key).expect("a segment");
     verifier.push(&made.entry);
     let report = verifier.finish();
-    assert_eq!(report.findings.len(), 1);
-    assert_eq!(report.findings[0].problem, Problem::TimeGoesBack);
+    assert!(report.findings.iter().all(|f| f.problem != Problem::TimeGoesBack));
+    assert_eq!(report.remarks.len(), 1);
+    assert_eq!(report.remarks[0].problem, Problem::TimeGoesBack);
+    assert_eq!(report.remarks[0].first, Sequence(2));
 }
 
 #[test]
