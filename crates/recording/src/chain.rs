@@ -55,7 +55,7 @@ pub use codec::{
     hash, signed_bytes,
 };
 pub use expiry::{ExpiryError, MAX_EXPIRED_RANGES, covers, let_go};
-pub use finding::{Absence, Finding, StatedTime, Problem, Report, Span, Spoilt, time_text};
+pub use finding::{Absence, Finding, Problem, Report, Span, Spoilt, StatedTime, time_text};
 pub use proof::{
     ChainProof, MAX_PROOF_LEN, Piece, Proof, ProofError, ProvenEntry, rebuild, unproven,
 };

@@ -234,10 +234,9 @@ impl fmt::Display for Finding {
             Problem::FileAltered => {
                 write!(f, "ALTERED: the file of segment {number} is not what was recorded")?;
             }
-            Problem::TimeGoesBack => write!(
-                f,
-                "OVERLAP: segment {number} begins before the end of the one before"
-            )?,
+            Problem::TimeGoesBack => {
+                write!(f, "OVERLAP: segment {number} begins before the end of the one before")?
+            }
         }
         write!(f, "; {}", self.span)
     }

@@ -2,7 +2,7 @@
 
 use sightline_model::UnixMicros;
 
-use super::finding::{Absence, Finding, StatedTime, Problem, Span, Spoilt};
+use super::finding::{Absence, Finding, Problem, Span, Spoilt, StatedTime};
 use crate::statement::{ClockStep, Digest, ExpiredRange, Sequence};
 
 /// Entries in a row that are not believed.

@@ -9,9 +9,7 @@ use std::collections::BTreeMap;
 
 use ed25519_dalek::{Signer as _, SigningKey};
 use sha2::{Digest as _, Sha256};
-use sightline_model::{
-    CameraId, ChannelId, PuId, PublicKey, Signature, StreamTier, UnixMicros,
-};
+use sightline_model::{CameraId, ChannelId, PuId, PublicKey, Signature, StreamTier, UnixMicros};
 
 use super::*;
 use crate::statement::{
@@ -73,12 +71,16 @@ pub enum Kind {
 /// What happens next to a recorder.
 #[derive(Clone, Copy, Debug)]
 pub enum Event {
-    Segment { locked: bool },
+    Segment {
+        locked: bool,
+    },
     Gap,
     /// The clock is set right.
     Confirm,
     /// The machine starts anew, with a clock that is off by so many minutes and unconfirmed, or right.
-    Boot { off_min: Option<i16> },
+    Boot {
+        off_min: Option<i16>,
+    },
     /// The oldest go.
     LetGo(u8),
 }

@@ -7,12 +7,12 @@ use sightline_model::{PuId, PublicKey, UnixMicros};
 use super::{
     codec::{decode, hash, signed_bytes},
     expiry::{MAX_EXPIRED_RANGES, covers},
-    finding::{Finding, StatedTime, Problem, Report, Span, Spoilt},
+    finding::{Finding, Problem, Report, Span, Spoilt, StatedTime},
     hole::{Hole, SpoiltRun, corrected, holds},
 };
 use crate::statement::{
-    Authority, BootId, ChainId, Checkpoint, ClockStep, Digest, Entry, ExpiredRange, Gap, Head, Segment,
-    Sequence, Statement, Subject, What,
+    Authority, BootId, ChainId, Checkpoint, ClockStep, Digest, Entry, ExpiredRange, Gap, Head,
+    Segment, Sequence, Statement, Subject, What,
 };
 
 /// Most findings that are told one by one.
@@ -365,11 +365,8 @@ impl Verifier {
     /// When a step was, for what lies before it: what an unconfirmed clock said is off by the step.
     const fn before(sequence: Sequence, step: &ClockStep) -> StatedTime {
         let confirmed = step.from_authority.is_confirmed();
-        let (at, authority) = if confirmed {
-            (step.from, step.from_authority)
-        } else {
-            (step.to, step.to_authority)
-        };
+        let (at, authority) =
+            if confirmed { (step.from, step.from_authority) } else { (step.to, step.to_authority) };
         StatedTime { at, authority, sequence, boot: Some(step.boot) }
     }
 
@@ -449,8 +446,9 @@ impl Verifier {
         }
         let Some(head) = self.expected.head.clone() else { return };
         let (at, sequence) = (head.at, head.sequence);
-        let (authority, boot) =
-            self.reached.map_or((Authority::System, None), |reached| (reached.authority, reached.boot));
+        let (authority, boot) = self
+            .reached
+            .map_or((Authority::System, None), |reached| (reached.authority, reached.boot));
         let span = Span { to: Some(StatedTime { at, authority, sequence, boot }), ..span };
         if self.chain.is_some_and(|chain| chain != head.chain) {
             self.find(Problem::HeadDiffers, head.sequence, span);

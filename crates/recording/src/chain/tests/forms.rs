@@ -26,7 +26,12 @@ fn segment() -> Segment {
 }
 
 fn statement(what: What) -> Statement {
-    Statement { chain: ChainId([0xaa; 16]), sequence: Sequence(300), previous: Digest([0xbb; 32]), what }
+    Statement {
+        chain: ChainId([0xaa; 16]),
+        sequence: Sequence(300),
+        previous: Digest([0xbb; 32]),
+        what,
+    }
 }
 
 fn all_kinds() -> Vec<Statement> {
@@ -52,11 +57,7 @@ fn all_kinds() -> Vec<Statement> {
     };
     let checkpoint = Checkpoint { expired: vec![range(1, 9), range(11, 299)] };
     vec![
-        Statement {
-            sequence: Sequence(0),
-            previous: Digest([0; 32]),
-            ..statement(begin)
-        },
+        Statement { sequence: Sequence(0), previous: Digest([0; 32]), ..statement(begin) },
         statement(What::Segment(segment())),
         statement(What::Gap(gap)),
         statement(What::ClockStep(step)),
@@ -100,8 +101,7 @@ const GOLDEN: [&str; 5] = [
      dddd",
 ];
 const GOLDEN_HASH: &str = "23609b017a082275dfc74a507b35e2c551b150fd9dbacabac1414d82b30757c9";
-const GOLDEN_SIGNATURE: &str =
-    "3c9cd0c8d908a6e8640a360531e95ce4188913b767936ecb1626e7c7bc257f0e3e7daa33f6be8adb\
+const GOLDEN_SIGNATURE: &str = "3c9cd0c8d908a6e8640a360531e95ce4188913b767936ecb1626e7c7bc257f0e3e7daa33f6be8adb\
      11a1f99cfc39c5754fb07ab8930d0cb44279c04c053c7a01";
 
 #[test]
@@ -154,9 +154,8 @@ fn what_no_recorder_says_is_neither_written_nor_read() {
         last: Sequence(last),
         last_hash: Digest([0; 32]),
     };
-    let expired = |ranges: Vec<ExpiredRange>| {
-        statement(What::Checkpoint(Checkpoint { expired: ranges }))
-    };
+    let expired =
+        |ranges: Vec<ExpiredRange>| statement(What::Checkpoint(Checkpoint { expired: ranges }));
     let with = |change: fn(&mut Segment)| {
         let mut segment = segment();
         change(&mut segment);

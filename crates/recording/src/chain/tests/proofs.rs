@@ -119,7 +119,10 @@ fn an_export_without_its_beginning_says_not_whose_it_is() {
     proof.chains[0].context.clear();
     let report = check(&recorder, &file, &proof);
     assert_eq!(report.findings.len(), 1);
-    assert_eq!((&report.findings[0].problem, report.findings[0].first), (&Problem::Missing, Sequence(0)));
+    assert_eq!(
+        (&report.findings[0].problem, report.findings[0].first),
+        (&Problem::Missing, Sequence(0))
+    );
     assert_eq!(report.subject, None);
     let (_, other) = export(&Recorder::new(1, 9, 200), 0, 0);
     proof.chains[0].context = other.chains[0].entries.clone();
@@ -159,7 +162,9 @@ fn what_is_no_proof_is_refused() {
     assert!(matches!(parse(&other), Err(ProofError::Malformed(_))));
     let none = Proof::new(Vec::new());
     assert!(matches!(none.to_json(), Err(ProofError::Invalid(_))));
-    for name in ["", "..", "../1.mp4", "/etc/passwd", "a/b", ".hidden", "a\\b", "a\0b", &"x".repeat(129)] {
+    for name in
+        ["", "..", "../1.mp4", "/etc/passwd", "a/b", ".hidden", "a\\b", "a\0b", &"x".repeat(129)]
+    {
         let mut proof = proof.clone();
         proof.chains[0].entries[0].file = Some(name.into());
         assert!(matches!(proof.to_json(), Err(ProofError::Invalid(_))), "{name:?}");

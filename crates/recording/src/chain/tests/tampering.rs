@@ -289,10 +289,8 @@ fn another_camera_of_the_same_recorder_is_not_taken() {
     let report = verify(&ours.key, expected, &other.rows);
     assert!(report.findings.iter().any(|f| matches!(f.problem, Problem::OtherSubject { .. })));
     let report = verify(&ours.key, ours.expected(), &other.rows);
-    assert!(report.findings.iter().any(|f| f.problem == Problem::HeadDiffers || matches!(
-        f.problem,
-        Problem::Spoilt { how: Spoilt::OtherChain, .. }
-    )));
+    assert!(report.findings.iter().any(|f| f.problem == Problem::HeadDiffers
+        || matches!(f.problem, Problem::Spoilt { how: Spoilt::OtherChain, .. })));
 }
 
 #[test]
@@ -302,7 +300,9 @@ fn a_beginning_cannot_be_replaced_after_its_neighbour_has_expired() {
     rows[0].entry = another_chain(Sequence(0));
     let report = recorder.verify(&rows);
     let how = Spoilt::OtherChain;
-    assert!(matches!(report.findings[0].problem, Problem::Spoilt { how: found, .. } if found == how));
+    assert!(
+        matches!(report.findings[0].problem, Problem::Spoilt { how: found, .. } if found == how)
+    );
     assert_eq!(report.findings[0].first, Sequence(0));
 }
 
