@@ -24,6 +24,7 @@ CREATE TABLE run (
 
 -- Every entry of every chain, in the order of writing (id), as it was signed; what is searched for
 -- of segments and gaps beside it. kind: 0 begin, 1 segment, 2 gap, 3 clock step, 4 checkpoint.
+-- boot: of gaps whose time a later step of the clock corrects.
 CREATE TABLE entry (
     id INTEGER PRIMARY KEY,
     chain INTEGER NOT NULL REFERENCES chain,

@@ -21,7 +21,7 @@ use tokio::sync::{mpsc, oneshot};
 use tracing::Instrument;
 
 use crate::{
-    StoreError,
+    State, StoreError,
     index::{self, ChainRow},
     store::{Inner, Key},
     writer::Acknowledged,
@@ -54,21 +54,36 @@ pub(crate) struct Leaving {
 /// What is to be let go of one chain.
 #[derive(Debug, Clone)]
 pub(crate) struct Letting {
-    pub(crate) chain: i64,
+    pub(crate) chain: ChainRow,
     /// All unlocked ones of a kind up to a number.
     pub(crate) up_to: Vec<(Which, Sequence)>,
 }
 
 #[derive(Debug, Clone)]
 pub(crate) enum Job {
-    Begin { subject: Subject, id: ChainId },
-    Append { chain: i64, drafts: Vec<Draft> },
+    Begin {
+        subject: Subject,
+        id: ChainId,
+    },
+    Append {
+        chain: ChainRow,
+        drafts: Vec<Draft>,
+    },
     /// Appends the checkpoint and marks the rows.
     Mark(Letting),
     /// The files are gone: so go the rows.
-    Forget { chain: i64, ids: Vec<i64> },
-    Lock { chain: i64, sequences: Vec<Sequence>, locked: bool },
-    Damaged { ids: Vec<i64> },
+    Forget {
+        chain: i64,
+        ids: Vec<i64>,
+    },
+    Lock {
+        chain: i64,
+        sequences: Vec<Sequence>,
+        locked: bool,
+    },
+    Damaged {
+        ids: Vec<i64>,
+    },
 }
 
 #[derive(Debug, Clone)]
@@ -97,7 +112,11 @@ impl Commits {
         done.await.map_err(|_| StoreError::Closed)?
     }
 
-    pub(crate) async fn begin(&self, subject: Subject, id: ChainId) -> Result<ChainRow, StoreError> {
+    pub(crate) async fn begin(
+        &self,
+        subject: Subject,
+        id: ChainId,
+    ) -> Result<ChainRow, StoreError> {
         match self.run(Job::Begin { subject, id }).await? {
             Done::Begun(row) => Ok(row),
             _ => Err(MIXED_UP),
@@ -106,10 +125,10 @@ impl Commits {
 
     pub(crate) async fn append(
         &self,
-        chain: i64,
+        chain: &ChainRow,
         drafts: Vec<Draft>,
     ) -> Result<Vec<Acknowledged>, StoreError> {
-        match self.run(Job::Append { chain, drafts }).await? {
+        match self.run(Job::Append { chain: chain.clone(), drafts }).await? {
             Done::Appended(acknowledged) => Ok(acknowledged),
             _ => Err(MIXED_UP),
         }
@@ -189,7 +208,7 @@ async fn commit(
 ) -> Result<Vec<Result<Done, StoreError>>, StoreError> {
     let index = inner.index()?;
     if !inner.index_is_in_place(&index).await? {
-        return Err(StoreError::Unavailable(crate::State::Away));
+        return Err(StoreError::Unavailable(State::Away));
     }
     inner.take_step("begin")?;
     let mut connection = index.writer.acquire().await?;
@@ -221,10 +240,21 @@ struct Work<'w> {
 }
 
 impl Work<'_> {
+    /// Carries a job out, or leaves nothing of it.
     async fn take(&mut self, job: Job) -> Result<Done, StoreError> {
+        sqlx::query("SAVEPOINT job").execute(&mut *self.tx).await?;
+        let done = self.carry_out(job).await;
+        if done.is_err() {
+            sqlx::query("ROLLBACK TO job").execute(&mut *self.tx).await?;
+        }
+        sqlx::query("RELEASE job").execute(&mut *self.tx).await?;
+        done
+    }
+
+    async fn carry_out(&mut self, job: Job) -> Result<Done, StoreError> {
         match job {
             Job::Begin { subject, id } => self.begin(subject, id).await.map(Done::Begun),
-            Job::Append { chain, drafts } => self.append(chain, drafts).await.map(Done::Appended),
+            Job::Append { chain, drafts } => self.append(&chain, drafts).await.map(Done::Appended),
             Job::Mark(letting) => self.mark(&letting).await.map(Done::Marked),
             Job::Forget { chain, ids } => self.forget(chain, &ids).await.map(Done::Changed),
             Job::Lock { chain, sequences, locked } => {
@@ -252,20 +282,28 @@ impl Work<'_> {
     }
 
     /// The chain's end, to append to.
-    async fn writer(&mut self, chain: i64) -> Result<Writer, StoreError> {
-        match self.writers.get(&chain).or_else(|| self.known.get(&chain)) {
-            Some(writer) => Ok(writer.clone()),
-            None => self.resume(chain).await,
+    async fn writer(&mut self, chain: &ChainRow) -> Result<Writer, StoreError> {
+        let known = self.writers.get(&chain.row).or_else(|| self.known.get(&chain.row));
+        let writer = match known {
+            Some(writer) => writer.clone(),
+            None => self.resume(chain.row).await?,
+        };
+        // Another card may be in since the caller looked: its rows are other chains.
+        if writer.chain() == chain.id {
+            Ok(writer)
+        } else {
+            Err(StoreError::Unavailable(State::Away))
         }
     }
 
     async fn resume(&mut self, chain: i64) -> Result<Writer, StoreError> {
         type Row = Option<(Vec<u8>, Vec<u8>)>;
-        let begin: Row =
-            sqlx::query_as("SELECT encoded, signature FROM entry WHERE chain = $1 AND sequence = 0")
-                .bind(chain)
-                .fetch_optional(&mut *self.tx)
-                .await?;
+        let begin: Row = sqlx::query_as(
+            "SELECT encoded, signature FROM entry WHERE chain = $1 AND sequence = 0",
+        )
+        .bind(chain)
+        .fetch_optional(&mut *self.tx)
+        .await?;
         let newest: Row = sqlx::query_as(
             "SELECT encoded, signature FROM entry WHERE chain = $1 ORDER BY sequence DESC LIMIT 1",
         )
@@ -313,7 +351,9 @@ impl Work<'_> {
 /// What the chain does not take: the caller's values, or what is stored.
 fn refused(error: &WriteError) -> StoreError {
     match error {
-        WriteError::WrongKey(_) => StoreError::Misuse("the key is not that of the chain's recorder"),
+        WriteError::WrongKey(_) => {
+            StoreError::Misuse("the key is not that of the chain's recorder")
+        }
         WriteError::Encode(_) => StoreError::Misuse("no reader would believe what is stated"),
         WriteError::NotAppended => StoreError::Misuse("such an entry cannot be appended"),
         WriteError::Expiry(_) => StoreError::Corrupt("list of what has expired"),

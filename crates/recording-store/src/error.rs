@@ -7,6 +7,9 @@ use crate::State;
 /// Why the store did not do what it was asked for.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
+    /// Somebody else has the store open: two would repair each other's open segments.
+    #[error("another process records into this folder")]
+    InUse,
     /// The caller's fault: the calls do not fit together, or a value is out of bounds.
     #[error("wrong use of the store: {0}")]
     Misuse(&'static str),
@@ -50,7 +53,7 @@ impl StoreError {
     /// What this says of the storage; none when the storage is not at fault.
     pub(crate) fn state(&self) -> Option<State> {
         match self {
-            Self::Misuse(_) | Self::Corrupt(_) | Self::Closed => None,
+            Self::InUse | Self::Misuse(_) | Self::Corrupt(_) | Self::Closed => None,
             Self::Unavailable(state) => Some(*state),
             Self::Behind => Some(State::Slow),
             Self::Io { source, .. } => Some(State::of_io(source)),

@@ -257,7 +257,7 @@ impl Inner {
         chain: &ChainRow,
         up_to: Vec<(Which, sightline_recording::statement::Sequence)>,
     ) -> Result<u64, StoreError> {
-        let leaving = self.commits.mark(Letting { chain: chain.row, up_to }).await?;
+        let leaving = self.commits.mark(Letting { chain: chain.clone(), up_to }).await?;
         self.discount(chain.row, leaving.iter().map(|one| one.bytes).sum());
         let newest = self.newest(chain).await?.file().unwrap_or(0);
         let mut gone = 0;

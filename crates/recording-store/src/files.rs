@@ -9,7 +9,7 @@ use std::{
 use sha2::{Digest as _, Sha256};
 use sightline_recording::statement::{ChainId, Digest};
 
-use crate::layout::{FILES_PER_FOLDER, Layout, make_dirs, remove, sync_dir};
+use crate::layout::{FILES_PER_FOLDER, FoundFile, Layout, make_dirs, remove, sync_dir};
 
 /// Read at once while hashing.
 const CHUNK: usize = 256 << 10;
@@ -23,7 +23,6 @@ pub(crate) struct Steps {
 
 impl Steps {
     #[cfg(not(test))]
-    #[expect(clippy::unused_self, clippy::unnecessary_wraps, reason = "only tests break steps")]
     pub(crate) const fn take(&self, _step: &'static str) -> io::Result<()> {
         Ok(())
     }
@@ -40,6 +39,8 @@ pub(crate) struct Part {
     file: File,
     chain: ChainId,
     number: u64,
+    /// It bears its last name already.
+    is_named: bool,
     hasher: Sha256,
     len: u64,
     steps: Steps,
@@ -67,14 +68,14 @@ impl Part {
         make_dirs(layout.root(), &folder)?;
         steps.take("create")?;
         let file = OpenOptions::new().write(true).create_new(true).open(path)?;
-        Ok(Self { file, chain, number, hasher: Sha256::new(), len: 0, steps })
+        Ok(Self { file, chain, number, is_named: false, hasher: Sha256::new(), len: 0, steps })
     }
 
     /// Takes up a file that a crash left behind, cut to `len` bytes; it is hashed anew.
     pub(crate) fn take_up(
         mut file: File,
         chain: ChainId,
-        number: u64,
+        FoundFile { number, is_part }: FoundFile,
         len: u64,
         steps: Steps,
     ) -> io::Result<Self> {
@@ -83,7 +84,7 @@ impl Part {
         file.rewind()?;
         let mut hasher = Sha256::new();
         hash_into(&mut hasher, &mut file)?;
-        Ok(Self { file, chain, number, hasher, len, steps })
+        Ok(Self { file, chain, number, is_named: !is_part, hasher, len, steps })
     }
 
     pub(crate) fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
@@ -94,6 +95,11 @@ impl Part {
         Ok(())
     }
 
+    /// Length and SHA-256 of what it holds so far.
+    pub(crate) fn content(&self) -> (u64, Digest) {
+        (self.len, Digest(self.hasher.clone().finalize().into()))
+    }
+
     /// Makes content and name durable, in this order.
     pub(crate) fn finish(self, layout: &Layout) -> io::Result<Stored> {
         let (part, path) =
@@ -101,7 +107,7 @@ impl Part {
         self.steps.take("sync")?;
         self.file.sync_all()?;
         self.steps.take("rename")?;
-        if part.exists() {
+        if !self.is_named {
             fs::rename(&part, &path)?;
         }
         self.steps.take("sync folder")?;

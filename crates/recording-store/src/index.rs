@@ -1,7 +1,7 @@
 //! The index: one connection that writes, several that read beside it.
 
 use std::{
-    fs::{OpenOptions, Permissions},
+    fs::{File, OpenOptions, Permissions, TryLockError},
     io,
     os::unix::fs::{OpenOptionsExt, PermissionsExt},
     path::Path,
@@ -42,12 +42,15 @@ pub(crate) struct Index {
     pub(crate) writer: SqlitePool,
     pub(crate) reader: SqlitePool,
     identity: Identity,
+    /// The folder, locked: the lock goes with the process, whatever ends it.
+    _lock: File,
 }
 
 impl Index {
     /// Opens the index in the store's folder, which exists; makes it when it is missing.
     pub(crate) async fn open(layout: &Layout) -> Result<Self, StoreError> {
         let path = layout.index();
+        let lock = lock(layout.root())?;
         make_private(&path).map_err(StoreError::io("making the index of the recordings"))?;
         let options = SqliteConnectOptions::new()
             .filename(&path)
@@ -63,7 +66,7 @@ impl Index {
         let reader = pool(READERS).connect_with(options.read_only(true)).await?;
         sync_dir(layout.root()).map_err(StoreError::io("making the index's name durable"))?;
         let identity = Identity::of(&path).map_err(StoreError::io("looking at the index"))?;
-        Ok(Self { writer, reader, identity })
+        Ok(Self { writer, reader, identity, _lock: lock })
     }
 
     /// Whether the file at its path is still the one that is open. What is written into another one
@@ -91,6 +94,18 @@ impl Index {
         Ok(sqlx::query_as("SELECT chain, SUM(bytes) FROM run GROUP BY chain")
             .fetch_all(&self.reader)
             .await?)
+    }
+}
+
+/// Sees to it that the folder is nobody else's.
+fn lock(dir: &Path) -> Result<File, StoreError> {
+    let opened = File::open(dir).map_err(StoreError::io("opening the folder of the recordings"))?;
+    match opened.try_lock() {
+        Ok(()) => Ok(opened),
+        Err(TryLockError::WouldBlock) => Err(StoreError::InUse),
+        Err(TryLockError::Error(error)) => {
+            Err(StoreError::io("locking the folder of the recordings")(error))
+        }
     }
 }
 

@@ -58,8 +58,14 @@ async fn look(inner: &Arc<Inner>) -> Result<(), StoreError> {
         Some(index) if inner.index_is_in_place(&index).await.unwrap_or(false) => {}
         Some(_) | None => return take_up(inner).await,
     }
-    if inner.state() != State::Ok {
-        probe_now(inner).await?;
+    match inner.state() {
+        State::Ok => {}
+        State::Slow | State::Full => probe_now(inner).await?,
+        // A connection that saw the disk fail may take the index for damaged from then on.
+        State::ReadOnly | State::Away | State::Failing => {
+            probe_now(inner).await?;
+            return take_up(inner).await;
+        }
     }
     inner.make_room().await
 }

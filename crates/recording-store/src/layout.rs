@@ -181,7 +181,8 @@ mod tests {
         let dir = tempfile::tempdir().expect("a folder");
         let layout = Layout::new(dir.path().into());
         let chain = ChainId([7; 16]);
-        let known = [layout.file(chain, 2), layout.part(chain, 1003), layout.file(chain, 12_345_678)];
+        let known =
+            [layout.file(chain, 2), layout.part(chain, 1003), layout.file(chain, 12_345_678)];
         let strange = [
             layout.chain(chain).join("0000/notes.txt"),
             layout.chain(chain).join("0000/0001002.mp4"),

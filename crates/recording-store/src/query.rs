@@ -109,8 +109,13 @@ pub(crate) enum Newest {
     /// Nothing was ever recorded, or nothing is left.
     Nothing,
     /// A gap; the newest file is that of the newest segment that is left.
-    Gap { file: Option<u64> },
-    Segment { segment: Segment, file: u64 },
+    Gap {
+        file: Option<u64>,
+    },
+    Segment {
+        segment: Segment,
+        file: u64,
+    },
 }
 
 impl Newest {
@@ -125,10 +130,9 @@ impl Newest {
 
 /// The columns that every list of segments reads.
 #[derive(Debug, sqlx::FromRow)]
-pub(crate) struct SegmentColumns {
-    pub(crate) id: i64,
+struct SegmentColumns {
     sequence: i64,
-    pub(crate) file: i64,
+    file: i64,
     locked: bool,
     damaged: bool,
     correction_us: i64,
@@ -138,11 +142,11 @@ pub(crate) struct SegmentColumns {
 }
 
 impl SegmentColumns {
-    pub(crate) fn file(&self) -> Result<u64, StoreError> {
+    fn file(&self) -> Result<u64, StoreError> {
         self.file.try_into().map_err(|_| StoreError::Corrupt("number of a file"))
     }
 
-    pub(crate) fn row(self) -> Result<SegmentRow, StoreError> {
+    fn row(self) -> Result<SegmentRow, StoreError> {
         let entry = index::entry(self.encoded, self.signature)?;
         let Ok(What::Segment(segment)) = decode(&entry).map(|statement| statement.what) else {
             return Err(StoreError::Corrupt("entry of a segment"));
@@ -290,7 +294,7 @@ impl Store {
     ) -> Result<Option<SegmentColumns>, StoreError> {
         let Some(chain) = self.inner.chain(subject) else { return Ok(None) };
         Ok(sqlx::query_as(
-            "SELECT e.id, e.sequence, e.file, e.locked, e.damaged, r.correction_us, r.time_known, \
+            "SELECT e.sequence, e.file, e.locked, e.damaged, r.correction_us, r.time_known, \
              e.encoded, e.signature FROM entry e JOIN run r ON r.chain = e.chain AND r.run = e.run \
              WHERE e.chain = $1 AND e.sequence = $2 AND e.kind = 1 AND e.expiring = 0",
         )

@@ -124,7 +124,7 @@ async fn settle(inner: &Inner, chain: &ChainRow, file: FoundFile) -> Result<Orph
         let mut opened = OpenOptions::new().read(true).write(true).open(&path)?;
         match look_into(&mut opened)? {
             Some(Recovered { len, draft }) => {
-                let part = Part::take_up(opened, chain.id, file.number, len, steps)?;
+                let part = Part::take_up(opened, chain.id, file, len, steps)?;
                 Ok(Orphan::Finished(draft, part.finish(&layout)?))
             }
             None if file.is_part => {
@@ -164,7 +164,7 @@ async fn adopt(
     (segment.len, segment.content) = (stored.len, stored.content);
     let end = segment.end();
     let draft = Draft::Segment { segment, file: stored.number, run };
-    inner.commits.append(chain.row, vec![draft]).await?;
+    inner.commits.append(chain, vec![draft]).await?;
     inner.count(chain.row, stored.len);
     Ok(end)
 }

@@ -121,8 +121,8 @@ pub(crate) struct Inner {
     pub(crate) chains: Mutex<HashMap<Subject, ChainRow>>,
     /// Held by whoever begins chains or lends writers.
     pub(crate) lending: tokio::sync::Mutex<()>,
-    /// Chains whose writer is out, by row.
-    pub(crate) lent: Mutex<HashMap<i64, Arc<()>>>,
+    /// Chains whose writer is out, as long as the other half lives.
+    pub(crate) lent: Mutex<HashMap<ChainId, Arc<()>>>,
     /// Bytes of each chain, by row.
     pub(crate) used: Mutex<HashMap<i64, u64>>,
     pub(crate) keep: Mutex<HashMap<Subject, ChainKeep>>,
@@ -210,14 +210,11 @@ impl Store {
     pub async fn writer(&self, subject: &Subject) -> Result<ChainWriter, StoreError> {
         let _lending = self.inner.lending.lock().await;
         let row = self.inner.begin(subject).await?;
-        let out = Arc::new(());
-        {
-            let mut lent = self.inner.lent.lock();
-            if lent.get(&row.row).is_some_and(|out| Arc::strong_count(out) > 1) {
-                return Err(StoreError::Misuse("the chain's writer is out already"));
-            }
-            lent.insert(row.row, out.clone());
+        if self.inner.is_lent(row.id) {
+            return Err(StoreError::Misuse("the chain's writer is out already"));
         }
+        let out = Arc::new(());
+        self.inner.lent.lock().insert(row.id, out.clone());
         ChainWriter::start(self.inner.clone(), row, out).await
     }
 
@@ -276,16 +273,21 @@ impl Inner {
         }
     }
 
-    /// Reads the chains, repairs each, and counts what they use.
+    /// Reads the chains, counts what they use, and repairs each, but for those whose writer is out:
+    /// it may have a segment open, and repairs its chain itself.
     pub(crate) async fn take_stock(&self) -> Result<RepairReport, StoreError> {
         let index = self.index()?;
         let rows = index.chains().await?;
         let used = index.bytes_by_chain().await?;
         *self.used.lock() =
             used.into_iter().map(|(row, bytes)| (row, u64::try_from(bytes).unwrap_or(0))).collect();
-        let mut report = RepairReport { unknown: self.unknown_folders(&rows).await?, ..Default::default() };
+        let mut report =
+            RepairReport { unknown: self.unknown_folders(&rows).await?, ..Default::default() };
         *self.chains.lock() = rows.iter().map(|row| (row.subject.clone(), row.clone())).collect();
         for row in rows {
+            if self.is_lent(row.id) {
+                continue;
+            }
             let repaired = repair::chain(self, &row).await?;
             if !repaired.is_empty() {
                 tracing::info!(chain = %row.id, ?repaired, "recordings were repaired");
@@ -305,6 +307,10 @@ impl Inner {
         let row = self.commits.begin(subject.clone(), ChainId(id)).await?;
         self.chains.lock().insert(subject.clone(), row.clone());
         Ok(row)
+    }
+
+    fn is_lent(&self, chain: ChainId) -> bool {
+        self.lent.lock().get(&chain).is_some_and(|out| Arc::strong_count(out) > 1)
     }
 
     pub(crate) fn chain(&self, subject: &Subject) -> Option<ChainRow> {

@@ -8,12 +8,13 @@ use std::{
 
 use sightline_recording::{
     chain::{Expected, FileState, Report, Sign, Verifier},
-    statement::{Head, Subject},
+    statement::{Head, Sequence, Subject},
 };
 
 use crate::{
     Store, StoreError,
     files::digest,
+    index::{self, ChainRow},
     query::MAX_PAGE,
     store::blocking,
 };
@@ -53,8 +54,6 @@ impl Store {
         head: Option<Head>,
     ) -> Result<Option<VerifyReport>, StoreError> {
         let Some(chain) = self.inner.chain(subject) else { return Ok(None) };
-        // Whatever expires during the walk would look as if it were lost.
-        let _one = self.inner.expiring.lock().await;
         let expected = Expected {
             subject: Some(subject.clone()),
             chain: Some(chain.id),
@@ -67,15 +66,9 @@ impl Store {
             let page = self.entries(subject, after, MAX_PAGE).await?;
             for (number, entry) in &page.rows {
                 let Some((sequence, segment)) = verifier.push(entry) else { continue };
-                let state = match self.file_of(&chain, *number).await? {
-                    Some(file) => {
-                        let path = self.inner.layout.file(chain.id, file);
-                        blocking(move || look_at(&path, level)).await?
-                    }
-                    None => Ok(FileState::Absent),
-                };
-                let state = state.map_err(StoreError::io("reading a segment"))?;
-                verifier.file(sequence, &segment, state);
+                if let Some(state) = self.look_at(&chain, *number, level).await? {
+                    verifier.file(sequence, &segment, state);
+                }
             }
             after = page.next;
             if after.is_none() {
@@ -84,18 +77,39 @@ impl Store {
         }
     }
 
+    /// Looks at a segment's file; none: it has expired since its entry was read.
+    async fn look_at(
+        &self,
+        chain: &ChainRow,
+        sequence: Sequence,
+        level: Level,
+    ) -> Result<Option<FileState>, StoreError> {
+        let Some(file) = self.file_of(chain, sequence).await? else { return Ok(None) };
+        let path = self.inner.layout.file(chain.id, file);
+        let state = blocking(move || look_at(&path, level)).await?;
+        let state = state.map_err(StoreError::io("reading a segment"))?;
+        // It may have expired between the two looks.
+        if state == FileState::Absent && self.file_of(chain, sequence).await?.is_none() {
+            return Ok(None);
+        }
+        Ok(Some(state))
+    }
+
     async fn file_of(
         &self,
-        chain: &crate::index::ChainRow,
-        sequence: sightline_recording::statement::Sequence,
+        chain: &ChainRow,
+        sequence: Sequence,
     ) -> Result<Option<u64>, StoreError> {
-        let row: Option<(Option<i64>,)> =
-            sqlx::query_as("SELECT file FROM entry WHERE chain = $1 AND sequence = $2")
-                .bind(chain.row)
-                .bind(crate::index::stored(sequence))
-                .fetch_optional(&self.inner.index()?.reader)
-                .await?;
-        Ok(row.and_then(|(file,)| file).and_then(|file| u64::try_from(file).ok()))
+        let row: Option<(i64,)> = sqlx::query_as(
+            "SELECT file FROM entry \
+             WHERE chain = $1 AND sequence = $2 AND kind = 1 AND expiring = 0",
+        )
+        .bind(chain.row)
+        .bind(index::stored(sequence))
+        .fetch_optional(&self.inner.index()?.reader)
+        .await?;
+        row.map(|(file,)| u64::try_from(file).map_err(|_| StoreError::Corrupt("number of a file")))
+            .transpose()
     }
 }
 

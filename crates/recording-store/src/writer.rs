@@ -2,25 +2,22 @@
 
 mod task;
 
-use std::{
-    future::Future,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
 };
 
 use bytes::Bytes;
 use sightline_recording::{
     segmenter::{Opening, SegmentDraft},
-    statement::{Causes, ClockStep, Digest, Gap, RunId, Sequence},
+    statement::{Causes, ClockStep, Digest, Gap, GapReason, RunId, Sequence},
 };
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot},
     task::JoinHandle,
 };
 
-use crate::{StoreError, index::ChainRow, store::Inner};
+use crate::{State, StoreError, index::ChainRow, store::Inner};
 
 /// What a command without bytes takes of the queue's room.
 const COMMAND_BYTES: u32 = 256;
@@ -46,8 +43,8 @@ impl Pending {
     /// # Errors
     /// When it could not be written. A segment's whole fragments that had reached the disk are not
     /// lost: they become a recovered segment as soon as the storage takes writes again.
-    pub fn wait(self) -> impl Future<Output = Result<Acknowledged, StoreError>> + Send {
-        async { self.0.await.map_err(|_| StoreError::Closed)? }
+    pub async fn wait(self) -> Result<Acknowledged, StoreError> {
+        self.0.await.map_err(|_| StoreError::Closed)?
     }
 }
 
@@ -85,13 +82,16 @@ type Reply = oneshot::Sender<Result<Acknowledged, StoreError>>;
 
 #[derive(Debug)]
 enum Order {
-    Open { number: u64, opening: Opening },
+    Open {
+        number: u64,
+        opening: Opening,
+    },
     Append(Bytes),
     Close(SegmentDraft, Causes, Reply),
     /// The open segment did not fit the queue.
     Abandon,
     /// A segment was refused that would have begun then.
-    Missed(Opening),
+    Missed(Opening, GapReason),
     Gap(Gap, Reply),
     ClockStep(ClockStep, Reply),
     Flush(oneshot::Sender<()>),
@@ -123,13 +123,13 @@ impl ChainWriter {
         }
         let state = self.inner.state();
         if !state.takes_writes() {
-            self.miss(opening);
+            self.miss(opening, state);
             return Err(StoreError::Unavailable(state));
         }
         self.opened += 1;
         let number = self.opened;
         let Some(room) = self.take_room(0) else {
-            self.miss(opening);
+            self.miss(opening, State::Slow);
             self.inner.fault(&StoreError::Behind);
             return Err(StoreError::Behind);
         };
@@ -232,10 +232,10 @@ impl ChainWriter {
         }
     }
 
-    fn miss(&mut self, opening: Opening) {
+    fn miss(&mut self, opening: Opening, state: State) {
         // Once for each gap: the queue must not grow by what is refused.
         if !std::mem::replace(&mut self.missing, true) {
-            let _ = self.send(Order::Missed(opening), None);
+            let _ = self.send(Order::Missed(opening, state.gap_reason()), None);
         }
     }
 

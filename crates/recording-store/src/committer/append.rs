@@ -6,25 +6,28 @@ use sightline_recording::{
 };
 
 use super::{Draft, Work, refused};
-use crate::{StoreError, index, writer::Acknowledged};
+use crate::{
+    StoreError,
+    index::{self, ChainRow},
+    writer::Acknowledged,
+};
 
 impl Work<'_> {
     pub(super) async fn append(
         &mut self,
-        chain: i64,
+        chain: &ChainRow,
         drafts: Vec<Draft>,
     ) -> Result<Vec<Acknowledged>, StoreError> {
         let mut writer = self.writer(chain).await?;
-        // First all that may be refused, so that nothing of a refused job is in the transaction.
         let mut made = Vec::with_capacity(drafts.len());
         for draft in drafts {
             made.push(self.make(&mut writer, draft)?);
         }
         let mut acknowledged = Vec::with_capacity(made.len());
         for (draft, entry) in made {
-            acknowledged.push(self.store(chain, &draft, &entry).await?);
+            acknowledged.push(self.store(chain.row, &draft, &entry).await?);
         }
-        self.writers.insert(chain, writer);
+        self.writers.insert(chain.row, writer);
         Ok(acknowledged)
     }
 
@@ -124,7 +127,8 @@ impl Work<'_> {
         .bind(chain)
         .bind(index::stored(made.sequence))
         .bind(gap.from.0)
-        .bind(stored_boot(gap.boot))
+        // A confirmed time is never corrected.
+        .bind((!gap.authority.is_confirmed()).then(|| stored_boot(gap.boot)))
         .bind(&made.entry.encoded)
         .bind(made.entry.signature.as_bytes().as_slice())
         .execute(&mut *self.tx)
@@ -139,10 +143,12 @@ impl Work<'_> {
         }
         let by = step.to.0.saturating_sub(step.from.0);
         sqlx::query(
-            "UPDATE entry SET correction_us = correction_us + $1 WHERE chain = $2 AND kind = 2 \
-             AND boot = $3",
+            "UPDATE entry SET correction_us = correction_us + $1, \
+             boot = CASE WHEN $2 THEN NULL ELSE boot END \
+             WHERE chain = $3 AND kind = 2 AND boot = $4",
         )
         .bind(by)
+        .bind(step.to_authority.is_confirmed())
         .bind(chain)
         .bind(stored_boot(step.boot))
         .execute(&mut *self.tx)

@@ -37,11 +37,11 @@ impl Work<'_> {
              WHERE chain = $1 AND sequence > 0 AND sequence <= $2 AND expiring = 0 \
              ORDER BY sequence",
         )
-        .bind(letting.chain)
+        .bind(letting.chain.row)
         .bind(index::stored(through))
         .fetch_all(&mut *self.tx)
         .await?;
-        let mut writer = self.writer(letting.chain).await?;
+        let mut writer = self.writer(&letting.chain).await?;
         let going = choose(candidates, &letting.up_to, writer.expired())?;
         if going.is_empty() {
             return Ok(Vec::new());
@@ -51,12 +51,12 @@ impl Work<'_> {
             named.push((index::sequence(entry.sequence)?, hash(&entry.encoded)));
         }
         let made = writer.let_go(named, self.key).map_err(|error| refused(&error))?;
-        self.insert(letting.chain, 4, &made).await?;
+        self.insert(letting.chain.row, 4, &made).await?;
         let mut leaving = Vec::new();
         for entry in &going {
-            leaving.extend(self.mark_one(letting.chain, entry).await?);
+            leaving.extend(self.mark_one(letting.chain.row, entry).await?);
         }
-        self.writers.insert(letting.chain, writer);
+        self.writers.insert(letting.chain.row, writer);
         Ok(leaving)
     }
 
@@ -122,9 +122,9 @@ impl Work<'_> {
                     .bind(run)
                     .bind(start)
             }
-            None => sqlx::query("DELETE FROM run WHERE chain = $1 AND run = $2")
-                .bind(chain)
-                .bind(run),
+            None => {
+                sqlx::query("DELETE FROM run WHERE chain = $1 AND run = $2").bind(chain).bind(run)
+            }
         };
         change.execute(&mut *self.tx).await?;
         Ok(())
@@ -178,7 +178,8 @@ fn choose(
     for one in candidates {
         let sequence = index::sequence(one.sequence)?;
         let causes = Causes { event: one.event, ..Causes::default() };
-        let let_go = |(which, through): &(Which, Sequence)| sequence <= *through && which.has(causes);
+        let let_go =
+            |(which, through): &(Which, Sequence)| sequence <= *through && which.has(causes);
         neighbour_goes |= sequence.0 > 0 && covers(expired, Sequence(sequence.0 - 1));
         if one.kind != SEGMENT {
             if one.kind != CLOCK_STEP || !a_segment_stays {
@@ -262,6 +263,9 @@ mod tests {
     #[test]
     fn clips_of_events_outlast_the_rest() {
         assert_eq!(going("sesg", &[(Which::WithoutEvent, 3)], &[]), [1, 3, 4]);
-        assert_eq!(going("ses", &[(Which::WithoutEvent, 3), (Which::WithEvent, 2)], &[]), [1, 2, 3]);
+        assert_eq!(
+            going("ses", &[(Which::WithoutEvent, 3), (Which::WithEvent, 2)], &[]),
+            [1, 2, 3]
+        );
     }
 }

@@ -208,7 +208,7 @@ async fn of_run(
     let (from, to) = run.stated(span);
     let begin = begin.unwrap_or_else(|| from.saturating_sub(LONGEST_US));
     Ok(sqlx::query_as(
-        "SELECT e.id, e.sequence, e.file, e.locked, e.damaged, r.correction_us, r.time_known, \
+        "SELECT e.sequence, e.file, e.locked, e.damaged, r.correction_us, r.time_known, \
          e.encoded, e.signature FROM run r CROSS JOIN entry e ON e.chain = r.chain AND e.run = r.run \
          WHERE r.chain = $1 AND r.run = $2 AND e.kind = 1 AND e.expiring = 0 \
          AND e.start_us >= $3 AND e.start_us < $4 AND e.end_us > $5 AND e.sequence > $6 \

@@ -20,7 +20,7 @@ use crate::{
     files::Part,
     index::ChainRow,
     query::Newest,
-    repair,
+    repair::{self, ChainRepair},
     store::{Inner, blocking},
 };
 
@@ -28,7 +28,7 @@ pub(super) struct Task {
     inner: Arc<Inner>,
     row: ChainRow,
     /// As long as it lives, the chain's writer is out.
-    _out: Arc<()>,
+    out: Arc<()>,
     failed: Arc<AtomicU64>,
     /// Which index `row` is of.
     epoch: u64,
@@ -67,7 +67,7 @@ impl Task {
         let mut task = Self {
             inner,
             row,
-            _out: out,
+            out,
             failed,
             epoch,
             next_file: 0,
@@ -109,8 +109,8 @@ impl Task {
                 () = stop.cancelled() => waiting.close(),
             }
         }
-        if let Some(open) = self.open.take() {
-            drop(open);
+        let is_cut_off = self.open.take().is_some();
+        if is_cut_off || self.broken.is_some() {
             // What fails now is repaired at the next start.
             if let Err(error) = repair::chain(&self.inner, &self.row).await {
                 self.inner.fault(&error);
@@ -130,16 +130,12 @@ impl Task {
                 let _ = reply.send(self.close(draft, causes).await);
             }
             Order::Abandon => self.abandon().await,
-            Order::Missed(opening) => self.miss(&opening, self.inner.state().gap_reason()),
+            Order::Missed(opening, reason) => self.miss(&opening, reason),
             Order::Gap(gap, reply) => {
-                let done = self.append(vec![Draft::Gap(gap)]).await;
-                self.run = None;
-                let _ = reply.send(done);
+                let _ = reply.send(self.state(Draft::Gap(gap)).await);
             }
             Order::ClockStep(step, reply) => {
-                let done = self.append(vec![Draft::ClockStep(step)]).await;
-                self.run = None;
-                let _ = reply.send(done);
+                let _ = reply.send(self.state(Draft::ClockStep(step)).await);
             }
             Order::Flush(reply) => {
                 let _ = reply.send(());
@@ -158,8 +154,7 @@ impl Task {
         let file = self.next_file;
         self.next_file += 1;
         let (inner, chain) = (self.inner.clone(), self.row.id);
-        let part =
-            blocking(move || Part::create(&inner.layout, chain, file, inner.steps.clone()));
+        let part = blocking(move || Part::create(&inner.layout, chain, file, inner.steps.clone()));
         let part = part.await?.map_err(StoreError::io("beginning a segment"))?;
         self.open = Some(Open { number, opening, part });
         Ok(())
@@ -204,13 +199,13 @@ impl Task {
         causes: Causes,
     ) -> Result<Acknowledged, StoreError> {
         let Open { opening, part, .. } = open;
+        if draft.opening != opening || (draft.len, draft.content) != part.content() {
+            return Err(StoreError::Misuse("the draft is not that of the file"));
+        }
         let inner = self.inner.clone();
         let stored = blocking(move || part.finish(&inner.layout))
             .await?
             .map_err(StoreError::io("finishing a segment"))?;
-        if (draft.opening, draft.len, draft.content) != (opening, stored.len, stored.content) {
-            return Err(StoreError::Misuse("the draft is not that of the file"));
-        }
         let run = self.run.filter(|_| !opening.first_of_run);
         // The committer, who numbers it, names a new run.
         let segment = draft.into_segment(run.unwrap_or(RunId(0)), causes, false);
@@ -221,9 +216,17 @@ impl Task {
         Ok(done)
     }
 
+    /// States what ends a run, after what went before it.
+    async fn state(&mut self, draft: Draft) -> Result<Acknowledged, StoreError> {
+        self.run = None;
+        self.follow_index().await?;
+        self.mend().await?;
+        self.append(vec![draft]).await
+    }
+
     /// Appends one entry.
     async fn append(&self, drafts: Vec<Draft>) -> Result<Acknowledged, StoreError> {
-        let done = self.inner.commits.append(self.row.row, drafts).await?;
+        let done = self.inner.commits.append(&self.row, drafts).await?;
         done.last().copied().ok_or(StoreError::Misuse("nothing to append"))
     }
 
@@ -258,14 +261,24 @@ impl Task {
 
     /// Keeps what was written of a segment that was cut off, and states the gap behind it.
     async fn mend(&mut self) -> Result<(), StoreError> {
-        let Some(broken) = self.broken else { return Ok(()) };
-        let repaired = repair::chain(&self.inner, &self.row).await?;
-        let kept = repaired.ends.iter().copied().filter(|end| *end >= broken.since).max();
-        let from = kept.unwrap_or(broken.since);
-        let Broken { boot, authority, reason, .. } = broken;
+        if self.broken.is_some() {
+            let repaired = repair::chain(&self.inner, &self.row).await?;
+            self.note_kept(&repaired);
+        }
+        let Some(Broken { since: from, boot, authority, reason }) = self.broken else {
+            return Ok(());
+        };
         self.append(vec![Draft::Gap(Gap { from, boot, authority, reason })]).await?;
         self.broken = None;
         Ok(())
+    }
+
+    /// The gap begins where what was kept ends.
+    fn note_kept(&mut self, repaired: &ChainRepair) {
+        if let Some(broken) = &mut self.broken {
+            let kept = repaired.ends.iter().copied().filter(|end| *end >= broken.since).max();
+            broken.since = kept.unwrap_or(broken.since);
+        }
     }
 
     /// Another index may have been opened since: a card that was changed has chains of its own.
@@ -274,22 +287,18 @@ impl Task {
         if epoch == self.epoch {
             return Ok(());
         }
-        let lending = self.inner.clone();
-        let _lending = lending.lending.lock().await;
-        self.row = self.inner.begin(&self.row.subject).await?;
-        self.take_up_again().await?;
-        self.epoch = epoch;
-        Ok(())
-    }
-
-    /// As [`Self::take_up`], but the reason of the gap is known.
-    async fn take_up_again(&mut self) -> Result<(), StoreError> {
-        let newest = self.inner.newest(&self.row).await?;
-        self.next_file = self.inner.next_file(&self.row, newest.file()).await?;
-        self.run = None;
-        if let (Newest::Segment { segment, .. }, Some(broken)) = (newest, &mut self.broken) {
-            broken.since = segment.end();
+        let inner = self.inner.clone();
+        let _lending = inner.lending.lock().await;
+        let row = inner.begin(&self.row.subject).await?;
+        if row.id != self.row.id {
+            inner.lent.lock().insert(row.id, self.out.clone());
+            let newest = inner.newest(&row).await?;
+            self.next_file = inner.next_file(&row, newest.file()).await?;
+            self.run = None;
         }
+        (self.row, self.epoch) = (row, epoch);
+        let repaired = repair::chain(&inner, &self.row).await?;
+        self.note_kept(&repaired);
         Ok(())
     }
 }
