@@ -1,6 +1,6 @@
 //! The storage goes and comes back.
 
-use sightline_model::UnixMicros;
+use sightline_model::{PuId, PublicKey, UnixMicros};
 use sightline_recording::statement::{Gap, GapReason};
 
 use super::*;
@@ -178,7 +178,7 @@ async fn calls_that_do_not_fit_together_are_refused() {
     writer.gap(gap).expect("taken").wait().await.expect("acknowledged");
     // A key of another recorder begins no chain.
     let mut foreign = film::subject(0);
-    foreign.recorder = "b".repeat(26).parse().expect("an id");
+    foreign.recorder = PuId::from_public_key(&PublicKey::from_bytes([3; 32]));
     misuse(store.writer(&foreign).await.map(|_| ()));
     assert_eq!(store.health().borrow().state, State::Ok);
     writer.end().await;
