@@ -81,9 +81,11 @@ pub struct ReadUnit {
 pub fn read(file: &Bytes, start: UnixMicros) -> Result<Contents, ReadError> {
     let head_len = head_len(file).ok_or_else(|| ReadError::Head("no ftyp and moov".into()))?;
     let mut demuxer = Fmp4SegmentDemuxer::new();
-    let head = |e: DemuxError| ReadError::Head(e.to_string());
-    demuxer.handle_init_segment(file.get(..head_len).unwrap_or_default()).map_err(head)?;
-    let mut reader = Reader::default();
+    let broken = |e: DemuxError| ReadError::Head(e.to_string());
+    let head = file.get(..head_len).unwrap_or_default();
+    demuxer.handle_init_segment(head).map_err(broken)?;
+    let description = form::description(head).map_err(|why| ReadError::Head(why.into()))?;
+    let mut reader = Reader { description, ..Default::default() };
     let mut whole_len = head_len;
     for fragment in Whole::fragments(file) {
         let broken = |why: String| ReadError::Fragment { at: fragment.start, why };
@@ -132,13 +134,6 @@ struct Reader {
 impl Reader {
     fn take(&mut self, bytes: &Bytes, sample: &Sample<'_>) -> Result<(), &'static str> {
         let clock_hz = sample.track.timescale.get();
-        if let Some(entry) = sample.sample_entry {
-            match sample.track.kind {
-                TrackKind::Video => self.description.video = Some(form::video(entry)?),
-                TrackKind::Audio => self.description.audio = Some(form::audio(entry, clock_hz)?),
-                TrackKind::Subtitle => return Err("a track of text is none of ours"),
-            }
-        }
         let at = usize::try_from(sample.data_offset).map_err(|_| "too large")?;
         let end = at.checked_add(sample.data_size).filter(|end| *end <= bytes.len());
         let data = bytes.slice(at..end.ok_or("a sample lies outside")?);
@@ -220,3 +215,6 @@ fn unit(raw: Raw, codec: VideoCodec, sets: &[u8], captured_at: UnixMicros) -> Ac
     }
     unit
 }
+
+#[cfg(test)]
+mod tests;

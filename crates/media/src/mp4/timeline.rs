@@ -15,7 +15,7 @@ const JUMP_BACK_US: i64 = 2_000_000;
 /// Longest gap that is shown as such.
 const LONGEST_GAP_US: i64 = 60_000_000;
 /// Sound and picture cannot be this far apart: then one of them is not dated by the PU's clock yet.
-pub(super) const FARTHEST_APART_US: i64 = 3_000_000;
+const FARTHEST_APART_US: i64 = 3_000_000;
 
 pub(super) struct Piece {
     /// On the track's clock; zero is the track's first unit.

@@ -236,8 +236,9 @@ impl Run {
             },
             Some(before) => before.next(position_90k, arrived, self.ending.is_some()),
         };
-        self.current = Some(line);
         self.starts.push_back(line);
+        let least_late_us = self.ending.is_none().then(|| line.late_us(position_90k, arrived));
+        self.current = Some(Line { least_late_us, ..line });
     }
 }
 

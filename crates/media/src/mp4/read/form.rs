@@ -3,13 +3,36 @@
 use bytes::Bytes;
 use shiguredo_mp4::{
     BoxType, Decode,
-    boxes::{AudioSampleEntryFields, HvccBox, SampleEntry, UnknownBox, VisualSampleEntryFields},
+    boxes::{
+        AudioSampleEntryFields, FtypBox, HdlrBox, HvccBox, MoovBox, SampleEntry, UnknownBox,
+        VisualSampleEntryFields,
+    },
 };
 use sightline_model::AudioCodec;
 
-use crate::{AudioTrack, ParameterSets, VideoTrack};
+use crate::{AudioTrack, ParameterSets, StreamDescription, VideoTrack};
 
-pub fn video(entry: &SampleEntry) -> Result<VideoTrack, &'static str> {
+/// The form of the stream by the file's head.
+pub fn description(head: &[u8]) -> Result<StreamDescription, &'static str> {
+    let (_, ftyp_len) = FtypBox::decode(head).map_err(|_| "a broken ftyp")?;
+    let (moov, _) =
+        MoovBox::decode(head.get(ftyp_len..).unwrap_or_default()).map_err(|_| "a broken moov")?;
+    let mut description = StreamDescription::default();
+    for track in &moov.trak_boxes {
+        let media = &track.mdia_box;
+        let entry = media.minf_box.stbl_box.stsd_box.entries.first().ok_or("no sample entry")?;
+        match media.hdlr_box.handler_type {
+            HdlrBox::HANDLER_TYPE_VIDE => description.video = Some(video(entry)?),
+            HdlrBox::HANDLER_TYPE_SOUN => {
+                description.audio = Some(audio(entry, media.mdhd_box.timescale.get())?);
+            }
+            _ => return Err("a track is neither picture nor sound"),
+        }
+    }
+    Ok(description)
+}
+
+fn video(entry: &SampleEntry) -> Result<VideoTrack, &'static str> {
     match entry {
         SampleEntry::Avc1(avc) => {
             let first = |list: &[Vec<u8>]| list.first().map(|set| Bytes::copy_from_slice(set));
@@ -39,7 +62,7 @@ fn h265(config: &HvccBox) -> Result<ParameterSets, &'static str> {
     }
 }
 
-pub fn audio(entry: &SampleEntry, clock_hz: u32) -> Result<AudioTrack, &'static str> {
+fn audio(entry: &SampleEntry, clock_hz: u32) -> Result<AudioTrack, &'static str> {
     let (codec, fields, config) = match entry {
         SampleEntry::Mp4a(mp4a) => {
             let decoder = &mp4a.esds_box.es.dec_config_descr;

@@ -8,7 +8,7 @@ use crate::{
     AudioTrack, VideoTrack,
     mp4::{
         Mp4Error, entry,
-        timeline::{FARTHEST_APART_US, Piece, Track},
+        timeline::{Piece, Track},
     },
 };
 
@@ -92,21 +92,19 @@ impl Lane {
         let (Some(sound_us), Some(picture_us)) = (self.least_us, picture.least_us) else { return };
         let apart_us = sound_us.saturating_sub(picture_us);
         let most_us = lasted_us / SOUND_CORRECTION;
-        let by_us = if !self.aligned && apart_us.abs() > FARTHEST_APART_US {
-            // One of them is not dated by its arrival.
-            0
-        } else if !self.aligned || apart_us.abs() > SOUND_ASTRAY_US {
+        let new = !std::mem::replace(&mut self.aligned, true);
+        let by_us = if new || apart_us.abs() > SOUND_ASTRAY_US {
             apart_us
         } else {
             apart_us.clamp(-most_us, most_us)
         };
-        self.aligned = true;
         let ticks = self.track.ticks(by_us);
         self.track.shift_by(ticks);
         self.newest = self.newest.saturating_add(ticks);
-        let begins_us = picture.track.micros(picture.track.decode);
-        if begins_us == 0 {
-            self.track.pending.retain(|p| p.position >= 0);
+        if new {
+            // What began before has no place: the files until now have no such track.
+            let begins = self.track.ticks(picture.track.micros(picture.track.decode));
+            self.track.pending.retain(|p| p.position >= begins);
         }
     }
 
