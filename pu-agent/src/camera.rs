@@ -140,6 +140,8 @@ impl Known {
 }
 
 fn status(camera: &Camera, before: Option<ChannelStatus>) -> ChannelStatus {
+    // In this order: the source may be found between the two, and is no broken one then.
+    let is_starting = camera.main.is_starting();
     let main = camera.main.state();
     let before = before.as_ref();
     let mut streams = Vec::new();
@@ -152,7 +154,7 @@ fn status(camera: &Camera, before: Option<ChannelStatus>) -> ChannelStatus {
     let (online, fault, audio) = match &main {
         SourceState::Online(form) => (true, None, form.audio.as_ref().map(|a| a.codec)),
         SourceState::Offline(why) => {
-            let fault = (!camera.main.is_starting()).then(|| why.clone());
+            let fault = (!is_starting).then(|| why.clone());
             (false, fault, before.and_then(|b| b.audio))
         }
     };
@@ -168,7 +170,7 @@ fn stream_info(tier: StreamTier, state: &SourceState) -> Option<StreamInfo> {
 
 #[cfg(test)]
 mod tests {
-    use sightline_media::AccessUnit;
+    use sightline_media::{AccessUnit, StreamDescription};
     use sightline_model::{AudioCodec, UnixMicros};
 
     use super::*;
@@ -177,6 +179,25 @@ mod tests {
         let config = SyntheticConfig { width: 320, height: 180, ..SyntheticConfig::default() };
         let source = CameraSource::Synthetic(config);
         CheckedCamera { name: "Yard".into(), source, buffer: BufferMib::default() }
+    }
+
+    /// A viewer of a camera with a fault is refused at once, one of a starting camera waits.
+    #[test]
+    fn a_camera_that_comes_up_while_it_is_looked_at_has_no_fault() {
+        for _ in 0..2_000 {
+            let (publisher, main) = Hub::new(Limits::default());
+            let camera = Camera { channel: ChannelId(0), name: "Yard".into(), main, sub: None };
+            std::thread::scope(|scope| {
+                scope.spawn(|| publisher.online(StreamDescription::default()));
+                loop {
+                    let seen = status(&camera, None);
+                    assert_eq!(seen.fault, None);
+                    if seen.online {
+                        break;
+                    }
+                }
+            });
+        }
     }
 
     /// 16 Mbit/s with a keyframe every 4 s, 3.5 s after the keyframe; and more than is allowed.

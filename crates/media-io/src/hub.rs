@@ -95,7 +95,8 @@ impl Hub {
         self.shared.state.borrow().clone()
     }
 
-    /// Whether it is not known yet if the source can be reached at all.
+    /// Whether it is not known yet if the source can be reached at all. Once it is false,
+    /// [`Self::state`] says what was found: ask this first.
     #[must_use]
     pub fn is_starting(&self) -> bool {
         !self.shared.tried.load(Ordering::Acquire)
@@ -150,8 +151,8 @@ impl Publisher {
         let changed = self.shared.state.borrow().description().is_none_or(|d| **d != description);
         if changed {
             self.shared.ring.lock().clear(description.video.is_some());
-            self.shared.tried.store(true, Ordering::Release);
             self.shared.state.send_replace(SourceState::Online(Arc::new(description)));
+            self.shared.tried.store(true, Ordering::Release);
             self.shared.newest.send_modify(|n| *n += 1);
         }
     }
@@ -160,8 +161,8 @@ impl Publisher {
     pub fn offline(&self, reason: impl Into<String>) {
         // What the camera showed before it went is no live picture any more.
         self.shared.ring.lock().forget();
-        self.shared.tried.store(true, Ordering::Release);
         self.shared.state.send_replace(SourceState::Offline(reason.into()));
+        self.shared.tried.store(true, Ordering::Release);
         self.shared.newest.send_modify(|n| *n += 1);
     }
 
