@@ -86,7 +86,7 @@ fn discovered(name: &str, tier: StreamTier, finder: &Finder, hub: &Hub, lifecycl
 
 fn new_hub(buffer: BufferMib, tier: StreamTier) -> Hub {
     // The supervisor makes the writer anew for every run.
-    Hub::new(Limits { bytes: buffer.bytes(tier), ..Limits::default() }).1
+    Hub::unwritten(Limits { bytes: buffer.bytes(tier), ..Limits::default() })
 }
 
 /// Follows the cameras' state.
@@ -179,6 +179,31 @@ mod tests {
         let config = SyntheticConfig { width: 320, height: 180, ..SyntheticConfig::default() };
         let source = CameraSource::Synthetic(config);
         CheckedCamera { name: "Yard".into(), source, buffer: BufferMib::default() }
+    }
+
+    #[tokio::test]
+    async fn a_camera_that_starts_has_no_fault_until_it_was_found_out_of_reach() {
+        let lifecycle = Lifecycle::new();
+        let found = async |camera: CheckedCamera| {
+            let cameras = start(vec![camera], &lifecycle);
+            let camera = &cameras[&ChannelId(0)];
+            let first = status(camera, None);
+            let mut state = camera.main.watch_state();
+            let away =
+                |s: &SourceState| matches!(s, SourceState::Offline(why) if why.contains("reached"));
+            let settled = |s: &SourceState| s.description().is_some() || away(s);
+            state.wait_for(settled).await.expect("the hub lives");
+            (first, status(camera, None))
+        };
+        let (first, then) = found(synthetic_camera()).await;
+        assert_eq!((first.fault, then.fault, then.online), (None, None, true));
+        let url = "rtsp://127.0.0.1:1/".parse().expect("a URL");
+        let main = Box::new(RtspSourceConfig::new(url));
+        let source = CameraSource::Rtsp { main, sub: None };
+        let (first, then) = found(CheckedCamera { source, ..synthetic_camera() }).await;
+        assert_eq!(first.fault, None);
+        assert!(!then.online && then.fault.is_some_and(|why| why.contains("reached")));
+        assert!(lifecycle.shutdown().await);
     }
 
     /// A viewer of a camera with a fault is refused at once, one of a starting camera waits.

@@ -71,6 +71,13 @@ impl Hub {
     /// A hub and its writer.
     #[must_use]
     pub fn new(limits: Limits) -> (Publisher, Self) {
+        let hub = Self::unwritten(limits);
+        (hub.publisher(), hub)
+    }
+
+    /// A hub whose source is only about to start: its first writer is made by [`Self::publisher`].
+    #[must_use]
+    pub fn unwritten(limits: Limits) -> Self {
         let shared = Arc::new(Shared {
             ring: Mutex::new(Ring::new(limits, true)),
             newest: watch::Sender::new(0),
@@ -79,7 +86,7 @@ impl Hub {
             keyframe_wanted: tokio::sync::Notify::new(),
             subscribed: tokio::sync::Notify::new(),
         });
-        (Publisher { shared: Arc::clone(&shared) }, Self { shared })
+        Self { shared }
     }
 
     /// A new writer, for a source that starts again after the last writer is gone: a hub has one
