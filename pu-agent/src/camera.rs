@@ -86,7 +86,7 @@ fn discovered(name: &str, tier: StreamTier, finder: &Finder, hub: &Hub, lifecycl
 
 fn new_hub(buffer: BufferMib, tier: StreamTier) -> Hub {
     // The supervisor makes the writer anew for every run.
-    Hub::new(Limits { bytes: buffer.bytes(tier), ..Limits::default() }).1
+    Hub::unwritten(Limits { bytes: buffer.bytes(tier), ..Limits::default() })
 }
 
 /// Follows the cameras' state.
@@ -140,6 +140,8 @@ impl Known {
 }
 
 fn status(camera: &Camera, before: Option<ChannelStatus>) -> ChannelStatus {
+    // In this order: the source may be found between the two, and is no broken one then.
+    let is_starting = camera.main.is_starting();
     let main = camera.main.state();
     let before = before.as_ref();
     let mut streams = Vec::new();
@@ -152,7 +154,7 @@ fn status(camera: &Camera, before: Option<ChannelStatus>) -> ChannelStatus {
     let (online, fault, audio) = match &main {
         SourceState::Online(form) => (true, None, form.audio.as_ref().map(|a| a.codec)),
         SourceState::Offline(why) => {
-            let fault = (!camera.main.is_starting()).then(|| why.clone());
+            let fault = (!is_starting).then(|| why.clone());
             (false, fault, before.and_then(|b| b.audio))
         }
     };
@@ -168,7 +170,7 @@ fn stream_info(tier: StreamTier, state: &SourceState) -> Option<StreamInfo> {
 
 #[cfg(test)]
 mod tests {
-    use sightline_media::AccessUnit;
+    use sightline_media::{AccessUnit, StreamDescription};
     use sightline_model::{AudioCodec, UnixMicros};
 
     use super::*;
@@ -177,6 +179,50 @@ mod tests {
         let config = SyntheticConfig { width: 320, height: 180, ..SyntheticConfig::default() };
         let source = CameraSource::Synthetic(config);
         CheckedCamera { name: "Yard".into(), source, buffer: BufferMib::default() }
+    }
+
+    #[tokio::test]
+    async fn a_camera_that_starts_has_no_fault_until_it_was_found_out_of_reach() {
+        let lifecycle = Lifecycle::new();
+        let found = async |camera: CheckedCamera| {
+            let cameras = start(vec![camera], &lifecycle);
+            let camera = &cameras[&ChannelId(0)];
+            let first = status(camera, None);
+            let mut state = camera.main.watch_state();
+            let away =
+                |s: &SourceState| matches!(s, SourceState::Offline(why) if why.contains("reached"));
+            let settled = |s: &SourceState| s.description().is_some() || away(s);
+            state.wait_for(settled).await.expect("the hub lives");
+            (first, status(camera, None))
+        };
+        let (first, then) = found(synthetic_camera()).await;
+        assert_eq!((first.fault, then.fault, then.online), (None, None, true));
+        let url = "rtsp://127.0.0.1:1/".parse().expect("a URL");
+        let main = Box::new(RtspSourceConfig::new(url));
+        let source = CameraSource::Rtsp { main, sub: None };
+        let (first, then) = found(CheckedCamera { source, ..synthetic_camera() }).await;
+        assert_eq!(first.fault, None);
+        assert!(!then.online && then.fault.is_some_and(|why| why.contains("reached")));
+        assert!(lifecycle.shutdown().await);
+    }
+
+    /// A viewer of a camera with a fault is refused at once, one of a starting camera waits.
+    #[test]
+    fn a_camera_that_comes_up_while_it_is_looked_at_has_no_fault() {
+        for _ in 0..2_000 {
+            let (publisher, main) = Hub::new(Limits::default());
+            let camera = Camera { channel: ChannelId(0), name: "Yard".into(), main, sub: None };
+            std::thread::scope(|scope| {
+                scope.spawn(|| publisher.online(StreamDescription::default()));
+                loop {
+                    let seen = status(&camera, None);
+                    assert_eq!(seen.fault, None);
+                    if seen.online {
+                        break;
+                    }
+                }
+            });
+        }
     }
 
     /// 16 Mbit/s with a keyframe every 4 s, 3.5 s after the keyframe; and more than is allowed.

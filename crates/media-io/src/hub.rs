@@ -71,6 +71,13 @@ impl Hub {
     /// A hub and its writer.
     #[must_use]
     pub fn new(limits: Limits) -> (Publisher, Self) {
+        let hub = Self::unwritten(limits);
+        (hub.publisher(), hub)
+    }
+
+    /// A hub whose source is only about to start: its first writer is made by [`Self::publisher`].
+    #[must_use]
+    pub fn unwritten(limits: Limits) -> Self {
         let shared = Arc::new(Shared {
             ring: Mutex::new(Ring::new(limits, true)),
             newest: watch::Sender::new(0),
@@ -79,7 +86,7 @@ impl Hub {
             keyframe_wanted: tokio::sync::Notify::new(),
             subscribed: tokio::sync::Notify::new(),
         });
-        (Publisher { shared: Arc::clone(&shared) }, Self { shared })
+        Self { shared }
     }
 
     /// A new writer, for a source that starts again after the last writer is gone: a hub has one
@@ -95,7 +102,8 @@ impl Hub {
         self.shared.state.borrow().clone()
     }
 
-    /// Whether it is not known yet if the source can be reached at all.
+    /// Whether it is not known yet if the source can be reached at all. Once it is false,
+    /// [`Self::state`] says what was found: ask this first.
     #[must_use]
     pub fn is_starting(&self) -> bool {
         !self.shared.tried.load(Ordering::Acquire)
@@ -150,8 +158,8 @@ impl Publisher {
         let changed = self.shared.state.borrow().description().is_none_or(|d| **d != description);
         if changed {
             self.shared.ring.lock().clear(description.video.is_some());
-            self.shared.tried.store(true, Ordering::Release);
             self.shared.state.send_replace(SourceState::Online(Arc::new(description)));
+            self.shared.tried.store(true, Ordering::Release);
             self.shared.newest.send_modify(|n| *n += 1);
         }
     }
@@ -160,8 +168,8 @@ impl Publisher {
     pub fn offline(&self, reason: impl Into<String>) {
         // What the camera showed before it went is no live picture any more.
         self.shared.ring.lock().forget();
-        self.shared.tried.store(true, Ordering::Release);
         self.shared.state.send_replace(SourceState::Offline(reason.into()));
+        self.shared.tried.store(true, Ordering::Release);
         self.shared.newest.send_modify(|n| *n += 1);
     }
 

@@ -186,8 +186,10 @@ async fn dialogue(
     figures: &Figures,
     token: &CancellationToken,
 ) -> Result<(), CuError> {
-    let lost = |e: &dyn std::fmt::Display| {
-        CuError::unreachable(format!("the connection to the camera broke: {e}"))
+    // The innermost cause says who ended it: quinn's own words for the rest are "connection lost".
+    let lost = |e: &dyn std::error::Error| {
+        let cause = std::iter::successors(Some(e), |e| e.source()).last().unwrap_or(e);
+        CuError::unreachable(format!("the connection to the camera broke: {cause}"))
     };
     let (mut send, mut receive) = connection.open_bi().await.map_err(|e| lost(&e))?;
     let mut client = Client::new(Options {

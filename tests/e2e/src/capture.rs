@@ -88,7 +88,9 @@ impl Capture {
         let tcpdump = tool("tcpdump")?;
         let file = folder.join("capture.pcap");
         let mut command = Command::new(tcpdump);
-        command.args(["-i", "lo", "-n", "-s", "0", "-B", "65536", "-U", "-Z", "root", "-w"]);
+        command.args(["-i", "lo", "-n", "-s", "0", "-B", "65536", "-Z", "root"]);
+        // Else the newest second is still in the kernel when it is stopped.
+        command.args(["-U", "--immediate-mode", "-w"]);
         command.arg(&file).arg("tcp or udp").stderr(Stdio::piped());
         let mut child = command.spawn().expect("tcpdump starts");
         let mut said = BufReader::new(child.stderr.take().expect("piped"));
