@@ -78,7 +78,7 @@ impl Store {
         let lasts_us = micros_between(contents.position_90k, contents.end_90k);
         assert_eq!(lasts_us, draft.duration_us);
         // Hashing takes long without optimization: of some is enough.
-        if self.files.len() % 8 == 0 {
+        if self.files.len().is_multiple_of(8) {
             assert_eq!(draft.content, Digest(Sha256::digest(&bytes).into()));
             let recovered = recover(&bytes).expect("whole").expect("stamped");
             assert_eq!(recovered, Recovered { len: draft.len, draft });

@@ -236,7 +236,7 @@ impl Planner {
         let Some(current) = &self.current else { return false };
         let piece = &current.piece;
         let groups = piece.groups_in_window();
-        let is_last = match wanted.way {
+        match wanted.way {
             Way::Forwards => group + 1 == groups.end,
             Way::Backwards => {
                 let first = shown.iter().map(|i| piece.wall(*i)).min().unwrap_or(i64::MIN);
@@ -247,8 +247,7 @@ impl Planner {
                 };
                 group == groups.start && group::shown(piece, group, &rest).is_empty()
             }
-        };
-        is_last
+        }
     }
 
     /// To be told when a group longer than the bound is begun.
