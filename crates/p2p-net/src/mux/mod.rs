@@ -78,7 +78,7 @@ impl Wire {
         }
     }
 
-    async fn writable(&self) {
+    pub(crate) async fn writable(&self) {
         match self {
             Self::Udp(socket) => socket.writable().await,
             Self::Relay(relay) => relay.writable().await,

@@ -56,7 +56,7 @@ impl SessionRoute {
 
 /// A path on which a session's other end has proven itself.
 #[derive(Debug)]
-pub(super) struct PathRoute {
+pub(crate) struct PathRoute {
     pub(super) address: SocketAddr,
     path: Path,
     pub(super) session: Arc<SessionRoute>,
@@ -97,7 +97,7 @@ impl Routes {
         self.wires.write().remove(&id)
     }
 
-    pub(super) fn path(&self, id: SocketId, from: SocketAddr) -> Option<Arc<PathRoute>> {
+    pub(crate) fn path(&self, id: SocketId, from: SocketAddr) -> Option<Arc<PathRoute>> {
         self.paths.read().get(&(id, from)).cloned()
     }
 

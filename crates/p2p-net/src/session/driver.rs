@@ -282,7 +282,15 @@ impl Driver {
     /// All that the ladder wants.
     fn drain(&mut self, now: Instant) {
         loop {
-            let mut idle = true;
+            let events: Vec<_> = std::iter::from_fn(|| self.ladder.poll_event()).collect();
+            let mut idle = events.is_empty();
+            // Before the answer to a check leaves: the other end sends over the path at once then,
+            // and what comes from an unknown address is taken for a plain dial.
+            for event in &events {
+                if let Event::PathUp(path) = event {
+                    self.mux.routes().path_up(&self.route, *path);
+                }
+            }
             while let Some(transmit) = self.ladder.poll_transmit() {
                 idle = false;
                 let is_check = transmit.bytes.starts_with(&[0, 1]);
@@ -293,8 +301,7 @@ impl Driver {
                 let from = self.pins.get(&path).copied();
                 self.mux.send(transmit.socket, transmit.to, from, &transmit.bytes);
             }
-            while let Some(event) = self.ladder.poll_event() {
-                idle = false;
+            for event in events {
                 self.event(now, event);
             }
             if idle {

@@ -379,10 +379,10 @@ async fn binding(mux: &Mux, socket: SocketId, server: SocketAddr) -> Option<Sock
 
 #[cfg(test)]
 mod tests {
-    use std::net::UdpSocket;
+    use std::{net::UdpSocket, sync::Barrier};
 
     use rand::{SeedableRng, rngs::StdRng};
-    use sightline_p2p::{Config, Credentials, Ladder, Report, Role};
+    use sightline_p2p::{Config, Consumed, Credentials, Ladder, Local, Report, Role};
     use tokio::sync::mpsc;
     use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -409,23 +409,23 @@ mod tests {
         }
     }
 
+    fn ladder(role: Role, seed: u8) -> Ladder {
+        let credentials = Credentials::generate(&mut StdRng::from_seed([seed; 32]));
+        let (nat, lifetimes) = (NatReport::default(), Default::default());
+        let seed = [seed; 32];
+        Ladder::new(
+            Instant::now(),
+            Config { role, credentials, seed, nat, lifetimes, probing: false },
+        )
+    }
+
     /// In that place, with nobody at the other ends of its channels.
     fn driver(place: Surroundings, token: &CancellationToken, tasks: &TaskTracker) -> Driver {
         let main = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a socket");
         let mux = Mux::new(main).expect("it works");
-        let credentials = Credentials::generate(&mut StdRng::from_seed([0; 32]));
-        let (route, inbox) = mux.routes().add_session(1, credentials.ufrag.clone());
-        let ladder = Ladder::new(
-            Instant::now(),
-            Config {
-                role: Role::Controlling,
-                credentials,
-                seed: [0; 32],
-                nat: NatReport::default(),
-                lifetimes: Default::default(),
-                probing: false,
-            },
-        );
+        let ladder = ladder(Role::Controlling, 0);
+        let ufrag = ladder.description([0; 32]).credentials.ufrag;
+        let (route, inbox) = mux.routes().add_session(1, ufrag);
         let ends = Ends {
             inbox,
             commands: mpsc::channel(1).1,
@@ -457,6 +457,59 @@ mod tests {
         assert_eq!(driver.config.relay.nat64, None);
         token.cancel();
         drop(driver);
+        tasks.close();
+        tasks.wait().await;
+    }
+
+    /// What comes at once after the answer would else be taken for a plain dial, whose handshake
+    /// never ends.
+    #[tokio::test]
+    async fn a_path_is_known_before_the_answer_to_its_first_check_leaves() {
+        let (token, tasks) = (CancellationToken::new(), TaskTracker::new());
+        for round in 0..50 {
+            let mut driver = driver(Surroundings::default(), &token, &tasks);
+            let network = driver.place.network();
+            driver.own.insert(MAIN, Own::plain(network, None, None));
+            let there = driver.mux.main_addr().expect("bound");
+            let now = Instant::now();
+            driver.add_local(now, MAIN, CandidateKind::Host, there);
+            let here = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a socket");
+            let from = here.local_addr().expect("bound");
+            let mut other = ladder(Role::Controlled, 1);
+            let local = Local {
+                socket: MAIN,
+                kind: CandidateKind::Host,
+                address: from,
+                network,
+                replaces: None,
+                since: None,
+            };
+            other.add_local(now, &local);
+            other.set_remote(now, &driver.ladder.description([0; 32]));
+            driver.ladder.set_remote(now, &other.description([1; 32]));
+            while driver.ladder.poll_transmit().is_some() {}
+            other.handle_timeout(now + Duration::from_secs(1));
+            let check = other.poll_transmit().expect("it checks").bytes;
+            let consumed = driver.ladder.handle_datagram(now, MAIN, from, &check);
+            assert!(matches!(consumed, Consumed::Check), "{consumed:?}");
+            here.set_nonblocking(true).expect("a socket");
+            driver.mux.wire(MAIN).expect("open").writable().await;
+            let mux = Arc::clone(&driver.mux);
+            let looks = Arc::new(Barrier::new(2));
+            let begins = Arc::clone(&looks);
+            let heard = std::thread::spawn(move || {
+                begins.wait();
+                // Awake: whoever sleeps until the answer comes is too late to see anything.
+                while here.recv(&mut [0; 1_500]).is_err() {
+                    assert!(now.elapsed() < Duration::from_secs(5), "no answer");
+                }
+                mux.routes().path(MAIN, from).is_some()
+            });
+            looks.wait();
+            driver.drain(now);
+            assert!(heard.join().expect("it ends"), "round {round}");
+        }
+        token.cancel();
         tasks.close();
         tasks.wait().await;
     }
