@@ -19,6 +19,7 @@ const SANS_IO: &[&str] = &[
     "cmu-domain",
     "mtu-turn",
     "sightline-p2p",
+    "sightline-recording",
 ];
 const IO_CRATES: &[&str] = &["tokio", "axum", "sqlx", "quinn", "reqwest", "mio"];
 

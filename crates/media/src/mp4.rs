@@ -11,6 +11,8 @@
 //! presentation times are exact; decoding times are made up from them (ISO/IEC 14496-12, 8.6.1).
 
 mod entry;
+pub mod read;
+pub mod segment;
 mod timeline;
 
 use std::time::Duration;
@@ -45,6 +47,9 @@ pub enum Mp4Error {
     /// There is neither picture nor sound that MP4 can hold.
     #[error("the stream has no track that an MP4 file can hold")]
     NoTrack,
+    /// There is no picture, without which a segment has no place to begin.
+    #[error("the stream has no picture, and segments are made of pictures")]
+    NoPicture,
     /// Nothing was written: no keyframe has come.
     #[error("no keyframe came, so there is nothing to write")]
     Empty,

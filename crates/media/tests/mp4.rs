@@ -9,6 +9,9 @@ use sightline_media::{
 };
 use sightline_model::{AudioCodec, UnixMicros};
 
+#[path = "mp4/segment.rs"]
+mod segment;
+
 const START: i64 = 1_700_000_000_000_000;
 
 struct Picture {
@@ -155,6 +158,35 @@ fn sound(at_ms: i64, clock_hz: u32, data: &[u8]) -> AccessUnit {
     }
 }
 
+/// Four seconds of a tone in AAC-LC at 16 kHz, mono.
+fn aac_frames() -> Vec<Vec<u8>> {
+    let adts = tool(
+        "ffmpeg",
+        &[
+            "-v",
+            "error",
+            "-f",
+            "lavfi",
+            "-i",
+            "sine=frequency=440:sample_rate=16000:duration=4",
+            "-c:a",
+            "aac",
+            "-f",
+            "adts",
+            "-",
+        ],
+    );
+    let mut frames = Vec::new();
+    let mut rest = &adts[..];
+    while rest.len() > 7 {
+        let length =
+            usize::from(rest[3] & 3) << 11 | usize::from(rest[4]) << 3 | usize::from(rest[5]) >> 5;
+        frames.push(rest[7..length].to_vec());
+        rest = &rest[length..];
+    }
+    frames
+}
+
 struct Written {
     fragmented: Vec<u8>,
     complete: Vec<u8>,
@@ -278,32 +310,8 @@ fn reordered_pictures_keep_their_times() {
 fn h265_with_g711_and_aac() {
     let dir = tempfile::tempdir().expect("dir");
     let (track, pictures) = pictures(dir.path(), "libx265", 25, 0);
-    let adts = tool(
-        "ffmpeg",
-        &[
-            "-v",
-            "error",
-            "-f",
-            "lavfi",
-            "-i",
-            "sine=frequency=440:sample_rate=16000:duration=4",
-            "-c:a",
-            "aac",
-            "-f",
-            "adts",
-            "-",
-        ],
-    );
-    let mut frames = Vec::new();
-    let mut rest = &adts[..];
-    while rest.len() > 7 {
-        let length =
-            usize::from(rest[3] & 3) << 11 | usize::from(rest[4]) << 3 | usize::from(rest[5]) >> 5;
-        frames.push(&rest[7..length]);
-        rest = &rest[length..];
-    }
     let aac: Vec<_> =
-        frames.iter().enumerate().map(|(i, f)| sound(i as i64 * 64, 16_000, f)).collect();
+        aac_frames().iter().enumerate().map(|(i, f)| sound(i as i64 * 64, 16_000, f)).collect();
     let ulaw: Vec<_> = (0..200).map(|i| sound(i * 20, 8_000, &[0xff; 160])).collect();
     let cases = [
         (AudioCodec::Pcmu, 8_000, Bytes::new(), ulaw.clone(), "pcm_mulaw"),

@@ -20,6 +20,7 @@ mod key;
 mod media;
 mod network;
 mod path;
+mod recording;
 mod secret;
 mod time;
 
@@ -35,6 +36,12 @@ pub use media::{
 };
 pub use network::subscriber;
 pub use path::{NatDependence, NatReport, Rung};
+pub use recording::{
+    Absence, Causes, EventKind, EventMark, Keep, MinuteOfDay, PlanError, RecordedDays,
+    RecordingPlace, RecordingPlan, RecordingSource, ReportedHead, StorageState, StorageStatus,
+    Strategy, StrategyId, Timeline, TimelineGap, TimelineSpan, Trigger, Weekday, WeeklySchedule,
+    WeeklySpan, ZoneName,
+};
 pub use secret::{PhoneNumber, Secret, SessionToken, TokenHash};
 pub use time::UnixMicros;
 

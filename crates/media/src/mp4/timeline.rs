@@ -25,6 +25,12 @@ pub(super) struct Piece {
     pub data: Bytes,
 }
 
+/// How a piece lies in its track: for how long, and how far behind its decoding it is shown.
+pub(super) struct Laid {
+    pub duration: u32,
+    pub offset: i64,
+}
+
 pub(super) struct Track {
     pub entry: SampleEntry,
     pub clock_hz: NonZeroU32,
@@ -33,12 +39,13 @@ pub(super) struct Track {
     base: Option<i64>,
     newest: (i64, UnixMicros),
     needs_keyframe: bool,
-    reordered: bool,
+    /// Whether a picture ever came behind one that is shown later.
+    pub reordered: bool,
     /// Decoding time of the next sample.
-    decode: i64,
+    pub decode: i64,
     /// Added to positions once the tracks are aligned.
     shift: i64,
-    last_duration: i64,
+    pub last_duration: i64,
 }
 
 impl Track {
@@ -76,22 +83,33 @@ impl Track {
         self.needs_keyframe = true;
     }
 
-    fn micros(&self, ticks: i64) -> i64 {
+    pub fn micros(&self, ticks: i64) -> i64 {
         ticks.saturating_mul(1_000_000) / i64::from(self.clock_hz.get())
     }
 
-    fn ticks(&self, micros: i64) -> i64 {
+    pub fn ticks(&self, micros: i64) -> i64 {
         micros.saturating_mul(i64::from(self.clock_hz.get())) / 1_000_000
     }
 
     /// Where the unit lies in the track; `None` when it comes before a place to start.
     pub fn place(&mut self, timestamp: i64, at: UnixMicros, keyframe: bool) -> Option<i64> {
+        self.locate(timestamp, at, keyframe).map(|(position, _)| position)
+    }
+
+    /// The same, and whether the source's clock jumped, so that the time of arrival had to help.
+    pub fn locate(
+        &mut self,
+        timestamp: i64,
+        at: UnixMicros,
+        keyframe: bool,
+    ) -> Option<(i64, bool)> {
         if self.needs_keyframe && !keyframe {
             return None;
         }
         self.needs_keyframe = false;
         let base = *self.base.get_or_insert(timestamp);
         let mut position = timestamp.saturating_sub(base).saturating_add(self.shift);
+        let mut jumped = false;
         let (newest, newest_at) = self.newest;
         if timestamp != base {
             let media_us = self.micros(position.saturating_sub(newest));
@@ -100,6 +118,7 @@ impl Track {
                 let wanted = newest + self.ticks(wall_us).max(self.last_duration);
                 self.base = Some(timestamp - wanted + self.shift);
                 position = wanted;
+                jumped = true;
             }
         }
         if position < newest {
@@ -108,7 +127,16 @@ impl Track {
         if position >= newest {
             self.newest = (position, at);
         }
-        Some(position)
+        Some((position, jumped))
+    }
+
+    /// Moves the track, and what of it was not written yet.
+    pub fn shift_by(&mut self, ticks: i64) {
+        self.shift += ticks;
+        self.newest.0 += ticks;
+        for piece in &mut self.pending {
+            piece.position += ticks;
+        }
     }
 
     pub fn pending_us(&self) -> i64 {
@@ -138,28 +166,40 @@ impl Track {
         samples: &mut Vec<Sample>,
         payload: &mut Vec<u8>,
     ) {
-        // Decoding times are the presentation times in rising order: then every offset between
-        // them is small, and none is needed where pictures are not reordered.
-        let mut order: Vec<i64> = pieces.iter().map(|p| p.position).collect();
-        order.sort_unstable();
-        for (i, piece) in pieces.iter().enumerate() {
-            let until = order.get(i + 1).copied().or(next);
-            let duration = until.map_or(self.last_duration, |u| u - self.decode).max(1);
-            let offset = if self.reordered { piece.position - self.decode } else { 0 };
+        for (piece, laid) in pieces.iter().zip(self.lay_out(pieces, next)) {
             samples.push(Sample {
                 track_kind: kind,
                 timescale: self.clock_hz,
                 sample_entry: Some(self.entry.clone()),
-                duration: u32::try_from(duration).unwrap_or(u32::MAX),
+                duration: laid.duration,
                 keyframe: piece.keyframe,
-                composition_time_offset: self.reordered.then_some(offset),
+                composition_time_offset: self.reordered.then_some(laid.offset),
                 data_offset: payload.len() as u64,
                 data_size: piece.data.len(),
             });
             payload.extend_from_slice(&piece.data);
+        }
+    }
+
+    /// Durations and offsets of pieces. `next` is the position of what follows.
+    ///
+    /// Decoding times are the presentation times in rising order: then every offset between them is
+    /// small, and none is needed where pictures are not reordered.
+    pub fn lay_out(&mut self, pieces: &[Piece], next: Option<i64>) -> Vec<Laid> {
+        let mut order: Vec<i64> = pieces.iter().map(|p| p.position).collect();
+        order.sort_unstable();
+        let mut laid = Vec::with_capacity(pieces.len());
+        for (i, piece) in pieces.iter().enumerate() {
+            let until = order.get(i + 1).copied().or(next);
+            let duration = until.map_or(self.last_duration, |u| u - self.decode).max(1);
+            laid.push(Laid {
+                duration: u32::try_from(duration).unwrap_or(u32::MAX),
+                offset: piece.position - self.decode,
+            });
             self.decode += duration;
             self.last_duration = duration;
         }
+        laid
     }
 }
 
