@@ -38,8 +38,9 @@ pub use network::subscriber;
 pub use path::{NatDependence, NatReport, Rung};
 pub use recording::{
     Absence, Causes, EventKind, EventMark, Keep, MinuteOfDay, PlanError, RecordedDays,
-    RecordingPlace, RecordingPlan, RecordingSource, Strategy, StrategyId, Timeline, TimelineGap,
-    TimelineSpan, Trigger, Weekday, WeeklySchedule, WeeklySpan, ZoneName,
+    RecordingPlace, RecordingPlan, RecordingSource, ReportedHead, StorageState, StorageStatus,
+    Strategy, StrategyId, Timeline, TimelineGap, TimelineSpan, Trigger, Weekday, WeeklySchedule,
+    WeeklySpan, ZoneName,
 };
 pub use secret::{PhoneNumber, Secret, SessionToken, TokenHash};
 pub use time::UnixMicros;

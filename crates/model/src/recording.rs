@@ -7,6 +7,7 @@
 mod plan;
 mod schedule;
 mod shown;
+mod storage;
 
 pub use plan::{
     Causes, EventKind, Keep, PlanError, RecordingPlace, RecordingPlan, Strategy, StrategyId,
@@ -16,3 +17,4 @@ pub use schedule::{MinuteOfDay, Weekday, WeeklySchedule, WeeklySpan, ZoneName};
 pub use shown::{
     Absence, EventMark, RecordedDays, RecordingSource, Timeline, TimelineGap, TimelineSpan,
 };
+pub use storage::{ReportedHead, StorageState, StorageStatus};

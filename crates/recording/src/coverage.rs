@@ -41,8 +41,8 @@ mod tests;
 use std::{cmp::Reverse, collections::BTreeMap};
 
 use sightline_model::{
-    Absence, CameraId, Causes, EventKind, EventMark, RecordingSource, Timeline, TimelineGap,
-    TimelineSpan, UnixMicros, ZoneName,
+    Absence, CameraId, Causes, EventKind, EventMark, RecordingPlace, RecordingSource, Rung,
+    StreamTier, Timeline, TimelineGap, TimelineSpan, UnixMicros, ZoneName,
 };
 
 use crate::statement::GapReason;
@@ -131,6 +131,22 @@ pub const fn absence(reason: GapReason) -> Absence {
     }
 }
 
+/// The usual rank of a source, for a viewer that reaches its recorder on that rung (`None`: not now):
+/// direct on the LAN, other paths by rung, the cloud storage, and last who cannot be reached; of one
+/// recorder, the main encoding before the sub.
+#[must_use]
+pub const fn rank(place: RecordingPlace, reach: Option<Rung>, tier: StreamTier) -> u32 {
+    let tier = match tier {
+        StreamTier::Main => 0,
+        StreamTier::Sub => 1,
+    };
+    match (place, reach) {
+        (RecordingPlace::Pu | RecordingPlace::Nvr, Some(rung)) => 2 * rung as u32 + tier,
+        (RecordingPlace::Cs, _) => 100 + tier,
+        (RecordingPlace::Pu | RecordingPlace::Nvr, None) => 200 + tier,
+    }
+}
+
 /// Makes a timeline. See the module.
 #[derive(Debug)]
 pub struct Coverage {
@@ -190,8 +206,7 @@ impl Coverage {
         Ok(Self { from, to, max: max_spans, sources, events, grain_us: 0, pieces: 0 })
     }
 
-    /// Adds a source; the lowest rank is the best: direct on the LAN, then by path and tier, then the
-    /// cloud storage. Between equals the first added wins.
+    /// Adds a source; the lowest rank is the best, see [`rank`]. Between equals the first added wins.
     ///
     /// # Errors
     /// [`CoverageError::TooManySources`].

@@ -14,11 +14,15 @@
 //!
 //! ```
 //! use sightline_model::*;
-//! use sightline_recording::{statement::Authority, strategy::{Engine, Input, Now, Output}};
+//! use sightline_recording::{
+//!     clock::Moment,
+//!     statement::Authority,
+//!     strategy::{Engine, Input, Output},
+//! };
 //!
 //! let pu = PuId::from_public_key(&PublicKey::from_bytes([1; 32]));
 //! let camera = CameraId { pu, channel: ChannelId(0) };
-//! let now = Now { monotonic_us: 0, utc: UnixMicros(0), authority: Authority::System };
+//! let now = Moment { monotonic_us: 0, time: UnixMicros(0), authority: Authority::System };
 //! let mut engine = Engine::new(camera.clone(), RecordingPlace::Pu);
 //! let plan = RecordingPlan {
 //!     revision: 1,
@@ -50,7 +54,7 @@ use sightline_model::{
     UnixMicros, ZoneName,
 };
 
-use crate::statement::{Authority, Causes};
+use crate::{clock::Moment, statement::Causes};
 
 pub use engine::Engine;
 pub use pre_roll::{PreRoll, PreRollLimits, Pushed};
@@ -67,17 +71,6 @@ pub const MAX_EVENTS: usize = 256;
 /// A schedule is looked at again after this at the latest. The clock on the wall is slewed by up to 500
 /// millionths, so a change is seen at most 0.3 s late; after a step, call [`Engine::handle_timeout`].
 pub const RECHECK: Duration = Duration::from_secs(600);
-
-/// The time, as the recorder's clock has it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Now {
-    /// The monotonic clock, in microseconds.
-    pub monotonic_us: u64,
-    /// The recorder's clock.
-    pub utc: UnixMicros,
-    /// Who vouches for it.
-    pub authority: Authority,
-}
 
 /// One event, as its source calls it: unique among the camera's events of one boot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -4,16 +4,18 @@ use std::collections::BTreeMap;
 
 use sightline_model::UnixMicros;
 
-use crate::statement::{BootId, ClockStep, Segment};
+use crate::statement::{BootId, ClockStep, Gap, Segment, Sequence};
 
 /// Steps of a recorder's clock, and what they say of segments that were recorded before them.
 ///
-/// First every step of the chain is noted, then segments are asked for in any order.
+/// First every step of the chain is noted, then segments are asked for in any order. Before a step is
+/// what has a lower number in the chain, whatever its monotonic time: a run may begin with pictures
+/// that waited in memory.
 #[derive(Debug, Clone, Default)]
 pub struct Corrections {
-    /// Of each boot, steps away from an unconfirmed clock: when, by how much, whether to a confirmed
-    /// one.
-    steps: BTreeMap<u64, Vec<(u64, i64, bool)>>,
+    /// Of each boot, steps away from an unconfirmed clock: number, by how much, whether to a
+    /// confirmed one.
+    steps: BTreeMap<u64, Vec<(Sequence, i64, bool)>>,
 }
 
 /// Where a segment lies in time.
@@ -36,34 +38,42 @@ impl Corrections {
         Self::default()
     }
 
-    /// A step of the chain.
-    pub fn note(&mut self, step: &ClockStep) {
+    /// A step of the chain, by its number.
+    pub fn note(&mut self, sequence: Sequence, step: &ClockStep) {
         if !step.from_authority.is_confirmed() {
             let added_us = step.to.0.saturating_sub(step.from.0);
             let to_confirmed = step.to_authority.is_confirmed();
             let steps = self.steps.entry(step.boot.0).or_default();
-            steps.push((step.monotonic_us, added_us, to_confirmed));
+            steps.push((sequence, added_us, to_confirmed));
         }
     }
 
-    /// Where a segment lies.
+    /// Where the segment with that number lies.
     #[must_use]
-    pub fn of(&self, segment: &Segment) -> Corrected {
-        let (added_us, confirmed) = self.at(segment.boot, segment.monotonic_us);
-        let time_known = segment.authority.is_confirmed();
-        // A confirmed clock was right already, whatever came later.
-        let added_us = if time_known { 0 } else { added_us };
+    pub fn of(&self, sequence: Sequence, segment: &Segment) -> Corrected {
+        let (added_us, time_known) =
+            self.at(segment.boot, sequence, segment.authority.is_confirmed());
         let moved = |at: UnixMicros| UnixMicros(at.0.saturating_add(added_us));
         let (from, to) = (moved(segment.start), moved(segment.end()));
-        Corrected { from, to, added_us, time_known: time_known || confirmed }
+        Corrected { from, to, added_us, time_known }
     }
 
-    /// What is to be added to an unconfirmed time of that moment of a boot, and whether somebody
-    /// vouches for the sum.
+    /// When the gap with that number begins.
     #[must_use]
-    pub fn at(&self, boot: BootId, monotonic_us: u64) -> (i64, bool) {
+    pub fn of_gap(&self, sequence: Sequence, gap: &Gap) -> UnixMicros {
+        let (added_us, _) = self.at(gap.boot, sequence, gap.authority.is_confirmed());
+        UnixMicros(gap.from.0.saturating_add(added_us))
+    }
+
+    /// What is to be added to the time of the entry with that number, in microseconds, and whether
+    /// somebody vouches for the sum. A confirmed clock was right already, whatever came later.
+    #[must_use]
+    pub fn at(&self, boot: BootId, sequence: Sequence, is_confirmed: bool) -> (i64, bool) {
+        if is_confirmed {
+            return (0, true);
+        }
         let steps = self.steps.get(&boot.0).into_iter().flatten();
-        let later = steps.filter(|(at_us, ..)| *at_us >= monotonic_us);
+        let later = steps.filter(|(at, ..)| *at > sequence);
         later.fold((0_i64, false), |(sum, known), (_, added_us, confirmed)| {
             (sum.saturating_add(*added_us), known || *confirmed)
         })

@@ -1,8 +1,8 @@
 use proptest::prelude::*;
-use sightline_model::{ChannelId, PuId, PublicKey, RecordedDays, RecordingPlace, StreamTier};
+use sightline_model::{ChannelId, PuId, PublicKey, RecordedDays};
 
 use super::*;
-use crate::statement::{Authority, BootId, ClockStep, Digest, RunId, Segment};
+use crate::statement::{Authority, BootId, ClockStep, Digest, Gap, RunId, Segment, Sequence};
 
 const S: i64 = 1_000_000;
 const DAY_S: i64 = 86_400;
@@ -81,6 +81,23 @@ fn the_best_source_is_chosen_and_the_others_are_named() {
         (80, 100, Absence::Unknown),
     ];
     assert_eq!(gaps(&timeline), reasons);
+}
+
+#[test]
+fn the_lan_is_best_and_the_cloud_better_than_who_cannot_be_reached() {
+    use RecordingPlace::{Cs, Nvr, Pu};
+    use StreamTier::{Main, Sub};
+    let order = [
+        rank(Nvr, Some(Rung::Host), Main),
+        rank(Pu, Some(Rung::Host), Sub),
+        rank(Pu, Some(Rung::Punched), Main),
+        rank(Pu, Some(Rung::RelayTls), Sub),
+        rank(Cs, None, Main),
+        rank(Cs, Some(Rung::Host), Sub),
+        rank(Nvr, None, Main),
+        rank(Nvr, None, Sub),
+    ];
+    assert!(order.windows(2).all(|pair| pair[0] < pair[1]), "{order:?}");
 }
 
 #[test]
@@ -193,14 +210,15 @@ fn days_are_those_of_the_camera() {
     assert!(matches!(refused("Moon/Base", 2026, 1), CoverageError::NoSuchZone(_)));
 }
 
-fn segment(boot: u64, monotonic_s: u64, start_s: i64, authority: Authority) -> Segment {
+fn segment(boot: u64, start_s: i64, authority: Authority) -> Segment {
     Segment {
         run: RunId(0),
         start: at(start_s),
         duration_us: 4_000_000,
         position_90k: 0,
         boot: BootId(boot),
-        monotonic_us: monotonic_s * 1_000_000,
+        // Says nothing of the order.
+        monotonic_us: 1,
         authority,
         len: 1,
         head_len: 1,
@@ -214,32 +232,37 @@ fn segment(boot: u64, monotonic_s: u64, start_s: i64, authority: Authority) -> S
 
 #[test]
 fn steps_set_right_what_an_unconfirmed_clock_said_before_them() {
-    let step = |monotonic_s: u64, from_s, to_s, from_authority, to_authority| ClockStep {
+    use Authority::{Centre, System, Unconfirmed};
+    let step = |from_s, to_s, from_authority, to_authority| ClockStep {
         boot: BootId(1),
-        monotonic_us: monotonic_s * 1_000_000,
+        monotonic_us: 1,
         from: at(from_s),
         to: at(to_s),
         from_authority,
         to_authority,
     };
-    use Authority::{Centre, System, Unconfirmed};
+    let by_hand = step(100, 1_000, Unconfirmed, Unconfirmed);
     let mut corrections = Corrections::new();
-    corrections.note(&step(100, 100, 1_000, Unconfirmed, Unconfirmed));
-    corrections.note(&step(200, 1_100, 51_100, Unconfirmed, Centre));
-    corrections.note(&step(300, 51_200, 40_000, Centre, System));
-    let of = |boot, monotonic_s, start_s, authority| {
-        let corrected = corrections.of(&segment(boot, monotonic_s, start_s, authority));
+    corrections.note(Sequence(10), &by_hand);
+    corrections.note(Sequence(20), &step(1_100, 51_100, Unconfirmed, Centre));
+    corrections.note(Sequence(30), &step(51_200, 40_000, Centre, System));
+    let of = |boot, sequence, start_s, authority| {
+        let corrected = corrections.of(Sequence(sequence), &segment(boot, start_s, authority));
         assert_eq!(corrected.to.0 - corrected.from.0, 4 * S);
         (corrected.from.0 / S, corrected.added_us / S, corrected.time_known)
     };
-    assert_eq!(of(1, 50, 50, Unconfirmed), (50_950, 50_900, true), "both steps");
-    assert_eq!(of(1, 150, 1_050, Unconfirmed), (51_050, 50_000, true), "the second");
-    assert_eq!(of(1, 250, 51_150, Centre), (51_150, 0, true), "it was right already");
-    assert_eq!(of(1, 350, 40_050, System), (40_050, 0, true));
-    assert_eq!(of(2, 50, 50, Unconfirmed), (50, 0, false), "another boot");
-    let mut by_hand = Corrections::new();
-    by_hand.note(&step(100, 100, 1_000, Unconfirmed, Unconfirmed));
-    assert!(!by_hand.of(&segment(1, 50, 50, Unconfirmed)).time_known);
+    assert_eq!(of(1, 9, 50, Unconfirmed), (50_950, 50_900, true), "both steps");
+    assert_eq!(of(1, 11, 1_050, Unconfirmed), (51_050, 50_000, true), "the second");
+    assert_eq!(of(1, 21, 51_150, Centre), (51_150, 0, true), "it was right already");
+    assert_eq!(of(1, 31, 40_050, System), (40_050, 0, true));
+    assert_eq!(of(2, 9, 50, Unconfirmed), (50, 0, false), "another boot");
+    let reason = GapReason::CameraAway;
+    let gap = Gap { from: at(50), boot: BootId(1), authority: Unconfirmed, reason };
+    assert_eq!(corrections.of_gap(Sequence(9), &gap), at(50_950));
+    let mut only_by_hand = Corrections::new();
+    only_by_hand.note(Sequence(10), &by_hand);
+    let corrected = only_by_hand.of(Sequence(9), &segment(1, 50, Unconfirmed));
+    assert_eq!((corrected.added_us / S, corrected.time_known), (900, false));
 }
 
 prop_compose! {

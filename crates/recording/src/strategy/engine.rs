@@ -8,7 +8,7 @@ use std::{
 use sightline_model::{CameraId, RecordingPlace, RecordingPlan, StrategyId, StreamTier};
 
 use super::{
-    EventId, Input, Kept, MAX_EVENT, MAX_EVENTS, Now, Output, StrategyError,
+    EventId, Input, Kept, MAX_EVENT, MAX_EVENTS, Moment, Output, StrategyError,
     running::{Events, Live, Running, Want, us},
 };
 use crate::statement::Causes;
@@ -45,7 +45,7 @@ impl Engine {
     ///
     /// # Errors
     /// [`StrategyError`] when what was kept is of another build or spoilt.
-    pub fn restore(kept: Kept, now: Now) -> Result<Self, StrategyError> {
+    pub fn restore(kept: Kept, now: Moment) -> Result<Self, StrategyError> {
         if kept.version != Kept::VERSION {
             return Err(StrategyError::KeptVersion(kept.version));
         }
@@ -86,7 +86,7 @@ impl Engine {
     ///
     /// # Errors
     /// [`StrategyError`]: it was not taken, and nothing has changed by it.
-    pub fn handle_input(&mut self, now: Now, input: Input) -> Result<(), StrategyError> {
+    pub fn handle_input(&mut self, now: Moment, input: Input) -> Result<(), StrategyError> {
         self.refresh(now);
         match input {
             Input::Plan(plan) => self.set_plan(now, plan)?,
@@ -114,7 +114,7 @@ impl Engine {
     }
 
     /// Time has passed, or the clock on the wall was set.
-    pub fn handle_timeout(&mut self, now: Now) {
+    pub fn handle_timeout(&mut self, now: Moment) {
         self.refresh(now);
     }
 
@@ -129,7 +129,7 @@ impl Engine {
         self.outputs.pop_front()
     }
 
-    fn set_plan(&mut self, now: Now, plan: RecordingPlan) -> Result<(), StrategyError> {
+    fn set_plan(&mut self, now: Moment, plan: RecordingPlan) -> Result<(), StrategyError> {
         if plan.camera != self.plan.camera || plan.place != self.plan.place {
             return Err(StrategyError::Elsewhere(plan.camera, plan.place));
         }
@@ -189,7 +189,7 @@ impl Engine {
     }
 
     /// Brings everything up to `now`, and says what has changed.
-    fn refresh(&mut self, now: Now) {
+    fn refresh(&mut self, now: Moment) {
         let overdue = |(id, live): (&EventId, &Live)| {
             (live.expires_us <= now.monotonic_us).then_some((*id, live.expires_us))
         };

@@ -7,7 +7,7 @@ use std::{
 
 use sightline_model::{EventKind, Strategy, Trigger, UnixMicros};
 
-use super::{EventId, KeptManual, Now, RECHECK, StrategyError, Week};
+use super::{EventId, KeptManual, Moment, RECHECK, StrategyError, Week};
 use crate::statement::Causes;
 
 /// An event that goes on.
@@ -84,7 +84,7 @@ impl Running {
     }
 
     /// Goes on with what the strategy of the same name did in the plan before.
-    pub(super) fn take_over(&mut self, before: &Self, now: Now, events: &Events) {
+    pub(super) fn take_over(&mut self, before: &Self, now: Moment, events: &Events) {
         match (&mut self.state, &before.state) {
             (State::Manual { limit_us, run }, State::Manual { run: Some(old), .. }) => {
                 let until_us = match (old.until_us, *limit_us) {
@@ -110,10 +110,10 @@ impl Running {
     }
 
     /// Starts a manual one, or its time anew; `Err` when it is none.
-    pub(super) fn start(&mut self, now: Now) -> Result<(), StrategyError> {
+    pub(super) fn start(&mut self, now: Moment) -> Result<(), StrategyError> {
         match &mut self.state {
             State::Manual { limit_us, run } => {
-                let started = now.authority.is_confirmed().then_some(now.utc);
+                let started = now.authority.is_confirmed().then_some(now.time);
                 let until_us = limit_us.map(|limit| now.monotonic_us + limit);
                 *run = Some(ManualRun { started, until_us });
                 Ok(())
@@ -138,11 +138,11 @@ impl Running {
     }
 
     /// Goes on with a manual recording that ran before a restart.
-    pub(super) fn resume(&mut self, started: Option<UnixMicros>, now: Now) {
+    pub(super) fn resume(&mut self, started: Option<UnixMicros>, now: Moment) {
         if let State::Manual { limit_us, run } = &mut self.state {
             // How long the restart took is known only when both clocks are.
             let passed = started.filter(|_| now.authority.is_confirmed()).map_or(0, |started| {
-                u64::try_from(now.utc.since(started).as_micros()).unwrap_or(u64::MAX)
+                u64::try_from(now.time.since(started).as_micros()).unwrap_or(u64::MAX)
             });
             let until_us = limit_us.map(|limit| now.monotonic_us + limit.saturating_sub(passed));
             *run = Some(ManualRun { started, until_us });
@@ -172,7 +172,7 @@ impl Running {
     }
 
     /// What it wants now; gives up what is over.
-    pub(super) fn want(&mut self, now: Now, events: &Events) -> Option<Want> {
+    pub(super) fn want(&mut self, now: Moment, events: &Events) -> Option<Want> {
         let none = Causes::default();
         let (on, causes) = match &mut self.state {
             State::Manual { run, .. } => {
@@ -187,7 +187,7 @@ impl Running {
     }
 
     /// When it may want something else, by the monotonic clock.
-    pub(super) fn next_change_us(&self, now: Now) -> Option<u64> {
+    pub(super) fn next_change_us(&self, now: Moment) -> Option<u64> {
         match &self.state {
             State::Manual { run, .. } => run.and_then(|run| run.until_us),
             State::Schedule { week } => recheck_us(week, now),
@@ -201,7 +201,7 @@ impl Running {
 }
 
 impl EventState {
-    fn want(&mut self, now: Now, events: &Events) -> Option<Want> {
+    fn want(&mut self, now: Moment, events: &Events) -> Option<Want> {
         let mut back_to_us = now.monotonic_us;
         if self.during.as_ref().is_none_or(|week| is_open(week, now)) {
             for (event, live) in events {
@@ -218,13 +218,13 @@ impl EventState {
 }
 
 /// An unconfirmed clock cannot say which hour it is: then every hour counts as planned.
-fn is_open(week: &Week, now: Now) -> bool {
-    !now.authority.is_confirmed() || week.holds(now.utc)
+fn is_open(week: &Week, now: Moment) -> bool {
+    !now.authority.is_confirmed() || week.holds(now.time)
 }
 
-fn recheck_us(week: &Week, now: Now) -> Option<u64> {
-    let change = week.next_change(now.utc)?;
-    let ahead = change.since(now.utc).min(RECHECK);
+fn recheck_us(week: &Week, now: Moment) -> Option<u64> {
+    let change = week.next_change(now.time)?;
+    let ahead = change.since(now.time).min(RECHECK);
     Some(now.monotonic_us + u64::try_from(ahead.as_micros()).unwrap_or(u64::MAX / 2).max(1))
 }
 

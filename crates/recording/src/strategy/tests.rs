@@ -11,6 +11,7 @@ use sightline_model::{
 };
 
 use super::*;
+use crate::statement::Authority;
 
 pub(super) const ZONES: [&str; 4] =
     ["Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Asia/Kolkata"];

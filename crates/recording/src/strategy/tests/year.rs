@@ -48,7 +48,7 @@ fn pool(zone: &str) -> Vec<Strategy> {
     let days = [Weekday::Saturday, Weekday::Sunday];
     let night = || week(zone, &[(&Weekday::ALL, "01:45", "02:15")]);
     let weekend = week(zone, &[(&days, "22:00", "03:00"), (&[Weekday::Monday], "00:00", "00:01")]);
-    let Trigger::Event { kinds, .. } = on_event(&[Motion, Contact], 0, 0) else { return vec![] };
+    let kinds = [Motion, Contact].into();
     let during = Some(week(zone, &[(&Weekday::ALL, "20:00", "02:30")]));
     let at_night = Trigger::Event { kinds, pre_roll_s: 3, post_roll_s: 1_800, during };
     let sub = |strategy| Strategy { tier: StreamTier::Sub, ..strategy };
@@ -79,7 +79,7 @@ impl World {
         let mut engine = Engine::new(camera(), RecordingPlace::Pu);
         let start = utc("2026-01-01T00:00:00Z");
         let known = pool(zone).into_iter().map(|strategy| Known::new(strategy, 0)).collect();
-        let now = Now { monotonic_us: 0, utc: start, authority: Authority::System };
+        let now = Moment { monotonic_us: 0, time: start, authority: Authority::System };
         engine.handle_input(now, Input::Plan(plan(1, pool(zone)))).expect("a plan");
         let mut world = Self {
             random: Seeded::new(seed),
@@ -99,10 +99,10 @@ impl World {
         world
     }
 
-    fn now(&self) -> Now {
-        Now {
+    fn now(&self) -> Moment {
+        Moment {
             monotonic_us: self.now_us - self.boot_us,
-            utc: self.utc(self.now_us),
+            time: self.utc(self.now_us),
             authority: Authority::System,
         }
     }
