@@ -4,7 +4,7 @@ use std::{net::SocketAddr, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
-use sightline_model::{PhoneNumber, QualityChoice, UnixMicros};
+use sightline_model::{PhoneNumber, PuId, QualityChoice, UnixMicros};
 
 use crate::quality::quality;
 
@@ -16,7 +16,7 @@ Exit codes:
   3  not signed in, or the sign-in has ended
   4  refused by the portal or the camera
   5  the portal or the camera cannot be reached
-  6  wrong key or certificate: somebody may be in between
+  6  wrong key or certificate: somebody may be in between; or a recording that is not as it was made
   7  no answer in time
 
 Examples:
@@ -27,7 +27,8 @@ Examples:
   cu play Garden --out garden.mp4 --seconds 60
   cu play Garden --from 2026-11-21T17:00:00Z --to 2026-11-21T17:05:00Z --out five.mp4
   cu snapshot Garden garden.jpg
-  cu doctor Garden";
+  cu doctor Garden
+  cu verify garden.mp4 --recorder abcdefghijklmnopqrstuvwxy4";
 
 /// Watch your own cameras, straight from the camera to you.
 #[derive(Debug, Parser)]
@@ -105,6 +106,18 @@ Examples:
         /// Id, name or number in `cu list`
         camera: Option<String>,
     },
+    /// Prove a recording offline: which second is missing or altered, and what has expired
+    #[command(after_help = "\
+Needs no network and no sign-in. Beside an export FILE.mp4 lies its proof, FILE.mp4.proof.json; a folder
+of segments has its proof in proof.json. What is proven is that the recorder signed these very bytes as
+its recording of that camera at that time, and that no second of the span is left out. Whether it is
+the recorder that you know is for you to say: --recorder takes the id on its label, or that of `cu list`.
+
+Examples:
+  cu verify garden.mp4 --recorder abcdefghijklmnopqrstuvwxy4
+  cu verify garden.mp4 --rebuild segments/        the recorded files, made from the export again
+  cu verify segments/ --json")]
+    Verify(Verify),
     /// Give up a device: its claim code works again, for anybody who holds it
     Release {
         /// Device id, or one of its cameras
@@ -209,6 +222,22 @@ fn time(text: &str) -> Result<UnixMicros, String> {
     span.filter(|_| shape)
         .map(|span| span.from)
         .ok_or_else(|| "a time is written like 2026-11-21T17:00:00Z".to_owned())
+}
+
+/// `cu verify`.
+#[derive(Debug, Args)]
+pub struct Verify {
+    /// The export, its proof, or a folder with a proof.json
+    pub path: PathBuf,
+    /// The recorder's id; without it any recorder's recording is taken, and its id shown
+    #[arg(long, value_name = "ID")]
+    pub recorder: Option<PuId>,
+    /// The proof, when it lies elsewhere
+    #[arg(long, value_name = "FILE")]
+    pub proof: Option<PathBuf>,
+    /// Write the segments that are proven into this folder, as they were recorded
+    #[arg(long, value_name = "DIR")]
+    pub rebuild: Option<PathBuf>,
 }
 
 /// What carries the media.
