@@ -474,7 +474,5 @@ impl Previous {
     }
 }
 
-/// Slack before what is late moves the clock, in microseconds.
-const STALL_US: i64 = 250_000;
 /// Longest time that a group is sent ahead in reverse.
 const LONGEST_LEAD: Duration = Duration::from_secs(10);

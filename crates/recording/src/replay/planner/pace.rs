@@ -2,7 +2,7 @@
 
 use sightline_model::UnixMicros;
 
-use super::{Cursor, LONGEST_LEAD, Planner, Queued, SEAM_US, STALL_US};
+use super::{Cursor, LONGEST_LEAD, Planner, Queued, SEAM_US};
 use crate::replay::{Delivery, Gaps, Piece, Unit, UnitKind, Way, group::Level};
 
 /// Distance of pictures that are only decoded, in presentation time: one tick of 90 kHz.
@@ -40,11 +40,13 @@ impl Planner {
             let at = if paced { after.max(self.clock.at(self.now)) } else { after };
             self.clock.anchor(at, first, self.scale);
         }
-        let first_comes_first = self.way() == Way::Forwards;
+        // Pictures of two runs may lie closer than any scale can tell apart.
+        let least = self.clock.high_us().saturating_add(TICK_US);
+        if self.clock.presentation_us(first) < least {
+            self.clock.anchor(least, first, self.scale);
+        }
         if self.delivery == Delivery::Paced {
-            // In reverse what is shown last comes first: nothing may be late.
-            let slack = if first_comes_first { STALL_US } else { 0 };
-            self.clock.not_before(self.clock.presentation_us(first), slack, self.now);
+            self.clock.not_before(self.clock.presentation_us(first), self.now);
         }
     }
 
@@ -185,15 +187,15 @@ impl Planner {
             after = if queued.unit.shown { after.max(wall(queued)) } else { after };
             split += 1;
         }
-        let Some(first) = self.queue.range(split..).filter(shown).map(wall).min() else {
-            let from = self.clock.presentation_us(after);
-            return self.clock.anchor(from, after, self.scale);
+        let first = self.queue.range(split..).filter(shown).map(wall).min();
+        // The new scale holds from what is shown now; behind a gap the first picture keeps its time.
+        let at = self.clock.at(self.now);
+        let base = match first {
+            Some(first) if first.saturating_sub(after) > SEAM_US => first,
+            Some(first) => self.clock.wall(at).unwrap_or(after).min(first).max(after),
+            None => after,
         };
-        // Behind a gap the first picture keeps its time.
-        let gap = first.saturating_sub(after) > SEAM_US;
-        let base = if gap { first } else { after };
-        let from = self.clock.presentation_us(base);
-        self.clock.anchor(from, base, self.scale);
+        self.clock.anchor(self.clock.presentation_us(base).max(at), base, self.scale);
         let mut rest: Vec<Queued> = self.queue.drain(split..).collect();
         for queued in rest.iter_mut().filter(|q| q.unit.shown) {
             queued.unit.presentation_us = self.clock.presentation_us(queued.unit.wall.0);

@@ -122,7 +122,7 @@ fn above_the_budget_first_what_nobody_refers_to_is_left_out() {
     let groups = vec![Group { pictures: 25, between: 2 }];
     let one = Segment { gap_us: 0, groups, interval_90k: 3_600, confirmed: true, drift_us: 0 };
     for (thousandths, count) in [(4_000, 25), (8_000, 9), (16_000, 1)] {
-        let mut sim = Sim::new(pieces(&[one.clone()]), Config::default(), vec![0]);
+        let mut sim = Sim::new(pieces(std::slice::from_ref(&one)), Config::default(), vec![0]);
         let scale = Scale::from_thousandths(thousandths).expect("played");
         sim.tell(Input::Play(Play::from(UnixMicros(0), scale)));
         sim.run_for(LONG);
@@ -353,9 +353,8 @@ fn an_export_takes_whole_groups_and_names_what_proves_it() {
 fn thumbnails_stand_for_stretches_of_the_timeline() {
     let piece = &pieces(&[segment(0, &[25, 25, 25, 25])])[0];
     assert_eq!(expected(std::slice::from_ref(piece)).len(), 100);
-    let of = |zoom_us| {
-        let walls = thumbnails(piece, zoom_us).iter().map(|t| t.wall.0 - BEGIN).collect::<Vec<_>>();
-        walls
+    let of = |zoom_us| -> Vec<i64> {
+        thumbnails(piece, zoom_us).iter().map(|t| t.wall.0 - BEGIN).collect()
     };
     assert_eq!(of(1), [0, 1_000_000, 2_000_000, 3_000_000]);
     assert_eq!(of(2_000_000), [0, 2_000_000]);

@@ -96,7 +96,7 @@ proptest! {
         let (scale, at, way) = if reverse {
             (Scale::REVERSE, BEGIN + 20_000_000, Way::Backwards)
         } else {
-            (Scale::NORMAL, BEGIN - 10_000, Way::Forwards)
+            (Scale::NORMAL, BEGIN - 1_000_000, Way::Forwards)
         };
         room.tell(0, Input::Play(Play::from(UnixMicros(at), scale)));
         room.run_for(Duration::from_secs(5_000));

@@ -142,7 +142,8 @@ proptest! {
             let wall = pair[1].wall.0 - pair[0].wall.0;
             let shown = pair[1].presentation_us - pair[0].presentation_us;
             prop_assert!(shown <= wall.min(1_000_000) + 10_000, "{pair:?}");
-            prop_assert!((wall - shown).abs() <= 1 || wall > 500_000, "{pair:?}");
+            // But for the tick that pictures of two runs are kept apart.
+            prop_assert!((wall - shown).abs() <= 12 || wall > 500_000, "{pair:?}");
         }
     }
 
