@@ -300,6 +300,17 @@ async fn hostile_connections_harm_nobody() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_ends_its_half_of_the_connection_gets_its_answer() {
+    let unit = Unit::start(Options::default()).await;
+    // Whether its answer or its end comes first is chance.
+    for _ in 0..200 {
+        let answer = raw(unit.address, b"OPTIONS * RTSP/1.0\r\nCSeq: 1\r\n\r\n").await;
+        assert!(answer.starts_with("RTSP/1.0 200 OK"), "{answer:?}");
+    }
+    unit.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn connections_are_bounded_and_given_back() {
     let (publisher, hub) = Hub::new(Limits::default());
     publisher.online(description());

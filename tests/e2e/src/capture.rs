@@ -1,6 +1,7 @@
 //! Everything that passes the loopback interface, as `tcpdump` sees it.
 
 use std::{
+    collections::BTreeSet,
     io::{BufRead, BufReader},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -55,20 +56,30 @@ impl Packet {
         }
     }
 
-    /// The payload without what SRTP leaves in clear, its header with the extension (RFC 3711
-    /// section 3.1): padding there and the first encrypted byte may look like a start code.
+    /// The sender of an RTP packet (SSRC, RFC 3550 section 5.1), where this may be one.
     #[must_use]
-    pub fn content(&self) -> &[u8] {
-        let head = match self.payload.as_slice() {
-            [first @ 128..=191, ..] if !self.tcp => {
-                let fixed = 12 + 4 * usize::from(first & 0x0F);
-                let words = self.payload.get(fixed + 2..fixed + 4).filter(|_| first & 0x10 != 0);
-                let words = words.map(|w| usize::from(u16::from_be_bytes([w[0], w[1]])));
-                fixed + words.map_or(0, |words| 4 + 4 * words)
-            }
-            _ => 0,
-        };
-        self.payload.get(head..).unwrap_or_default()
+    pub fn ssrc(&self) -> Option<[u8; 4]> {
+        let rtp = !self.tcp && matches!(self.payload.first(), Some(128..=191));
+        self.payload.get(8..12).filter(|_| rtp)?.try_into().ok()
+    }
+
+    /// The payload without what SRTP leaves in clear, its headers with the extension (RFC 3711
+    /// section 3.1): padding there and the first encrypted byte may look like a start code.
+    ///
+    /// Datagrams that were sent at once are captured as one where the kernel does not part them, as
+    /// on loopback; the later ones are known by their senders, `ssrcs`.
+    #[must_use]
+    pub fn contents(&self, ssrcs: &BTreeSet<[u8; 4]>) -> Vec<&[u8]> {
+        if self.ssrc().is_none() {
+            return vec![&self.payload];
+        }
+        let known = |head: &[u8]| head[0] & 0xC0 == 0x80 && ssrcs.contains(&head[8..12]);
+        let later = self.payload.windows(12).enumerate().skip(1).filter(|(_, head)| known(head));
+        let mut bounds = vec![0];
+        bounds.extend(later.map(|(at, _)| at));
+        bounds.push(self.payload.len());
+        let datagrams = bounds.windows(2).map(|pair| &self.payload[pair[0]..pair[1]]);
+        datagrams.map(|datagram| datagram.get(rtp_head(datagram)..).unwrap_or_default()).collect()
     }
 
     /// Whether `needle` occurs in it.
@@ -123,6 +134,14 @@ impl Capture {
     }
 }
 
+/// Length of an RTP header with its extension (RFC 3550 section 5.3.1), in bytes.
+fn rtp_head(datagram: &[u8]) -> usize {
+    let fixed = 12 + 4 * usize::from(datagram[0] & 0x0F);
+    let words = datagram.get(fixed + 2..fixed + 4).filter(|_| datagram[0] & 0x10 != 0);
+    let words = words.map(|w| usize::from(u16::from_be_bytes([w[0], w[1]])));
+    fixed + words.map_or(0, |words| 4 + 4 * words)
+}
+
 /// A classic pcap file of Ethernet frames.
 fn parse(file: &[u8]) -> Vec<Packet> {
     let mut rest = file.get(24..).unwrap_or_default();
@@ -164,5 +183,36 @@ impl Drop for Capture {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An extension of one word that ends in padding, then `sealed`.
+    fn rtp(ssrc: [u8; 4], sealed: &[u8]) -> Vec<u8> {
+        let head = [0x90, 96, 0, 1, 0, 0, 0, 2, ssrc[0], ssrc[1], ssrc[2], ssrc[3]];
+        [&head[..], &[0xBE, 0xDE, 0, 1, 0x10, 0, 0, 0], sealed].concat()
+    }
+
+    #[test]
+    fn heads_of_datagrams_that_were_captured_as_one_are_no_content() {
+        let (video, audio) = ([7, 7, 7, 7], [8, 8, 8, 8]);
+        let payload =
+            [rtp(video, &[1, 0x67, 9, 9]), rtp(video, &[1, 0x65, 5, 5]), rtp(audio, &[1, 0x68, 6])]
+                .concat();
+        let packet = Packet { tcp: false, from: 1, to: 2, payload };
+        assert_eq!(packet.ssrc(), Some(video));
+        let contents = packet.contents(&BTreeSet::from([video, audio]));
+        assert_eq!(contents, [&[1, 0x67, 9, 9][..], &[1, 0x65, 5, 5], &[1, 0x68, 6]]);
+    }
+
+    #[test]
+    fn what_is_not_rtp_is_content_from_its_first_byte() {
+        for (tcp, payload) in [(true, vec![0x90; 40]), (false, vec![0x16; 40])] {
+            let packet = Packet { tcp, from: 1, to: 2, payload: payload.clone() };
+            assert_eq!(packet.contents(&BTreeSet::from([[0x90; 4]])), [&payload[..]]);
+        }
     }
 }

@@ -179,7 +179,9 @@ impl<S: AsyncRead + AsyncWrite + Send + 'static> Connection<S> {
                 self.end();
             }
             Woken::Checked(result) => self.checked(result, now),
-            Woken::Read(Ok(0) | Err(_)) => return false,
+            Woken::Read(Err(_)) => return false,
+            // It asks for nothing more, and may still wait for its answer.
+            Woken::Read(Ok(0)) => self.end(),
             Woken::Read(Ok(_)) => {
                 let received = self.received.split();
                 let directory = CameraDirectory(&self.shared.cameras);
