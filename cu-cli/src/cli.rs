@@ -4,7 +4,7 @@ use std::{net::SocketAddr, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
-use sightline_model::{PhoneNumber, QualityChoice};
+use sightline_model::{PhoneNumber, PuId, QualityChoice, UnixMicros};
 
 use crate::quality::quality;
 
@@ -16,7 +16,7 @@ Exit codes:
   3  not signed in, or the sign-in has ended
   4  refused by the portal or the camera
   5  the portal or the camera cannot be reached
-  6  wrong key or certificate: somebody may be in between
+  6  wrong key or certificate: somebody may be in between; or a recording that is not as it was made
   7  no answer in time
 
 Examples:
@@ -25,8 +25,10 @@ Examples:
   cu list
   cu play Garden --rtsp-listen 127.0.0.1:8554     then: ffplay rtsp://127.0.0.1:8554/0
   cu play Garden --out garden.mp4 --seconds 60
+  cu play Garden --from 2026-11-21T17:00:00Z --to 2026-11-21T17:05:00Z --out five.mp4
   cu snapshot Garden garden.jpg
-  cu doctor Garden";
+  cu doctor Garden
+  cu verify garden.mp4 --recorder abcdefghijklmnopqrstuvwxy4";
 
 /// Watch your own cameras, straight from the camera to you.
 #[derive(Debug, Parser)]
@@ -73,7 +75,7 @@ Example:
     },
     /// Show your cameras
     List,
-    /// Fetch a camera's live picture and sound
+    /// Fetch a camera's picture and sound, live or as it was recorded
     #[command(after_help = "\
 Without --out and --rtsp-listen the stream is received and counted only; add --stats to see figures.
 
@@ -82,6 +84,7 @@ Examples:
   cu play 1 --out garden.mp4 --seconds 60         the first camera of `cu list`, for a minute
   cu play Garden --via webrtc --stats --json      as a browser would, with figures as JSON lines
   cu play Garden --quality 640x360@10             exactly this size and rate
+  cu play Garden --from 2026-11-21T17:00:00Z --to 2026-11-21T17:05:00Z --out five.mp4
   vlc \"$(cu play Garden --print-url | head -1)\"  a player on its own, in the camera's network")]
     Play(Play),
     /// Save one picture as JPEG
@@ -103,6 +106,18 @@ Examples:
         /// Id, name or number in `cu list`
         camera: Option<String>,
     },
+    /// Prove a recording offline: which second is missing or altered, and what has expired
+    #[command(after_help = "\
+Needs no network and no sign-in. Beside an export FILE.mp4 lies its proof, FILE.mp4.proof.json; a folder
+of segments has its proof in proof.json. What is proven is that the recorder signed these very bytes as
+its recording of that camera at that time, and that no second of the span is left out. Whether it is
+the recorder that you know is for you to say: --recorder takes the id on its label, or that of `cu list`.
+
+Examples:
+  cu verify garden.mp4 --recorder abcdefghijklmnopqrstuvwxy4
+  cu verify garden.mp4 --rebuild segments/        the recorded files, made from the export again
+  cu verify segments/ --json")]
+    Verify(Verify),
     /// Give up a device: its claim code works again, for anybody who holds it
     Release {
         /// Device id, or one of its cameras
@@ -167,6 +182,15 @@ pub struct Play {
     /// Record into this MP4 file
     #[arg(long, value_name = "FILE.mp4")]
     pub out: Option<PathBuf>,
+    /// Play what was recorded from then on, in UTC: 2026-11-21T17:00:00Z
+    #[arg(long, value_name = "TIME", value_parser = time, conflicts_with_all = ["rtsp_listen", "seconds", "stats"])]
+    pub from: Option<UnixMicros>,
+    /// Until then; otherwise as far as it was recorded
+    #[arg(long, value_name = "TIME", value_parser = time, requires = "from")]
+    pub to: Option<UnixMicros>,
+    /// How fast: 0.125 to 16, below zero in reverse
+    #[arg(long, value_name = "N", requires = "from", allow_negative_numbers = true)]
+    pub speed: Option<f64>,
     /// Stop after so many seconds of media; otherwise Ctrl-C does
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub seconds: Option<u32>,
@@ -180,8 +204,40 @@ pub struct Play {
     #[arg(long)]
     pub require_pin: bool,
     /// Print RTSP URLs for another player, best first, and end; whoever has one can watch
-    #[arg(long, conflicts_with_all = ["via", "rtsp_listen", "out", "seconds", "stats", "quality"])]
+    #[arg(long, conflicts_with_all = ["via", "rtsp_listen", "out", "seconds", "stats", "quality", "from"])]
     pub print_url: bool,
+}
+
+/// A time of RFC 3339, in UTC.
+fn time(text: &str) -> Result<UnixMicros, String> {
+    let shape = text.bytes().take(19).enumerate().all(|(at, byte)| match at {
+        4 | 7 => byte == b'-',
+        10 => byte == b'T',
+        13 | 16 => byte == b':',
+        _ => byte.is_ascii_digit(),
+    });
+    // The basic form of the same is what RTSP speaks.
+    let basic: String = text.chars().filter(|c| !matches!(c, '-' | ':')).collect();
+    let span = sightline_rtsp::server::Span::parse(&format!("{basic}-"));
+    span.filter(|_| shape)
+        .map(|span| span.from)
+        .ok_or_else(|| "a time is written like 2026-11-21T17:00:00Z".to_owned())
+}
+
+/// `cu verify`.
+#[derive(Debug, Args)]
+pub struct Verify {
+    /// The export, its proof, or a folder with a proof.json
+    pub path: PathBuf,
+    /// The recorder's id; without it any recorder's recording is taken, and its id shown
+    #[arg(long, value_name = "ID")]
+    pub recorder: Option<PuId>,
+    /// The proof, when it lies elsewhere
+    #[arg(long, value_name = "FILE")]
+    pub proof: Option<PathBuf>,
+    /// Write the segments that are proven into this folder, as they were recorded
+    #[arg(long, value_name = "DIR")]
+    pub rebuild: Option<PathBuf>,
 }
 
 /// What carries the media.

@@ -4,6 +4,7 @@ mod account;
 mod cameras;
 mod doctor;
 mod snapshot;
+mod verify;
 
 use std::io::Write;
 
@@ -29,6 +30,9 @@ pub(crate) async fn run(cli: Cli) -> Result<(), CuError> {
     if let Command::Completions { shell } = cli.command {
         return completions(shell);
     }
+    if let Command::Verify(options) = cli.command {
+        return verify::run(cli.json, &options);
+    }
     let context = Context { home: Home::open(cli.home.as_deref())?, json: cli.json };
     match cli.command {
         Command::Login(login) => account::login(&context, login).await,
@@ -40,7 +44,7 @@ pub(crate) async fn run(cli: Cli) -> Result<(), CuError> {
         Command::Doctor { camera } => doctor::run(&context, camera.as_deref()).await,
         Command::Release { device, yes } => cameras::release(&context, &device, yes).await,
         Command::Rename { camera, name } => cameras::rename(&context, &camera, &name).await,
-        Command::Completions { .. } => Ok(()),
+        Command::Completions { .. } | Command::Verify(_) => Ok(()),
     }
 }
 

@@ -20,6 +20,8 @@ use sightline_protocol::{
     cm::IceServer,
     ps::{Addresses, ChannelStatus},
 };
+use sightline_recording::segmenter;
+use sightline_recording_store::Limits;
 use sightline_service_kit::{
     config::ConfigError,
     health::{self, Health},
@@ -40,6 +42,7 @@ use crate::{
     listen,
     outside::Outside,
     quality::Quality,
+    recorder::{self, Recorder},
     uplink::{
         Driver, DriverSettings, Status, Uplink, Watched,
         clock::Clock,
@@ -114,6 +117,8 @@ pub struct Running {
     pub uplink: watch::Receiver<Status>,
     /// State of the cameras.
     pub channels: watch::Receiver<Vec<ChannelStatus>>,
+    /// What records, where that is configured.
+    pub recorder: Option<Recorder>,
 }
 
 /// Starts the agent; its tasks belong to `lifecycle`. Returns once it listens, registered or not.
@@ -153,6 +158,7 @@ pub async fn start(config: Config, lifecycle: &Lifecycle) -> Result<Running, Sta
     let (unlocked_tx, claim_unlocked) = watch::channel(identity.claim_unlocked());
 
     let clock = Clock::default();
+    let recorder = start_recorder(&config, &identity, &clock, &cameras, lifecycle)?;
     let mut profile = profile(&identity);
     profile.claim_unlocked = *claim_unlocked.borrow();
     profile.addresses = addresses.borrow().clone();
@@ -226,7 +232,29 @@ pub async fn start(config: Config, lifecycle: &Lifecycle) -> Result<Running, Sta
         http_addr,
         uplink: uplink.status(),
         channels,
+        recorder,
     })
+}
+
+fn start_recorder(
+    config: &Config,
+    identity: &Arc<Identity>,
+    centre: &Clock,
+    cameras: &Cameras,
+    lifecycle: &Lifecycle,
+) -> Result<Option<Recorder>, StartError> {
+    let Some(recording) = config.recording.check()? else { return Ok(None) };
+    let settings = recorder::Settings {
+        identity: Arc::clone(identity),
+        data_dir: config.data_dir.clone(),
+        dir: recording.dir,
+        limits: Limits { max_bytes: recording.max_bytes, ..Limits::default() },
+        first: recording.first,
+        boot: recorder::clock::boot_id(&config.data_dir).map_err(StartError::Random)?,
+        centre: centre.clone(),
+        segments: segmenter::Config::default(),
+    };
+    Ok(Some(recorder::start(settings, cameras, lifecycle)))
 }
 
 async fn find_cameras(config: &Config) -> Result<Vec<CheckedCamera>, ConfigError> {

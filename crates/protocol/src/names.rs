@@ -2,7 +2,7 @@
 
 use crate::{
     cs::{CsRequest, CuToScu, ScuToCu},
-    ps::{PuToScu, ScuToPu},
+    ps::{LockSpan, PuToScu, RecordingQuery, RecordingReply, RecordingRequest, ScuToPu},
     sc::ScRequest,
     sm::SmRequest,
 };
@@ -195,6 +195,55 @@ impl Named for CsRequest {
             Self::Offer { session, .. }
             | Self::Candidate { session, .. }
             | Self::End { session, .. } => Some(session.as_str()),
+        }
+    }
+}
+
+impl Named for RecordingRequest {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::SetPlan { .. } => "set_plan",
+            Self::ReadPlans { .. } => "read_plans",
+            Self::Manual { .. } => "manual",
+            Self::List(_) => "list",
+            Self::Days { .. } => "days",
+            Self::Lock(_) => "lock",
+            Self::Status => "status",
+        }
+    }
+
+    fn about(&self) -> Option<&str> {
+        match self {
+            Self::SetPlan { plan } => Some(plan.camera.pu.as_str()),
+            Self::ReadPlans { camera }
+            | Self::Manual { camera, .. }
+            | Self::List(RecordingQuery { camera, .. })
+            | Self::Days { camera, .. }
+            | Self::Lock(LockSpan { camera, .. }) => Some(camera.pu.as_str()),
+            Self::Status => None,
+        }
+    }
+}
+
+impl Named for RecordingReply {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::PlanSet { .. } => "plan_set",
+            Self::Plans { .. } => "plans",
+            Self::Done => "done",
+            Self::Timeline(_) => "timeline",
+            Self::Days(_) => "days",
+            Self::Locked(_) => "locked",
+            Self::Status(_) => "status",
+        }
+    }
+
+    fn about(&self) -> Option<&str> {
+        match self {
+            Self::Timeline(timeline) => Some(timeline.camera.pu.as_str()),
+            Self::Days(days) => Some(days.camera.pu.as_str()),
+            Self::Status(report) => Some(report.recorder.as_str()),
+            Self::PlanSet { .. } | Self::Plans { .. } | Self::Done | Self::Locked(_) => None,
         }
     }
 }

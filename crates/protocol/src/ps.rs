@@ -2,6 +2,8 @@
 //!
 //! The PU opens the connection. The SCU speaks first with a [`ScuToPu::Challenge`].
 
+mod recording;
+
 use serde::{Deserialize, Serialize};
 use sightline_model::{
     AudioCodec, Capabilities, ChannelId, ClaimHash, ClientId, DomainName, KeyId, MediaSessionId,
@@ -11,6 +13,8 @@ use sightline_model::{
 use std::net::SocketAddr;
 
 use crate::{Problem, cm::IceServer, pc::PathReport, sc::TokenGrant};
+
+pub use recording::*;
 
 /// ALPN of Ps over QUIC.
 pub const ALPN: &[u8] = b"sightline-ps/1";

@@ -1,5 +1,7 @@
 //! Interface Sc, from SCU to CMU (H.626.4 clause 9.9): requests and reports, each with its reply.
 
+mod recording;
+
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
@@ -14,6 +16,8 @@ use crate::{
     pc::PathReport,
     ps::{Addresses, ChannelStatus, Registration, TokenBearer, TokenKey},
 };
+
+pub use recording::*;
 
 /// From SCU to CMU.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

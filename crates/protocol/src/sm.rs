@@ -3,10 +3,14 @@
 //! Sent to [`crate::subject::device`] of the device concerned; the SCU that holds its lease takes
 //! it, so the CMU need not know which one that is.
 
+mod recording;
+
 use serde::{Deserialize, Serialize};
 use sightline_model::{Capabilities, ChannelId, MediaSessionId, MtuId, PuId, UserId};
 
 use crate::{Problem, cm::IceServer};
+
+pub use recording::*;
 
 /// From CMU to the SCU that holds the device's lease.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -162,6 +162,7 @@ impl Machine {
         }
         match message {
             ScuToPu::KeepAliveAck { pu_time, server_time } => {
+                self.clock.look(now.at, now.wall);
                 if let Some(offset_us) = self.clock.sample(now.wall, pu_time, server_time) {
                     self.event(Event::Clock { offset_us });
                 }
@@ -217,6 +218,7 @@ impl Machine {
             next_keep_alive: now.at,
             silent_until: now.at + silence(keep_alive),
         });
+        self.clock.look(now.at, now.wall);
         if let Some(offset_us) = self.clock.first(now.wall, time) {
             self.event(Event::Clock { offset_us });
         }

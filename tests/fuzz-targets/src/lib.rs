@@ -10,6 +10,7 @@ mod ladder;
 mod media;
 mod messages;
 mod network;
+mod recording;
 mod relay;
 mod rtp;
 mod rtsp;
@@ -22,6 +23,7 @@ pub use ladder::{description, ladder, nat_test};
 pub use media::{barcode, depacketize, mp4, packetize};
 pub use messages::{claim_code, control, http_headers, protocol, rest_fields};
 pub use network::{offer_text, onvif_answer, ps_frames, reorder, stun_answer};
+pub use recording::recording_proof;
 pub use relay::{relay_client, relay_peer, relay_stream};
 pub use rtp::rtp;
 pub use rtsp::{rtsp_client, rtsp_framer, rtsp_headers, rtsp_server, sdp};
@@ -48,6 +50,7 @@ pub const TARGETS: &[Target] = &[
     ("packetize", packetize),
     ("protocol", protocol),
     ("ps_frames", ps_frames),
+    ("recording_proof", recording_proof),
     ("relay_client", relay_client),
     ("relay_peer", relay_peer),
     ("relay_stream", relay_stream),

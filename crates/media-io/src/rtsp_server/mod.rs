@@ -7,8 +7,10 @@
 mod connection;
 pub mod pinned_tls;
 mod places;
+mod playback;
 pub mod quic;
 mod udp;
+mod waiting;
 
 use std::{
     collections::BTreeMap,
@@ -30,7 +32,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{debug, warn};
 
 use self::places::{Admitted, Places};
-use crate::{camera::Cameras, gate::Gate, hub::SourceState};
+use crate::{archive::Archive, camera::Cameras, gate::Gate, hub::SourceState};
 
 /// How long the last words of a connection may take.
 const LAST_WORDS: Duration = Duration::from_millis(500);
@@ -107,6 +109,7 @@ pub struct RtspServer {
 struct Shared {
     cameras: Cameras,
     gate: Arc<dyn Gate>,
+    archive: Option<Arc<dyn Archive>>,
     options: Options,
     udp: udp::Pool,
     /// Dialogues, whatever carries them.
@@ -121,12 +124,24 @@ impl RtspServer {
     /// A server that `gate` guards.
     #[must_use]
     pub fn new(cameras: Cameras, gate: Arc<dyn Gate>, options: Options) -> Self {
+        Self::with_recordings(cameras, gate, None, options)
+    }
+
+    /// The same, for players that look back into `archive` as well, if there is one.
+    #[must_use]
+    pub fn with_recordings(
+        cameras: Cameras,
+        gate: Arc<dyn Gate>,
+        archive: Option<Arc<dyn Archive>>,
+        options: Options,
+    ) -> Self {
         let udp = udp::Pool::new(options.udp_ports);
         let (max, max_of_one) = (options.max_connections, options.max_connections_per_address);
         let connections = Places::new(max, max_of_one);
         let carriers = Places::new(max, max_of_one);
         let lingering = Semaphore::new(MAX_LINGERING);
-        let shared = Shared { cameras, gate, options, udp, connections, carriers, lingering };
+        let shared =
+            Shared { cameras, gate, archive, options, udp, connections, carriers, lingering };
         Self { shared: Arc::new(shared) }
     }
 

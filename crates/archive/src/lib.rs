@@ -1,0 +1,182 @@
+//! The recordings of a segment store, for whoever plays them: [`StoreArchive`].
+//!
+//! It stands between two crates so that neither carries the other's weight: a client that only
+//! receives media links no database, and the store knows nothing of players. PU and NVR share it.
+//!
+//! Invariant: what it gives of a segment's window is what the timeline shows (decision 0090): of
+//! segments that claim one second the one with a confirmed clock, then the later entry.
+
+mod search;
+
+use std::{fmt, io::Read, ops::Range, sync::Arc};
+
+use bytes::Bytes;
+use sightline_media::mp4::read::read;
+use sightline_media_io::{
+    archive::{Archive, ArchiveError, Found, Loaded, Look, Recording},
+    gate::BoxFuture,
+};
+use sightline_model::{CameraId, ChannelId, PuId, StreamTier, UnixMicros};
+use sightline_recording::{
+    replay::{Candidate, SegmentKey, Way},
+    statement::Subject,
+};
+use sightline_recording_store::{OpenFile, SegmentRow, Store, StoreError};
+use tokio::sync::{Semaphore, watch};
+
+/// Most segments that are read at once, for all players together.
+const READERS: usize = 4;
+/// A file longer than this is not one of ours; in bytes.
+const LONGEST_FILE: u64 = 512 << 20;
+
+type CameraOf = Box<dyn Fn(ChannelId) -> Option<CameraId> + Send + Sync>;
+
+/// The recordings of one recorder. See the crate.
+pub struct StoreArchive {
+    /// None while the storage has never been there.
+    store: watch::Receiver<Option<Store>>,
+    recorder: PuId,
+    camera_of: CameraOf,
+    reading: Arc<Semaphore>,
+}
+
+impl fmt::Debug for StoreArchive {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StoreArchive").field("recorder", &self.recorder).finish_non_exhaustive()
+    }
+}
+
+impl StoreArchive {
+    /// What a unit has recorded of its own cameras.
+    #[must_use]
+    pub fn of_unit(store: watch::Receiver<Option<Store>>, unit: PuId) -> Arc<Self> {
+        let own = unit.clone();
+        Self::new(store, unit, move |channel| Some(CameraId { pu: own.clone(), channel }))
+    }
+
+    /// What `recorder` has recorded; `camera_of` says which camera each of its channels is. The
+    /// store may come later.
+    #[must_use]
+    pub fn new(
+        store: watch::Receiver<Option<Store>>,
+        recorder: PuId,
+        camera_of: impl Fn(ChannelId) -> Option<CameraId> + Send + Sync + 'static,
+    ) -> Arc<Self> {
+        let (camera_of, reading) = (Box::new(camera_of), Arc::new(Semaphore::new(READERS)));
+        Arc::new(Self { store, recorder, camera_of, reading })
+    }
+
+    /// The recording that serves, by a number for its chain: the wanted encoding, else the other.
+    fn subject(&self, store: &Store, of: Recording) -> Option<(u32, Subject)> {
+        let camera = (self.camera_of)(of.channel)?;
+        let recorded = store.subjects();
+        let other = match of.tier {
+            StreamTier::Main => StreamTier::Sub,
+            StreamTier::Sub => StreamTier::Main,
+        };
+        [of.tier, other].into_iter().find_map(|tier| {
+            let (recorder, camera) = (self.recorder.clone(), camera.clone());
+            let subject = Subject { recorder, camera, tier };
+            recorded.contains(&subject).then_some((u32::from(tier == StreamTier::Sub), subject))
+        })
+    }
+
+    async fn look(
+        &self,
+        store: &Store,
+        of: Recording,
+        at: UnixMicros,
+        way: Way,
+    ) -> Result<Look, StoreError> {
+        let Some((chain, subject)) = self.subject(store, of) else { return Ok(Look::End) };
+        match search::stretch(store, &subject, at, way).await? {
+            search::Stretch::Shown { row, window } => {
+                self.load(store, (chain, &subject), *row, window).await
+            }
+            search::Stretch::Damaged(window) => Ok(Look::Unreadable(window)),
+            search::Stretch::Nothing { grows } if grows && way == Way::Forwards => Ok(Look::Later),
+            search::Stretch::Nothing { .. } => Ok(Look::End),
+        }
+    }
+
+    async fn load(
+        &self,
+        store: &Store,
+        (chain, subject): (u32, &Subject),
+        row: SegmentRow,
+        window: Range<UnixMicros>,
+    ) -> Result<Look, StoreError> {
+        let unreadable = |why: &dyn fmt::Display| {
+            tracing::warn!(sequence = row.sequence.0, %why, "a segment cannot be played");
+            Ok(Look::Unreadable(window.clone()))
+        };
+        if row.segment.key.is_some() {
+            return unreadable(&"it is encrypted");
+        }
+        let opened = match store.open_file(subject, row.sequence).await {
+            Ok(Some(opened)) => opened,
+            // It has expired since it was found.
+            Ok(None) => return Ok(Look::Unreadable(window)),
+            Err(error @ StoreError::Io { .. }) => return unreadable(&error),
+            Err(error) => return Err(error),
+        };
+        let start = row.start();
+        // Nobody closes the semaphore.
+        let permit = Arc::clone(&self.reading).acquire_owned().await.ok();
+        let loading = tokio::task::spawn_blocking(move || {
+            let _permit = permit;
+            loaded(opened, start)
+        });
+        match loading.await {
+            Ok(Ok(loaded)) => Ok(Look::Found(Found {
+                key: SegmentKey { chain, sequence: row.sequence },
+                run: row.segment.run,
+                start,
+                window,
+                loaded: Arc::new(loaded),
+            })),
+            Ok(Err(why)) => unreadable(&why),
+            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+            Err(_) => Err(StoreError::Closed),
+        }
+    }
+}
+
+impl Archive for StoreArchive {
+    fn find(
+        self: Arc<Self>,
+        of: Recording,
+        at: UnixMicros,
+        way: Way,
+    ) -> BoxFuture<'static, Result<Look, ArchiveError>> {
+        Box::pin(async move {
+            let store = self.store.borrow().clone();
+            let store = store.ok_or_else(|| ArchiveError("their storage is away".into()))?;
+            let found = self.look(&store, of, at, way).await;
+            found.map_err(|error| ArchiveError(error.to_string()))
+        })
+    }
+}
+
+/// Reads and takes apart a segment's file; why not, in words.
+fn loaded(opened: OpenFile, start: UnixMicros) -> Result<Loaded, String> {
+    if opened.len > LONGEST_FILE {
+        return Err(format!("its file has {} bytes", opened.len));
+    }
+    let mut bytes = Vec::with_capacity(usize::try_from(opened.len).unwrap_or(0));
+    opened.file.take(opened.len).read_to_end(&mut bytes).map_err(|e| e.to_string())?;
+    let contents = read(&Bytes::from(bytes), start).map_err(|e| e.to_string())?;
+    Loaded::new(contents).map_err(|e| e.to_string())
+}
+
+/// A row as `choose` sees it.
+fn candidate(row: &SegmentRow) -> Candidate {
+    Candidate {
+        key: SegmentKey { chain: 0, sequence: row.sequence },
+        run: row.segment.run,
+        start: row.start(),
+        end: row.end(),
+        confirmed: row.time_known,
+        preference: 0,
+    }
+}
