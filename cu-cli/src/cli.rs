@@ -87,6 +87,21 @@ Examples:
   cu play Garden --from 2026-11-21T17:00:00Z --to 2026-11-21T17:05:00Z --out five.mp4
   vlc \"$(cu play Garden --print-url | head -1)\"  a player on its own, in the camera's network")]
     Play(Play),
+    /// See what is recorded of a camera, keep it, and say what is to be recorded
+    #[command(after_help = "\
+Recordings are watched with `cu play CAMERA --from TIME`, and proven with `cu verify`.
+
+Examples:
+  cu record list Garden                           the last day, with every gap and its reason
+  cu record list Garden --from 2026-11-21T17:00:00Z --to 2026-11-21T18:00:00Z --json
+  cu record lock Garden --from 2026-11-21T17:00:00Z --to 2026-11-21T17:05:00Z
+  cu record plan Garden                           what is to be recorded, and what is now
+  cu record plan Garden --set main --keep-days 30")]
+    Record {
+        /// What to do
+        #[command(subcommand)]
+        record: Record,
+    },
     /// Save one picture as JPEG
     #[command(after_help = "Example:\n  cu snapshot Garden garden.jpg")]
     Snapshot {
@@ -206,6 +221,63 @@ pub struct Play {
     /// Print RTSP URLs for another player, best first, and end; whoever has one can watch
     #[arg(long, conflicts_with_all = ["via", "rtsp_listen", "out", "seconds", "stats", "quality", "from"])]
     pub print_url: bool,
+}
+
+/// `cu record`.
+#[derive(Debug, Subcommand)]
+pub enum Record {
+    /// What is recorded, what is missing and why
+    List {
+        /// Id, name or number in `cu list`
+        camera: String,
+        /// From then on, in UTC; otherwise a day back
+        #[arg(long, value_name = "TIME", value_parser = time)]
+        from: Option<UnixMicros>,
+        /// Until then; otherwise until now
+        #[arg(long, value_name = "TIME", value_parser = time)]
+        to: Option<UnixMicros>,
+    },
+    /// Keep a stretch of time from being overwritten
+    Lock(RecordSpan),
+    /// Let it be overwritten again
+    Unlock(RecordSpan),
+    /// Show what is to be recorded, or change it
+    Plan {
+        /// Id, name or number in `cu list`
+        camera: String,
+        /// What is recorded all the time
+        #[arg(long, value_enum, value_name = "WHAT")]
+        set: Option<RecordWhat>,
+        /// How many days recordings stay at most; 0: until space is needed
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=3_650))]
+        keep_days: Option<u32>,
+    },
+}
+
+/// A stretch of a camera's recording.
+#[derive(Debug, Args)]
+pub struct RecordSpan {
+    /// Id, name or number in `cu list`
+    pub camera: String,
+    /// From then on, in UTC: 2026-11-21T17:00:00Z
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub from: UnixMicros,
+    /// Until then
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub to: UnixMicros,
+}
+
+/// What is recorded all the time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum RecordWhat {
+    /// Nothing
+    Nothing,
+    /// The full picture
+    Main,
+    /// The small picture
+    Sub,
+    /// Both
+    Both,
 }
 
 /// A time of RFC 3339, in UTC.

@@ -8,11 +8,13 @@ use std::{
     time::Duration,
 };
 
+use sightline_archive::StoreArchive;
 use sightline_media_io::{
+    archive::Archive,
     camera::Cameras,
     gate::Gate,
     rtsp_server::{self, RtspServer, quic::Carrier},
-    webrtc::{self, LocalCandidates, QualitySource, WebrtcConfig},
+    webrtc::{self, LocalCandidates, QualitySource, Sources, WebrtcConfig},
 };
 use sightline_model::{ClaimCode, PuId};
 use sightline_p2p_net::{Lifetimes, Mux, RelayOptions, gateway::Protocol};
@@ -179,7 +181,9 @@ pub async fn start(config: Config, lifecycle: &Lifecycle) -> Result<Running, Sta
     };
     let gate = PuGate::new(gate_settings, uplink.clone(), clock, lifecycle);
     let candidates = reach.candidates(&machine, Vec::new());
-    let engine = start_webrtc(&config, &cameras, candidates, Arc::clone(&relay_tls), lifecycle)?;
+    let recordings = recorder.as_ref().map(|recorder| recordings(recorder, &identity));
+    let served = (&cameras, recordings.clone());
+    let engine = start_webrtc(&config, served, candidates, Arc::clone(&relay_tls), lifecycle)?;
     let ladders = Ladders::new(
         LadderSettings {
             mux,
@@ -194,7 +198,7 @@ pub async fn start(config: Config, lifecycle: &Lifecycle) -> Result<Running, Sta
         lifecycle,
     );
     let carried: Arc<dyn Carrier> = Arc::new(ladders.clone());
-    serve_rtsp(&config, &cameras, &gate, rtsp, (quic, carried), lifecycle);
+    serve_rtsp(&config, (&cameras, recordings), &gate, rtsp, (quic, carried), lifecycle);
 
     let handler = Viewers::new(
         Arc::clone(&identity),
@@ -202,8 +206,12 @@ pub async fn start(config: Config, lifecycle: &Lifecycle) -> Result<Running, Sta
         uplink.clone(),
         Arc::new(engine.clone()),
         Some(ladders),
+        recorder.clone(),
         lifecycle,
     );
+    if let Some(recorder) = recorder.clone() {
+        lifecycle.spawn(recorder.report_changes(uplink.clone()));
+    }
     let webrtc_addr = engine.bound().iter().find(|a| a.is_ipv4()).copied();
     let mapped = [
         (Protocol::Udp, Some(quic_addr)),
@@ -302,7 +310,7 @@ fn profile(identity: &Arc<Identity>) -> Profile {
 
 fn start_webrtc(
     config: &Config,
-    cameras: &Cameras,
+    (cameras, archive): (&Cameras, Option<Arc<dyn Archive>>),
     candidates: LocalCandidates,
     relay_tls: Arc<rustls::ClientConfig>,
     lifecycle: &Lifecycle,
@@ -316,12 +324,18 @@ fn start_webrtc(
     let quality = Quality::new(Arc::clone(cameras), config.max_transcodes, lifecycle);
     let quality: Arc<dyn QualitySource> = Arc::new(quality);
     let (token, tasks) = (lifecycle.token.child_token(), &lifecycle.tasks);
-    Ok(webrtc::start(webrtc, candidates, Arc::clone(cameras), quality, token, tasks)?)
+    let sources = Sources { cameras: Arc::clone(cameras), quality, archive };
+    Ok(webrtc::start(webrtc, candidates, sources, token, tasks)?)
+}
+
+/// What was recorded, for whoever looks back.
+fn recordings(recorder: &Recorder, identity: &Identity) -> Arc<dyn Archive> {
+    StoreArchive::of_unit(recorder.store(), identity.pu_id().clone())
 }
 
 fn serve_rtsp(
     config: &Config,
-    cameras: &Cameras,
+    (cameras, recordings): (&Cameras, Option<Arc<dyn Archive>>),
     gate: &PuGate,
     listener: tokio::net::TcpListener,
     (quic, carrier): (quinn::Endpoint, Arc<dyn Carrier>),
@@ -332,7 +346,7 @@ fn serve_rtsp(
         max_connections: config.max_sessions.saturating_mul(2),
         ..rtsp_server::Options::default()
     };
-    let server = RtspServer::new(Arc::clone(cameras), gate, options);
+    let server = RtspServer::with_recordings(Arc::clone(cameras), gate, recordings, options);
     let (over_quic, tasks) = (server.clone(), lifecycle.tasks.clone());
     lifecycle.spawn_graceful(|token| async move {
         over_quic.serve_quic_carried(quic, carrier, token, tasks).await;

@@ -14,7 +14,10 @@ use sightline_protocol::{
     Problem, ProblemKind,
     cm::IceServer,
     cs,
-    ps::{MediaAnswer, PuToScu, ScuToPu, TokenBearer, answer_bytes, dtls_fingerprint, offer_bytes},
+    ps::{
+        MediaAnswer, PuToScu, RecordingAnswer, RecordingCall, ScuToPu, TokenBearer, answer_bytes,
+        dtls_fingerprint, offer_bytes,
+    },
 };
 use sightline_service_kit::lifecycle::Lifecycle;
 use tokio::sync::{Semaphore, mpsc, watch};
@@ -24,6 +27,7 @@ use crate::{
     gate::PuGate,
     identity::Identity,
     ladders::Ladders,
+    recorder::Recorder,
     uplink::{Handler, Uplink},
 };
 
@@ -82,6 +86,8 @@ struct Shared {
     engine: Arc<dyn Answerer>,
     /// Calls over QUIC, where there is an endpoint for them.
     ladders: Option<Ladders>,
+    /// What records, where that is configured.
+    recorder: Option<Recorder>,
     offers: Arc<Semaphore>,
     signals: mpsc::Sender<Signal>,
     /// Candidates of sessions whose offer is still being checked.
@@ -99,6 +105,7 @@ impl Viewers {
         uplink: Uplink,
         engine: Arc<dyn Answerer>,
         ladders: Option<Ladders>,
+        recorder: Option<Recorder>,
         lifecycle: &Lifecycle,
     ) -> Self {
         let (signals, mut queue) = mpsc::channel(MAX_SIGNALS);
@@ -120,6 +127,7 @@ impl Viewers {
             uplink,
             engine,
             ladders,
+            recorder,
             offers,
             signals,
             early,
@@ -157,6 +165,20 @@ impl Viewers {
             }
             shared.uplink.send(PuToScu::MediaAnswer { session, result });
             drop(permit);
+        };
+        self.shared.lifecycle.spawn(answering.in_current_span());
+    }
+
+    /// A question about recordings. The SCU bounds how many wait.
+    fn asked(&self, call: RecordingCall) {
+        let RecordingCall { request, ask } = call;
+        let (uplink, recorder) = (self.shared.uplink.clone(), self.shared.recorder.clone());
+        let answering = async move {
+            let result = match recorder {
+                Some(recorder) => recorder.answer(ask).await,
+                None => Err(Problem::new(ProblemKind::NotFound, "this device does not record")),
+            };
+            uplink.send(PuToScu::Recorded(RecordingAnswer { request, result }));
         };
         self.shared.lifecycle.spawn(answering.in_current_span());
     }
@@ -214,6 +236,7 @@ impl Handler for Viewers {
                 self.shared.signal(Signal::End(session, problem));
             }
             ScuToPu::RevokeUser { user } => gate.revoke(user.as_ref()),
+            ScuToPu::Recording(call) => self.asked(call),
             // The uplink's own business.
             ScuToPu::Challenge { .. }
             | ScuToPu::Registered { .. }

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use sightline_model::{NatReport, PuId, PublicKey, ScuId, UnixMicros, UserId};
-use sightline_protocol::ps::{Addresses, ChannelStatus, Registration};
+use sightline_protocol::ps::{Addresses, ChannelStatus, RecorderReport, Registration};
 use sqlx::QueryBuilder;
 use tracing::instrument;
 
@@ -336,6 +336,47 @@ impl Devices<'_> {
         )?;
         let nat = row.and_then(|(nat,)| nat);
         nat.map(|nat| from_json(&nat, "report of NATs")).transpose()
+    }
+
+    /// Stores what the device reports of its recordings. `false`: `epoch` is not the last one.
+    ///
+    /// # Errors
+    /// [`StorageError`].
+    #[instrument(name = "db.device.set_recorder", skip_all)]
+    pub async fn set_recorder(
+        &self,
+        pu: &PuId,
+        epoch: u64,
+        report: &RecorderReport,
+    ) -> Result<bool, StorageError> {
+        let changed = query::execute!(
+            self.0,
+            "UPDATE device SET recorder = $4 WHERE domain = $1 AND pu = $2 AND epoch = $3",
+            self.0.domain.as_str(),
+            pu.as_str(),
+            signed(epoch),
+            to_json(report),
+        )?;
+        Ok(changed > 0)
+    }
+
+    /// What the device has reported of its recordings; none: it does not record.
+    ///
+    /// # Errors
+    /// [`StorageError`].
+    #[instrument(name = "db.device.recorder", skip_all)]
+    pub async fn recorder(&self, pu: &PuId) -> Result<Option<RecorderReport>, StorageError> {
+        let row: Option<(Option<String>,)> = query::rows!(
+            read,
+            one,
+            self.0,
+            (Option<String>,),
+            "SELECT recorder FROM device WHERE domain = $1 AND pu = $2",
+            self.0.domain.as_str(),
+            pu.as_str(),
+        )?;
+        let report = row.and_then(|(report,)| report);
+        report.map(|report| from_json(&report, "report of a recorder")).transpose()
     }
 
     /// Whether `epoch` is the last one of the device.

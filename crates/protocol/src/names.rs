@@ -31,6 +31,7 @@ impl Named for ScuToPu {
             Self::EndSession { .. } => "end_session",
             Self::RevokeUser { .. } => "revoke_user",
             Self::OwnerChanged { .. } => "owner_changed",
+            Self::Recording(_) => "recording",
             Self::Goodbye => "goodbye",
         }
     }
@@ -49,6 +50,7 @@ impl Named for ScuToPu {
             | Self::RevokeUser { .. }
             | Self::OwnerChanged { .. }
             | Self::Goodbye => None,
+            Self::Recording(call) => call.ask.about(),
         }
     }
 }
@@ -65,11 +67,15 @@ impl Named for PuToScu {
             Self::Candidate { .. } => "candidate",
             Self::SessionReport { .. } => "session_report",
             Self::Nat { .. } => "nat",
+            Self::Recorded(_) => "recorded",
+            Self::RecorderReport(_) => "recorder_report",
         }
     }
 
     fn about(&self) -> Option<&str> {
         match self {
+            Self::RecorderReport(report) => Some(report.recorder.as_str()),
+            Self::Recorded(answer) => answer.result.as_ref().ok().and_then(Named::about),
             Self::Register(registration) => Some(registration.pu.as_str()),
             Self::MediaAnswer { session, .. }
             | Self::Candidate { session, .. }
@@ -140,6 +146,7 @@ impl Named for ScRequest {
             Self::SessionReport { .. } => "session_report",
             Self::ViewerReport { .. } => "viewer_report",
             Self::Nat { .. } => "nat",
+            Self::RecorderReport { .. } => "recorder_report",
         }
     }
 
@@ -150,6 +157,7 @@ impl Named for ScRequest {
             | Self::Addresses { device, .. }
             | Self::Channels { device, .. }
             | Self::TokenCheck { device, .. }
+            | Self::RecorderReport { device, .. }
             | Self::Nat { device, .. } => Some(device.as_str()),
             Self::SessionReport { session, .. } | Self::ViewerReport { session, .. } => {
                 Some(session.as_str())
@@ -166,6 +174,7 @@ impl Named for SmRequest {
             Self::EndSession { .. } => "end_session",
             Self::RevokeUser { .. } => "revoke_user",
             Self::OwnerChanged { .. } => "owner_changed",
+            Self::Recording { .. } => "recording",
         }
     }
 
@@ -174,9 +183,9 @@ impl Named for SmRequest {
             Self::PrepareMedia { session, .. } | Self::EndSession { session, .. } => {
                 Some(session.as_str())
             }
-            Self::RevokeUser { device, .. } | Self::OwnerChanged { device, .. } => {
-                Some(device.as_str())
-            }
+            Self::RevokeUser { device, .. }
+            | Self::OwnerChanged { device, .. }
+            | Self::Recording { device, .. } => Some(device.as_str()),
         }
     }
 }

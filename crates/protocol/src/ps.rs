@@ -110,6 +110,8 @@ pub enum ScuToPu {
         /// Whose device it is now.
         owner: Option<UserId>,
     },
+    /// Something about recordings (A8.7.2 step 11, A8.7.3 step 3, and playback step 3).
+    Recording(RecordingCall),
     /// The SCU is going away; reconnect elsewhere.
     Goodbye,
 }
@@ -176,6 +178,10 @@ pub enum PuToScu {
         /// The measurement.
         nat: NatReport,
     },
+    /// What became of a [`ScuToPu::Recording`] (A8.7.2 step 13, A8.7.3 step 4).
+    Recorded(RecordingAnswer),
+    /// How the storage is and what the chains have come to.
+    RecorderReport(Box<RecorderReport>),
 }
 
 /// What a PU says of itself.

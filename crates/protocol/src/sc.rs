@@ -1,7 +1,5 @@
 //! Interface Sc, from SCU to CMU (H.626.4 clause 9.9): requests and reports, each with its reply.
 
-mod recording;
-
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
@@ -14,10 +12,8 @@ use crate::{
     Problem,
     cs::StageTimes,
     pc::PathReport,
-    ps::{Addresses, ChannelStatus, Registration, TokenBearer, TokenKey},
+    ps::{Addresses, ChannelStatus, RecorderReport, Registration, TokenBearer, TokenKey},
 };
-
-pub use recording::*;
 
 /// From SCU to CMU.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -111,6 +107,16 @@ pub enum ScRequest {
         epoch: u64,
         /// The measurement.
         nat: NatReport,
+    },
+    /// How a recorder's storage is and what its chains have come to (H.626.4 clause 9.9: status and
+    /// alarms).
+    RecorderReport {
+        /// The device.
+        device: PuId,
+        /// Its lease.
+        epoch: u64,
+        /// The report.
+        report: Box<RecorderReport>,
     },
 }
 

@@ -462,10 +462,10 @@ fn words<T: Named + DeserializeOwned>(interface: &str) -> usize {
 
 #[test]
 fn traces_call_messages_as_their_json_does() {
-    assert_eq!(words::<ps::ScuToPu>("ps-"), 12);
-    assert_eq!(words::<ps::PuToScu>("ps-"), 9);
-    assert_eq!(words::<sc::ScRequest>("sc-"), 9);
-    assert_eq!(words::<sm::SmRequest>("sm-"), 4);
+    assert_eq!(words::<ps::ScuToPu>("ps-"), 13);
+    assert_eq!(words::<ps::PuToScu>("ps-"), 11);
+    assert_eq!(words::<sc::ScRequest>("sc-"), 10);
+    assert_eq!(words::<sm::SmRequest>("sm-"), 5);
     assert_eq!(words::<cs::CuToScu>("cs-"), 5);
     assert_eq!(words::<cs::ScuToCu>("cs-"), 6);
     assert_eq!(words::<cs::CsRequest>("cs-"), 3);

@@ -223,6 +223,11 @@ impl Coverage {
         Ok(SourceNumber(number))
     }
 
+    /// What is added may hide interruptions shorter than this, in microseconds: the timeline says so.
+    pub fn coarsen(&mut self, grain_us: i64) {
+        self.grain_us = self.grain_us.max(grain_us);
+    }
+
     /// Adds a piece that a source has. Where pieces of one source overlap, one of known time is
     /// preferred, then the one added later (decision 0090, "Overlaps").
     pub fn add_recorded(&mut self, source: SourceNumber, piece: Recorded) {

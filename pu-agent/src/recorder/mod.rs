@@ -9,6 +9,7 @@
 //! Tracks read the hub as viewers do: a slow storage holds nobody up. What it does not take in time is
 //! a gap in the recording, with its reason.
 
+mod answers;
 pub mod clock;
 pub mod config;
 mod figures;
@@ -29,10 +30,12 @@ use std::{
 use futures_util::FutureExt;
 use sightline_media_io::camera::{Camera, Cameras};
 use sightline_model::{
-    CameraId, ChannelId, PublicKey, RecordingPlace, RecordingPlan, Signature, StreamTier,
+    CameraId, ChannelId, PuId, PublicKey, RecordingPlace, RecordingPlan, Signature, StreamTier,
 };
+use sightline_protocol::ps::PlanState;
 use sightline_recording::{
     chain::Sign,
+    coverage::CoverageError,
     segmenter,
     statement::{BootId, Subject},
     strategy::{Input, StrategyError},
@@ -96,6 +99,12 @@ pub enum RecorderError {
     /// It holds, but only until the next start: the unit's storage fails.
     #[error("it holds now, but could not be kept for the next start")]
     NotKept,
+    /// There is no such timeline or calendar: the caller's fault.
+    #[error(transparent)]
+    Coverage(#[from] CoverageError),
+    /// The storage fails.
+    #[error(transparent)]
+    Store(#[from] StoreError),
     /// The agent is ending.
     #[error("the recorder is ending")]
     Ended,
@@ -104,6 +113,8 @@ pub enum RecorderError {
 /// A unit's recorder; cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Recorder {
+    unit: PuId,
+    clock: SharedClock,
     planners: Arc<BTreeMap<ChannelId, Handle>>,
     store: watch::Receiver<Option<Store>>,
     storage: watch::Receiver<Health>,
@@ -112,7 +123,7 @@ pub struct Recorder {
 #[derive(Debug)]
 struct Handle {
     requests: mpsc::Sender<Request>,
-    plan: watch::Receiver<RecordingPlan>,
+    plan: watch::Receiver<PlanState>,
 }
 
 impl Recorder {
@@ -128,9 +139,9 @@ impl Recorder {
         answer.await.map_err(|_| RecorderError::Ended)?
     }
 
-    /// A camera's plan, and its changes.
+    /// A camera's plan, what comes of it, and the changes of both.
     #[must_use]
-    pub fn plan(&self, channel: ChannelId) -> Option<watch::Receiver<RecordingPlan>> {
+    pub fn plan(&self, channel: ChannelId) -> Option<watch::Receiver<PlanState>> {
         self.planners.get(&channel).map(|planner| planner.plan.clone())
     }
 
@@ -174,8 +185,9 @@ pub fn start(settings: Settings, cameras: &Cameras, lifecycle: &Lifecycle) -> Re
     for camera in cameras.values() {
         let id = CameraId { pu: settings.identity.pu_id().clone(), channel: camera.channel };
         let (requests, waiting) = mpsc::channel(REQUESTS);
+        let nothing = RecordingPlan::nothing(id.clone(), RecordingPlace::Pu);
         let (plan_tx, plan) =
-            watch::channel(RecordingPlan::nothing(id.clone(), RecordingPlace::Pu));
+            watch::channel(PlanState { plan: nothing, recording: Vec::new() });
         planners.insert(camera.channel, Handle { requests, plan });
         let recording = Recording {
             id,
@@ -192,9 +204,10 @@ pub fn start(settings: Settings, cameras: &Cameras, lifecycle: &Lifecycle) -> Re
         tracks.spawn(recording.run(token.clone()));
     }
     tracks.close();
-    let keeper = StoreKeeper { clock, opened, health, tracks };
+    let (unit, planners) = (settings.identity.pu_id().clone(), Arc::new(planners));
+    let keeper = StoreKeeper { clock: clock.clone(), opened, health, tracks };
     lifecycle.spawn_graceful(|token| keeper.run(settings, token));
-    Recorder { planners: Arc::new(planners), store, storage }
+    Recorder { unit, clock, planners, store, storage }
 }
 
 /// Everything that records one camera.
@@ -208,7 +221,7 @@ struct Recording {
     clock: SharedClock,
     store: watch::Receiver<Option<Store>>,
     requests: Arc<Mutex<mpsc::Receiver<Request>>>,
-    plan: watch::Sender<RecordingPlan>,
+    plan: watch::Sender<PlanState>,
 }
 
 impl Recording {

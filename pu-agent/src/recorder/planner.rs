@@ -3,7 +3,8 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use sightline_model::{CameraId, RecordingPlan, StreamTier};
+use sightline_model::{CameraId, StreamTier};
+use sightline_protocol::ps::{PlanState, TierState};
 use sightline_recording::{
     statement::Subject,
     strategy::{Engine, Input, Kept, Output},
@@ -40,7 +41,7 @@ pub struct Parts {
     pub store: watch::Receiver<Option<Store>>,
     /// What each track may use before it gives for others, in bytes.
     pub share_bytes: u64,
-    pub plan: watch::Sender<RecordingPlan>,
+    pub plan: watch::Sender<PlanState>,
 }
 
 /// See the module.
@@ -128,7 +129,22 @@ impl Planner {
                 Output::End { tier } => self.order(tier, Order::Stop).await,
             }
         }
+        self.tell_state();
         kept
+    }
+
+    /// Says what holds.
+    fn tell_state(&self) {
+        let tiers = self.parts.tracks.keys().copied();
+        let recorded = tiers.filter_map(|tier| {
+            self.engine.causes(tier).map(|causes| TierState { tier, causes })
+        });
+        let now = PlanState { plan: self.engine.plan().clone(), recording: recorded.collect() };
+        self.parts.plan.send_if_modified(|known| {
+            let changed = *known != now;
+            known.clone_from(&now);
+            changed
+        });
     }
 
     async fn order(&self, tier: StreamTier, order: Order) {
@@ -156,13 +172,6 @@ impl Planner {
     /// Says how long recordings stay.
     fn tell_keep(&self) {
         let plan = self.engine.plan();
-        self.parts.plan.send_if_modified(|known| {
-            let changed = known != plan;
-            if changed {
-                known.clone_from(plan);
-            }
-            changed
-        });
         let store = self.parts.store.borrow();
         let Some(store) = &*store else { return };
         for tier in self.parts.tracks.keys() {

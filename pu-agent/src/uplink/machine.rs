@@ -176,7 +176,8 @@ impl Machine {
             | ScuToPu::Candidate { .. }
             | ScuToPu::TokenResult { .. }
             | ScuToPu::EndSession { .. }
-            | ScuToPu::RevokeUser { .. }) => self.event(Event::Message(Box::new(message))),
+            | ScuToPu::RevokeUser { .. }
+            | ScuToPu::Recording(_)) => self.event(Event::Message(Box::new(message))),
             // Taken before.
             ScuToPu::Refused { .. } | ScuToPu::Goodbye => {}
         }

@@ -72,6 +72,26 @@ const PLAY_QUIC: &[&str] = &[
     "Pc PU>CU media_response",
 ];
 
+/// Figure 8-11, steps 1 to 5 and the answer to the CU. Step 6 is seen on the PU's storage.
+const PLAN: &[&str] = &[
+    "Cm CU>CMU set_plan",
+    "Sm CMU>SCU recording",
+    "Ps SCU>PU recording",
+    "Ps PU>SCU recorded",
+    "Sm SCU>CMU recorded",
+    "Cm CMU>CU plan_set",
+];
+
+/// Figure 8-12, steps 1 to 6.
+const SEARCH: &[&str] = &[
+    "Cm CU>CMU recordings",
+    "Sm CMU>SCU recording",
+    "Ps SCU>PU recording",
+    "Ps PU>SCU recorded",
+    "Sm SCU>CMU recorded",
+    "Cm CMU>CU timeline",
+];
+
 const PHONE: &str = "+8613800138000";
 
 /// Waits for the trace to be complete, then checks it, and that the check is worth something.
@@ -193,6 +213,60 @@ fn a8_4_play_in_order_over_quic_webrtc_and_rtsp() {
     let collect = || [centre.trace_since(&before), own.clone()].concat();
     assert_order("A8.4 over RTSP", PLAY, collect);
     assert_order("A8.4 over RTSP, preparation", PREPARATION, collect);
+}
+
+/// What lies between the first and the last hop of a flow: the CU asks other things beside it.
+fn between(mut trace: Vec<Sent>, flow: &[&str]) -> Vec<Sent> {
+    trace.sort();
+    let at = |hop: &str| trace.iter().position(|sent| sent.hop == hop);
+    match (at(flow[0]), at(flow[flow.len() - 1])) {
+        (Some(first), Some(last)) if first < last => trace[first..=last].to_vec(),
+        _ => trace,
+    }
+}
+
+#[test]
+fn a8_7_3_recording_on_the_pu_and_looking_back_in_order() {
+    let card = tempfile::tempdir().expect("a folder");
+    let dir = card.path().to_str().expect("UTF-8").to_owned();
+    let settings = [
+        ("pu-agent", "SIGHTLINE_RECORDING__DIR", dir.as_str()),
+        ("pu-agent", "SIGHTLINE_RECORDING__CONTINUOUS", "[]"),
+    ];
+    let Some(centre) = Centre::start_with(&settings) else { return };
+    centre.wait_registered(&centre.mark_start());
+    let cu = login(&centre);
+    cu.ok(&["bind", &centre.claim_code]);
+    cu.wait_for_camera("Yard");
+
+    let before = centre.mark();
+    let (output, own) = cu.traced(&["record", "plan", "Yard", "--set", "main"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_order("A8.7.3 recording", PLAN, || {
+        between([centre.trace_since(&before), own.clone()].concat(), PLAN)
+    });
+    // Step 6, and the plan that outlives a restart.
+    let recorded = || -> serde_json::Value {
+        serde_json::from_str(&cu.ok(&["record", "list", "Yard", "--json"])).expect("JSON")
+    };
+    let spans = |list: &serde_json::Value| list["timeline"]["spans"].as_array().map_or(0, Vec::len);
+    e2e::wait_for("a recording", Duration::from_secs(60), || (spans(&recorded()) > 0).then_some(()));
+
+    let before = centre.mark();
+    let (output, own) = cu.traced(&["record", "list", "Yard"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_order("A8.7.3 playback", SEARCH, || {
+        between([centre.trace_since(&before), own.clone()].concat(), SEARCH)
+    });
+    // Steps 7 to 11: the record itself goes from the PU to the CU, past the centre.
+    let list = recorded();
+    let from = list["timeline"]["spans"][0]["from"].as_i64().expect("a time");
+    let at = |us: i64| jiff::Timestamp::from_microsecond(us).expect("a time").to_string();
+    let file = card.path().join("back.mp4");
+    let out = file.to_str().expect("UTF-8");
+    let (from, to) = (at(from), at(from + 2_000_000));
+    cu.ok(&["play", "Yard", "--from", &from, "--to", &to, "--out", out]);
+    assert!(std::fs::metadata(&file).expect("written").len() > 100_000);
 }
 
 /// What the check itself does, on a trace as the units log it.

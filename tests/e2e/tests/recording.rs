@@ -57,3 +57,12 @@ fn the_demo_records_nothing_unasked() {
     assert!(files(demo.data.path(), "mp4").is_empty());
     assert!(!demo.data.path().join("recordings").exists());
 }
+
+#[test]
+fn a_person_looks_back_in_the_portal() {
+    let demo = Demo::start(&["--record"]);
+    let Some(report) = demo.browse(&["--seconds", "2", "--lookback", "25"]) else { return };
+    println!("{}", report["lookback"]);
+    let pictures = report.pointer("/lookback/forwards/pictures").and_then(|n| n.as_u64());
+    assert!(pictures.is_some_and(|pictures| pictures > 50), "{report}");
+}

@@ -61,6 +61,10 @@ export class Watch {
   readonly latency = signal<LatencyFigures | undefined>(undefined);
   readonly puPath = signal<Extract<PuToCu, { type: 'path' }> | undefined>(undefined);
   readonly quality = signal<QualityChoice>({ mode: 'auto' });
+  /** The connection, as long as it has a way. */
+  readonly connection = signal<RTCPeerConnection | undefined>(undefined);
+  /** Recordings are watched: no live picture is missed. */
+  looksBack = false;
   readonly clock = new RemoteClock();
   play: PlayAnswer | undefined;
   attempts = 0;
@@ -210,6 +214,7 @@ export class Watch {
       aborted(this.abort.signal),
     ]);
     done.abort();
+    this.connection.value = undefined;
     attempt.close();
     return problem;
   }
@@ -254,6 +259,7 @@ export class Watch {
       return;
     }
     this.play = attempt.play;
+    this.connection.value = attempt.pc;
     this.lastAliveMs = this.lastFrameMs = performance.now();
     let tick = 0;
     while (!isAborted(done) && attempt.pc) {
@@ -329,6 +335,7 @@ export class Watch {
       const isDirect = this.route.value !== undefined && !isRelayed(this.route.value.rung);
       this.restart(attempt, nowMs, isDirect);
     }
+    if (this.looksBack) this.lastFrameMs = nowMs;
     if (!this.cameraOnline) return undefined;
     const patience = this.framePatienceMs();
     return nowMs - this.lastFrameMs > patience ? { type: 'camera_offline', detail: '' } : undefined;

@@ -9,8 +9,8 @@ use sightline_model::{Keep, RecordingPlace, Strategy, StreamTier, UnixMicros};
 
 pub use crate::ps::{Locked, PlanState, TierState};
 
-/// `PUT /cameras/{id}/plans/{place}` (A8.7.1, A8.7.3 step 1; A8.7.2 step 9). The CMU gives it the next
-/// revision.
+/// `PUT /cameras/{id}/plans/{place}` (A8.7.1, A8.7.3 step 1; A8.7.2 step 9). Its revision is
+/// the next after the one that was seen.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct PlanChange {
@@ -23,23 +23,12 @@ pub struct PlanChange {
     pub keep: Keep,
 }
 
-/// Answer to [`PlanChange`], and an element of [`PlanList`].
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-pub struct PlanShown {
-    /// The plan as the CMU has it, and what the recorder makes of it.
-    #[serde(flatten)]
-    pub state: PlanState,
-    /// Whether the recorder carries it out. False: it is offline, and gets the plan when it comes.
-    pub carried_out: bool,
-}
-
 /// `GET /cameras/{id}/plans`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct PlanList {
     /// At most one of each place.
-    pub plans: Vec<PlanShown>,
+    pub plans: Vec<PlanState>,
 }
 
 /// `PUT /cameras/{id}/plans/{place}/manual/{strategy}`.

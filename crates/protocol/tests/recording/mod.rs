@@ -152,31 +152,32 @@ fn file(interface: &str, message: &impl Named) -> String {
 #[test]
 fn requests_and_answers_over_ps_and_sm() {
     for ask in requests() {
-        check(&file("ps", &ask), RecordingCall { request: 9, ask: ask.clone() });
-        check(&file("sm", &ask), sm::SmRecording { device: pu(), recording: ask });
+        let call = RecordingCall { request: 9, ask: ask.clone() };
+        check(&file("ps", &ask), ScuToPu::Recording(call));
+        check(&file("sm", &ask), sm::SmRequest::Recording { device: pu(), ask: Box::new(ask) });
     }
     for reply in replies() {
         let name = file("ps", &reply).replace("recording", "recording-reply");
-        check(&name, RecordingAnswer { request: 9, result: Ok(reply) });
+        check(&name, PuToScu::Recorded(RecordingAnswer { request: 9, result: Ok(reply) }));
     }
-    check("ps-recording-refused", RecordingAnswer { request: 9, result: Err(problem()) });
-    check("sm-recorded", sm::SmRecorded { recorded: Ok(RecordingReply::Done) });
-    check("sm-recorded-refused", sm::SmRecorded { recorded: Err(problem()) });
+    let refused = RecordingAnswer { request: 9, result: Err(problem()) };
+    check("ps-recording-refused", PuToScu::Recorded(refused));
+    let timeline = RecordingReply::Timeline(Box::new(timeline()));
+    check("sm-recorded", sm::SmReply::Recorded { reply: Box::new(timeline) });
 }
 
 #[test]
 fn reports_over_ps_and_sc() {
-    check("ps-recorder-report", report());
-    let report = sc::ScRecorderReport { device: pu(), epoch: 3, report: report() };
-    check("sc-recorder-report", report);
+    check("ps-recorder-report", PuToScu::RecorderReport(Box::new(report())));
+    let report = Box::new(report());
+    check("sc-recorder-report", sc::ScRequest::RecorderReport { device: pu(), epoch: 3, report });
 }
 
 #[test]
 fn recording_over_cm() {
     let RecordingPlan { strategies, keep, .. } = plan();
     check("cm-plan-change", cm::PlanChange { seen_revision: 6, strategies, keep });
-    let shown = cm::PlanShown { state: plan_state(), carried_out: true };
-    check("cm-plan-list", cm::PlanList { plans: vec![shown] });
+    check("cm-plan-list", cm::PlanList { plans: vec![plan_state()] });
     check("cm-manual-change", cm::ManualChange { on: true });
     let LockSpan { place, from, to, .. } = lock();
     let tier = Some(StreamTier::Main);
@@ -214,7 +215,8 @@ fn the_largest_timeline_fits_one_message() {
         ..small
     };
     let result = Ok(RecordingReply::Timeline(Box::new(largest)));
-    let bytes = encode(&RecordingAnswer { request: u64::MAX, result }, Some("x".repeat(55)));
+    let answer = PuToScu::Recorded(RecordingAnswer { request: u64::MAX, result });
+    let bytes = encode(&answer, Some("x".repeat(55)));
     assert!(bytes.len() <= MAX_MESSAGE_BYTES, "{} bytes", bytes.len());
 }
 

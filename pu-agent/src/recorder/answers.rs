@@ -1,0 +1,341 @@
+//! What the recorder answers the centre over Ps (A8.7.2 and A8.7.3: steps of setting up, searching and
+//! locking).
+
+use std::time::Duration;
+
+use sightline_model::{
+    Absence, CameraId, RecordedDays, RecordingPlace, RecordingSource, ReportedHead, StorageState,
+    StorageStatus, StreamTier, Timeline, UnixMicros, ZoneName,
+};
+use sightline_protocol::{
+    Problem, ProblemKind,
+    ps::{
+        LockSpan, Locked, MAX_MESSAGE_SPANS, PuToScu, RecorderReport, RecordingQuery,
+        RecordingReply, RecordingRequest,
+    },
+};
+use sightline_recording::{
+    coverage::{Calendar, Coverage, Missing, Recorded, SourceNumber, absence, rank},
+    statement::Subject,
+    strategy::{Input, StrategyError},
+};
+use sightline_recording_store::{MAX_PAGE, State, Store, StoreError};
+
+use super::{Recorder, RecorderError};
+use crate::uplink::Uplink;
+
+/// Up to here a timeline is made of every single segment, beyond of an outline.
+const FINE: Duration = Duration::from_secs(2 * 3_600);
+/// How often the centre is told what the chains have come to.
+const REPORT_EVERY: Duration = Duration::from_secs(3_600);
+/// Steps of an outline for each span that may be told.
+const STEPS_PER_SPAN: i64 = 10;
+
+impl Recorder {
+    /// Answers the centre.
+    ///
+    /// # Errors
+    /// [`Problem`], in words for the person.
+    pub async fn answer(&self, ask: RecordingRequest) -> Result<RecordingReply, Problem> {
+        match ask {
+            RecordingRequest::SetPlan { plan } => {
+                let (camera, revision) = (plan.camera.clone(), plan.revision);
+                self.tell(self.own(&camera)?, Input::Plan(*plan)).await?;
+                Ok(RecordingReply::PlanSet { revision })
+            }
+            RecordingRequest::ReadPlans { camera } => {
+                let channel = self.own(&camera)?;
+                let state = self.plan(channel).ok_or(RecorderError::NoSuchCamera(channel))?;
+                let plans = vec![state.borrow().clone()];
+                Ok(RecordingReply::Plans { plans })
+            }
+            RecordingRequest::Manual { camera, place, strategy, on } => {
+                let channel = self.own_place(&camera, place)?;
+                let input = match on {
+                    true => Input::ManualStart { strategy },
+                    false => Input::ManualStop { strategy },
+                };
+                self.tell(channel, input).await?;
+                Ok(RecordingReply::Done)
+            }
+            RecordingRequest::List(query) => {
+                self.own(&query.camera)?;
+                let timeline = self.timeline(&self.opened()?, query).await?;
+                Ok(RecordingReply::Timeline(Box::new(timeline)))
+            }
+            RecordingRequest::Days { camera, zone, year, month } => {
+                self.own(&camera)?;
+                let days = self.days(&self.opened()?, camera, &zone, (year, month)).await?;
+                Ok(RecordingReply::Days(days))
+            }
+            RecordingRequest::Lock(lock) => {
+                self.own_place(&lock.camera, lock.place)?;
+                let locked = self.lock(&self.opened()?, lock).await?;
+                Ok(RecordingReply::Locked(locked))
+            }
+            RecordingRequest::Status => Ok(RecordingReply::Status(Box::new(self.report().await))),
+        }
+    }
+
+    /// How the storage is, and what the chains have come to.
+    pub async fn report(&self) -> RecorderReport {
+        let health = self.storage.borrow().state;
+        let opened = self.store.borrow().clone();
+        let mut storage = StorageStatus {
+            state: state(health),
+            capacity_bytes: None,
+            recorded_bytes: 0,
+            locked_bytes: 0,
+            oldest: None,
+        };
+        let mut heads = Vec::new();
+        if let Some(store) = opened {
+            storage.recorded_bytes = store.used_bytes();
+            storage.capacity_bytes = store.capacity_bytes().await;
+            for subject in store.subjects() {
+                let usage = store.usage(&subject).await.unwrap_or_default();
+                storage.oldest = [storage.oldest, usage.oldest].into_iter().flatten().min();
+                storage.locked_bytes += store.locked_bytes(&subject).await.unwrap_or_default();
+                heads.extend(self.head(&store, &subject).await);
+            }
+        }
+        RecorderReport { recorder: self.unit.clone(), storage, heads }
+    }
+
+    /// Reports after every registration and every change of the storage's state, and once an hour.
+    pub async fn report_changes(self, uplink: Uplink) {
+        let (mut status, mut storage) = (uplink.status(), self.storage.clone());
+        let mut every = tokio::time::interval(REPORT_EVERY);
+        every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut epoch = None;
+        loop {
+            let now = status.borrow_and_update().clone();
+            let registered = now.up.and(now.lease).map(|lease| lease.epoch);
+            if registered.is_some() && registered != epoch {
+                every.reset_immediately();
+            }
+            epoch = registered;
+            tokio::select! {
+                changed = status.changed() => if changed.is_err() { return },
+                changed = storage.changed() => if changed.is_err() { return } else {
+                    every.reset_immediately();
+                },
+                _ = every.tick() => {
+                    let report = Box::new(self.report().await);
+                    uplink.send(PuToScu::RecorderReport(report));
+                }
+            }
+        }
+    }
+
+    async fn head(&self, store: &Store, subject: &Subject) -> Option<ReportedHead> {
+        let head = store.head(subject, self.clock.now().time).await.ok().flatten()?;
+        Some(ReportedHead {
+            camera: subject.camera.clone(),
+            source: source(subject),
+            chain: head.chain.to_string(),
+            sequence: head.sequence.0,
+            hash: head.hash.to_string(),
+            at: head.at,
+        })
+    }
+
+    fn own(&self, camera: &CameraId) -> Result<sightline_model::ChannelId, Problem> {
+        let own = camera.pu == self.unit && self.planners.contains_key(&camera.channel);
+        own.then_some(camera.channel).ok_or_else(|| {
+            let why = "this device does not record that camera";
+            Problem::new(ProblemKind::NotFound, why)
+        })
+    }
+
+    fn own_place(
+        &self,
+        camera: &CameraId,
+        place: RecordingPlace,
+    ) -> Result<sightline_model::ChannelId, Problem> {
+        if place != RecordingPlace::Pu {
+            let why = "this device records on its own storage only";
+            return Err(Problem::new(ProblemKind::NotFound, why));
+        }
+        self.own(camera)
+    }
+
+    fn opened(&self) -> Result<Store, Problem> {
+        let opened = self.store.borrow().clone();
+        // What is away is a problem of the camera's, not of who asks.
+        opened.ok_or_else(|| {
+            let words = self.storage.borrow().state.words();
+            Problem::new(ProblemKind::CameraOffline, words)
+        })
+    }
+
+    async fn timeline(&self, store: &Store, query: RecordingQuery) -> Result<Timeline, RecorderError> {
+        let now = self.clock.now().time;
+        // What lies in the future is nothing.
+        let to = query.to.min(now).max(UnixMicros(query.from.0.saturating_add(1)));
+        let max = query.max_spans.min(MAX_MESSAGE_SPANS);
+        let mut coverage = Coverage::new(query.from, to, max.into())?;
+        for subject in store.subjects() {
+            let wanted = query.tier.is_none_or(|tier| tier == subject.tier);
+            if subject.camera != query.camera || !wanted {
+                continue;
+            }
+            let rank = rank(RecordingPlace::Pu, None, subject.tier);
+            let number = coverage.add_source(source(&subject), rank)?;
+            add(&mut coverage, number, store, &subject, (query.from, to), max).await?;
+        }
+        Ok(coverage.finish(query.camera))
+    }
+
+    async fn days(
+        &self,
+        store: &Store,
+        camera: CameraId,
+        zone: &ZoneName,
+        (year, month): (i16, u8),
+    ) -> Result<RecordedDays, RecorderError> {
+        let mut calendar = Calendar::new(zone, year, month)?;
+        let stretches: Vec<_> = calendar.days().map(|(_, from, to)| (from, to)).collect();
+        let ends = stretches.last().map(|(_, to)| *to);
+        let bounds: Vec<_> = stretches.iter().map(|(from, _)| *from).chain(ends).collect();
+        for subject in store.subjects().into_iter().filter(|subject| subject.camera == camera) {
+            let recorded = store.recorded(&subject, &bounds).await?;
+            for ((from, to), _) in stretches.iter().zip(recorded).filter(|(_, is)| *is) {
+                calendar.add(*from, *to);
+            }
+        }
+        Ok(calendar.finish(camera))
+    }
+
+    async fn lock(&self, store: &Store, lock: LockSpan) -> Result<Locked, RecorderError> {
+        let mut locked = Locked { segments: 0, bytes: 0 };
+        for subject in store.subjects() {
+            let wanted = lock.tier.is_none_or(|tier| tier == subject.tier);
+            if subject.camera != lock.camera || !wanted {
+                continue;
+            }
+            let span = lock.from..lock.to;
+            store.lock(&subject, span.clone(), lock.locked).await?;
+            let mut after = None;
+            loop {
+                let page = store.segments(&subject, span.clone(), after, MAX_PAGE).await?;
+                locked.segments += page.rows.len() as u64;
+                locked.bytes += page.rows.iter().map(|row| row.segment.len).sum::<u64>();
+                after = page.next;
+                if after.is_none() {
+                    break;
+                }
+            }
+        }
+        Ok(locked)
+    }
+}
+
+/// Tells `coverage` what one chain has.
+async fn add(
+    coverage: &mut Coverage,
+    number: SourceNumber,
+    store: &Store,
+    subject: &Subject,
+    (from, to): (UnixMicros, UnixMicros),
+    max_spans: u16,
+) -> Result<(), RecorderError> {
+    let length = to.0 - from.0;
+    if Duration::from_micros(length.unsigned_abs()) <= FINE {
+        add_segments(coverage, number, store, subject, (from, to)).await?;
+    } else {
+        let step_us = length / (i64::from(max_spans) * STEPS_PER_SPAN) + 1;
+        coverage.coarsen(2 * step_us);
+        for piece in store.outline(subject, from..to, step_us).await? {
+            let sightline_recording_store::Piece { from, to, causes, time_known } = piece;
+            coverage.add_recorded(number, Recorded { from, to, causes, time_known });
+        }
+    }
+    let mut after = None;
+    loop {
+        let page = store.gaps(subject, from..to, after, MAX_PAGE).await?;
+        for gap in &page.rows {
+            let reason = absence(gap.gap.reason);
+            let missing = Missing { from: gap.from(), to: gap.to.unwrap_or(to), reason };
+            coverage.add_missing(number, missing);
+        }
+        after = page.next;
+        if after.is_none() {
+            break;
+        }
+    }
+    // What the chain began with has gone.
+    let usage = store.usage(subject).await?;
+    if let (Some(oldest), true) = (usage.oldest, store.has_expired(subject).await?) {
+        let reason = Absence::Expired;
+        coverage.add_missing(number, Missing { from, to: oldest, reason });
+    }
+    Ok(())
+}
+
+async fn add_segments(
+    coverage: &mut Coverage,
+    number: SourceNumber,
+    store: &Store,
+    subject: &Subject,
+    (from, to): (UnixMicros, UnixMicros),
+) -> Result<(), StoreError> {
+    let mut after = None;
+    loop {
+        let page = store.segments(subject, from..to, after, MAX_PAGE).await?;
+        for row in &page.rows {
+            let (from, to) = (row.start(), row.end());
+            if row.damaged {
+                coverage.add_missing(number, Missing { from, to, reason: Absence::Damaged });
+            } else {
+                let (causes, time_known) = (row.segment.causes, row.time_known);
+                coverage.add_recorded(number, Recorded { from, to, causes, time_known });
+            }
+        }
+        after = page.next;
+        if after.is_none() {
+            return Ok(());
+        }
+    }
+}
+
+fn source(subject: &Subject) -> RecordingSource {
+    let Subject { recorder, tier, .. } = subject;
+    RecordingSource { place: RecordingPlace::Pu, recorder: recorder.clone(), tier: *tier }
+}
+
+const fn state(of: State) -> StorageState {
+    match of {
+        State::Ok => StorageState::Ok,
+        State::Slow => StorageState::Slow,
+        State::Full => StorageState::Full,
+        State::ReadOnly => StorageState::ReadOnly,
+        State::Away => StorageState::Away,
+        State::Failing => StorageState::Failing,
+    }
+}
+
+impl From<RecorderError> for Problem {
+    fn from(error: RecorderError) -> Self {
+        let kind = match &error {
+            RecorderError::NoSuchCamera(_)
+            | RecorderError::Strategy(
+                StrategyError::Elsewhere(..) | StrategyError::NoSuchStrategy(_),
+            ) => ProblemKind::NotFound,
+            RecorderError::Strategy(StrategyError::Stale { .. } | StrategyError::Conflict(_)) => {
+                ProblemKind::PlanChanged
+            }
+            RecorderError::Strategy(
+                StrategyError::Plan(_) | StrategyError::NoSuchZone(_) | StrategyError::NotManual(_),
+            ) => ProblemKind::InvalidRequest,
+            RecorderError::Strategy(StrategyError::KeptVersion(_)) | RecorderError::NotKept => {
+                ProblemKind::Internal
+            }
+            RecorderError::Coverage(_) => ProblemKind::InvalidRequest,
+            RecorderError::Store(StoreError::Unavailable(_)) => ProblemKind::CameraOffline,
+            RecorderError::Store(_) => ProblemKind::Internal,
+            RecorderError::Ended => ProblemKind::DeviceOffline,
+        };
+        Self::new(kind, error.to_string())
+    }
+}
