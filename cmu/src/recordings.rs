@@ -10,7 +10,7 @@ use sightline_protocol::{
 };
 
 use crate::{
-    sc::{done_or_stale, refuse},
+    sc::{ALERTS, done_or_stale, refuse},
     state::App,
 };
 
@@ -31,7 +31,11 @@ pub async fn reported(
     let now = report.storage.state;
     if current && before.unwrap_or(StorageState::Ok) != now {
         app.audit(None, "recorder.storage", device.as_str(), state_word(now)).await;
-        if let Some(kind) = AlertKind::of_storage(now) {
+        // A device could else keep its owner busy.
+        let budget = format!("alert:storage:{device}:{}", state_word(now));
+        if let Some(kind) = AlertKind::of_storage(now)
+            && app.limit(ALERTS, &budget).await.is_ok()
+        {
             app.notify(&Notice::Alert { device: device.clone(), kind }).await;
         }
     }

@@ -178,7 +178,7 @@ async fn register(
 }
 
 /// Alerts of one device: whoever knows its id could else keep its owner busy.
-const ALERTS: Limit = Limit { count: 1, per_s: 600 };
+pub(crate) const ALERTS: Limit = Limit { count: 1, per_s: 600 };
 
 /// The device that holds the key keeps its lease. Its owner is alerted of an impostor, and finds
 /// each try in the audit log.

@@ -33,6 +33,8 @@ use crate::{
 
 /// Offers that are being answered at a time; more are refused as busy.
 const MAX_OFFERS: usize = 64;
+/// Questions about recordings that are being answered at a time; more are refused as busy.
+const MAX_QUESTIONS: usize = 16;
 /// Candidates of one session that may wait; more are lost, as RFC 8838 allows.
 const MAX_CANDIDATES: usize = 32;
 /// Signals to the engine that may wait; more candidates are lost, ends are told by the gate too.
@@ -88,6 +90,7 @@ struct Shared {
     ladders: Option<Ladders>,
     /// What records, where that is configured.
     recorder: Option<Recorder>,
+    questions: Arc<Semaphore>,
     offers: Arc<Semaphore>,
     signals: mpsc::Sender<Signal>,
     /// Candidates of sessions whose offer is still being checked.
@@ -119,6 +122,7 @@ impl Viewers {
             }
         });
         let offers = Arc::new(Semaphore::new(MAX_OFFERS));
+        let questions = Arc::new(Semaphore::new(MAX_QUESTIONS));
         let lifecycle = lifecycle.clone();
         let (early, servers) = (Mutex::default(), watch::Sender::default());
         let shared = Shared {
@@ -128,6 +132,7 @@ impl Viewers {
             engine,
             ladders,
             recorder,
+            questions,
             offers,
             signals,
             early,
@@ -169,16 +174,22 @@ impl Viewers {
         self.shared.lifecycle.spawn(answering.in_current_span());
     }
 
-    /// A question about recordings. The SCU bounds how many wait.
+    /// A question about recordings. The SCU waits no longer for some that are still worked on.
     fn asked(&self, call: RecordingCall) {
         let RecordingCall { request, ask } = call;
         let (uplink, recorder) = (self.shared.uplink.clone(), self.shared.recorder.clone());
+        let Ok(permit) = Arc::clone(&self.shared.questions).try_acquire_owned() else {
+            let why = "the recorder is answering other questions; try again shortly";
+            let result = Err(Problem::new(ProblemKind::Busy, why));
+            return uplink.send(PuToScu::Recorded(RecordingAnswer { request, result }));
+        };
         let answering = async move {
             let result = match recorder {
                 Some(recorder) => recorder.answer(ask).await,
                 None => Err(Problem::new(ProblemKind::NotFound, "this device does not record")),
             };
             uplink.send(PuToScu::Recorded(RecordingAnswer { request, result }));
+            drop(permit);
         };
         self.shared.lifecycle.spawn(answering.in_current_span());
     }

@@ -58,7 +58,10 @@ export async function lookBack(page, { check, shot, note, seconds }) {
     // What was on the screen before the jump does not count.
     const shown = pictures.slice(1);
     const steps = shown.slice(1).map((p, i) => (p.read - shown[i].read) * Math.sign(scale));
-    check(steps.every((step) => step > 0), `at ${scale}: not monotonic: ${steps.join(' ')}`);
+    check(
+      steps.every((step) => step > 0),
+      `at ${scale}: not monotonic: ${steps.join(' ')}`,
+    );
     const span = shown.length > 1 ? shown.at(-1).read - shown[0].read : 0;
     const took = shown.length > 1 ? shown.at(-1).at - shown[0].at : 1;
     const speed = span / took;
@@ -93,7 +96,8 @@ export async function lookBack(page, { check, shot, note, seconds }) {
   async function seeks() {
     const times = [];
     for (let n = 0; n < 12; n += 1) {
-      const at = nowUs() - (2 + (n * 7) % 12) * 1_000_000;
+      // The newest segment is whole only after some seconds.
+      const at = nowUs() - (7 + ((n * 7) % 12)) * 1_000_000;
       await sight((us) => window.__sightline.lookback.show(us), at);
       await page.waitForFunction(
         (us) => Math.abs(window.__sightline.lookback.atUs - us) < 100_000,

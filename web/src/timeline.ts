@@ -10,7 +10,13 @@ export interface Stretch {
 
 export const HOUR_US = 3_600_000_000;
 /** What can be looked at at once. */
-export const ZOOMS_US = [HOUR_US / 6, HOUR_US, 6 * HOUR_US, 24 * HOUR_US, 7 * 24 * HOUR_US] as const;
+export const ZOOMS_US = [
+  HOUR_US / 6,
+  HOUR_US,
+  6 * HOUR_US,
+  24 * HOUR_US,
+  7 * 24 * HOUR_US,
+] as const;
 
 /** Where a time lies in a window, from 0 to 1. */
 export function place(at: number, window: Stretch): number {
@@ -40,15 +46,18 @@ const TICKS_US = [
 ];
 
 /** Times that a ruler names: at most so many, at full hours of the person's own clock. */
-export function ticks(window: Stretch, most: number, offsetMinutes: (at: number) => number): number[] {
+export function ticks(
+  window: Stretch,
+  most: number,
+  offsetMinutes: (at: number) => number,
+): number[] {
   const length = window.to - window.from;
   const step = TICKS_US.find((us) => length / us <= most) ?? 7 * 86_400e6;
   // So that days begin at the person's midnight.
   const shift = -offsetMinutes(window.from) * 60e6;
+  const first = Math.ceil((window.from + shift) / step) * step;
   const found = [];
-  for (let at = Math.ceil((window.from + shift) / step) * step; at - shift < window.to; at += step) {
-    found.push(at - shift);
-  }
+  for (let at = first; at - shift < window.to; at += step) found.push(at - shift);
   return found;
 }
 

@@ -101,8 +101,7 @@ fn h265_codecs(sps: &[u8]) -> String {
     let space = ["", "A", "B", "C"][usize::from(at(0) >> 6)];
     let tier = if at(0) & 0x20 == 0 { 'L' } else { 'H' };
     let compatibility = u32::from_be_bytes([at(1), at(2), at(3), at(4)]).reverse_bits();
-    let mut codecs =
-        format!("hev1.{space}{}.{compatibility:X}.{tier}{}", at(0) & 0x1F, at(11));
+    let mut codecs = format!("hev1.{space}{}.{compatibility:X}.{tier}{}", at(0) & 0x1F, at(11));
     let constraints: Vec<u8> = (5..11).map(at).collect();
     let told = constraints.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
     for byte in &constraints[..told] {
@@ -135,8 +134,8 @@ mod tests {
         assert_eq!(sets.codecs(), "avc1.42c01f");
         // Main profile, level 3.1, progressive, as x265 states it.
         let sps = [
-            0x42, 0x01, 0x01, 0x01, 0x60, 0x00, 0x00, 0x03, 0x00, 0x90, 0x00, 0x00, 0x03, 0x00, 0x00,
-            0x03, 0x00, 0x5d, 0xa0,
+            0x42, 0x01, 0x01, 0x01, 0x60, 0x00, 0x00, 0x03, 0x00, 0x90, 0x00, 0x00, 0x03, 0x00,
+            0x00, 0x03, 0x00, 0x5d, 0xa0,
         ];
         let sps = Bytes::copy_from_slice(&sps);
         let sets = ParameterSets::H265 { vps: Bytes::new(), sps, pps: Bytes::new() };

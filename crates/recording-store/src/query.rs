@@ -207,10 +207,13 @@ impl Store {
     /// When the storage fails.
     pub async fn has_expired(&self, subject: &Subject) -> Result<bool, StoreError> {
         let Some(chain) = self.inner.chain(subject) else { return Ok(false) };
-        Ok(sqlx::query_scalar("SELECT EXISTS(SELECT 1 FROM entry WHERE chain = $1 AND kind = 4)")
-            .bind(chain.row)
-            .fetch_one(&self.inner.index()?.reader)
-            .await?)
+        // `kind <> 1` again, so that the index of those serves: else all segments are looked at.
+        Ok(sqlx::query_scalar(
+            "SELECT EXISTS(SELECT 1 FROM entry WHERE chain = $1 AND kind = 4 AND kind <> 1)",
+        )
+        .bind(chain.row)
+        .fetch_one(&self.inner.index()?.reader)
+        .await?)
     }
 
     /// What a chain holds, and of which time.

@@ -27,7 +27,7 @@ use sightline_media_io::{
     hub::Hub,
     rtsp_server::{Options, RtspServer, pinned_tls, quic},
     source::synthetic::{self, SyntheticConfig},
-    webrtc::{self, Engine, LocalCandidates, NoTranscoder, Sources, OfferRequest, WebrtcConfig},
+    webrtc::{self, Engine, LocalCandidates, NoTranscoder, OfferRequest, Sources, WebrtcConfig},
 };
 use sightline_model::{
     AudioCodec, Capabilities, ChannelId, PublicKey, Rights, SessionToken, UnixMicros,

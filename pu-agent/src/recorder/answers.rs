@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use sightline_model::{
-    Absence, CameraId, RecordedDays, RecordingPlace, RecordingSource, ReportedHead, StorageState,
-    StorageStatus, StreamTier, Timeline, UnixMicros, ZoneName,
+    Absence, CameraId, ChannelId, RecordedDays, RecordingPlace, RecordingSource, ReportedHead,
+    StorageState, StorageStatus, Timeline, UnixMicros, ZoneName,
 };
 use sightline_protocol::{
     Problem, ProblemKind,
@@ -39,8 +39,9 @@ impl Recorder {
     pub async fn answer(&self, ask: RecordingRequest) -> Result<RecordingReply, Problem> {
         match ask {
             RecordingRequest::SetPlan { plan } => {
-                let (camera, revision) = (plan.camera.clone(), plan.revision);
-                self.tell(self.own(&camera)?, Input::Plan(*plan)).await?;
+                let (channel, revision) = (self.own(&plan.camera)?, plan.revision);
+                self.follows(channel, revision)?;
+                self.tell(channel, Input::Plan(*plan)).await?;
                 Ok(RecordingReply::PlanSet { revision })
             }
             RecordingRequest::ReadPlans { camera } => {
@@ -128,6 +129,17 @@ impl Recorder {
         }
     }
 
+    /// Refuses a plan that skips revisions: its maker has not seen the one that holds, and the highest
+    /// number would shut out every later plan.
+    fn follows(&self, channel: ChannelId, revision: u64) -> Result<(), Problem> {
+        let kept = self.planners.get(&channel).map_or(0, |own| own.plan.borrow().plan.revision);
+        if revision <= kept.saturating_add(1) {
+            return Ok(());
+        }
+        let why = format!("the plan has revision {revision}, but {kept} holds");
+        Err(Problem::new(ProblemKind::PlanChanged, why))
+    }
+
     async fn head(&self, store: &Store, subject: &Subject) -> Option<ReportedHead> {
         let head = store.head(subject, self.clock.now().time).await.ok().flatten()?;
         Some(ReportedHead {
@@ -140,7 +152,7 @@ impl Recorder {
         })
     }
 
-    fn own(&self, camera: &CameraId) -> Result<sightline_model::ChannelId, Problem> {
+    fn own(&self, camera: &CameraId) -> Result<ChannelId, Problem> {
         let own = camera.pu == self.unit && self.planners.contains_key(&camera.channel);
         own.then_some(camera.channel).ok_or_else(|| {
             let why = "this device does not record that camera";
@@ -148,11 +160,7 @@ impl Recorder {
         })
     }
 
-    fn own_place(
-        &self,
-        camera: &CameraId,
-        place: RecordingPlace,
-    ) -> Result<sightline_model::ChannelId, Problem> {
+    fn own_place(&self, camera: &CameraId, place: RecordingPlace) -> Result<ChannelId, Problem> {
         if place != RecordingPlace::Pu {
             let why = "this device records on its own storage only";
             return Err(Problem::new(ProblemKind::NotFound, why));
@@ -169,7 +177,11 @@ impl Recorder {
         })
     }
 
-    async fn timeline(&self, store: &Store, query: RecordingQuery) -> Result<Timeline, RecorderError> {
+    async fn timeline(
+        &self,
+        store: &Store,
+        query: RecordingQuery,
+    ) -> Result<Timeline, RecorderError> {
         let now = self.clock.now().time;
         // What lies in the future is nothing.
         let to = query.to.min(now).max(UnixMicros(query.from.0.saturating_add(1)));

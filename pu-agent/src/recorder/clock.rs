@@ -2,6 +2,7 @@
 
 use std::{
     collections::VecDeque,
+    fmt,
     path::Path,
     sync::Arc,
     time::{Duration, SystemTime},
@@ -39,6 +40,12 @@ pub struct SharedClock {
     /// Rises with every step, and when the clock becomes confirmed.
     news: Arc<watch::Sender<u64>>,
     centre: Clock,
+}
+
+impl fmt::Debug for SharedClock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SharedClock").finish_non_exhaustive()
+    }
 }
 
 struct State {

@@ -186,8 +186,7 @@ pub fn start(settings: Settings, cameras: &Cameras, lifecycle: &Lifecycle) -> Re
         let id = CameraId { pu: settings.identity.pu_id().clone(), channel: camera.channel };
         let (requests, waiting) = mpsc::channel(REQUESTS);
         let nothing = RecordingPlan::nothing(id.clone(), RecordingPlace::Pu);
-        let (plan_tx, plan) =
-            watch::channel(PlanState { plan: nothing, recording: Vec::new() });
+        let (plan_tx, plan) = watch::channel(PlanState { plan: nothing, recording: Vec::new() });
         planners.insert(camera.channel, Handle { requests, plan });
         let recording = Recording {
             id,

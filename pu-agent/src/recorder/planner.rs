@@ -136,9 +136,8 @@ impl Planner {
     /// Says what holds.
     fn tell_state(&self) {
         let tiers = self.parts.tracks.keys().copied();
-        let recorded = tiers.filter_map(|tier| {
-            self.engine.causes(tier).map(|causes| TierState { tier, causes })
-        });
+        let recorded = tiers
+            .filter_map(|tier| self.engine.causes(tier).map(|causes| TierState { tier, causes }));
         let now = PlanState { plan: self.engine.plan().clone(), recording: recorded.collect() };
         self.parts.plan.send_if_modified(|known| {
             let changed = *known != now;

@@ -17,8 +17,8 @@ use crate::timers::Timers;
 /// Questions to one device that may wait at a time.
 pub const MAX_WAITING: usize = 16;
 
-/// How long a recorder may take: less than the CMU waits for the SCU.
-pub const ANSWERED_WITHIN: Duration = Duration::from_secs(4);
+/// How long a recorder may take: less than the CMU waits for the SCU (3 s unless configured).
+pub const ANSWERED_WITHIN: Duration = Duration::from_millis(2_500);
 
 /// A question's answer, and who waits for it.
 pub type Answered<R> = (R, Result<Box<RecordingReply>, Problem>);

@@ -458,8 +458,7 @@ impl<R> Switchboard<R> {
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
         let (devices, calls) = (self.devices.poll_timeout(), self.calls.poll_timeout());
-        let (viewers, recordings) =
-            (self.viewers.poll_timeout(), self.recordings.poll_timeout());
+        let (viewers, recordings) = (self.viewers.poll_timeout(), self.recordings.poll_timeout());
         [devices, calls, viewers, recordings].into_iter().flatten().min()
     }
 

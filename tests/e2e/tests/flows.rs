@@ -250,7 +250,9 @@ fn a8_7_3_recording_on_the_pu_and_looking_back_in_order() {
         serde_json::from_str(&cu.ok(&["record", "list", "Yard", "--json"])).expect("JSON")
     };
     let spans = |list: &serde_json::Value| list["timeline"]["spans"].as_array().map_or(0, Vec::len);
-    e2e::wait_for("a recording", Duration::from_secs(60), || (spans(&recorded()) > 0).then_some(()));
+    e2e::wait_for("a recording", Duration::from_secs(60), || {
+        (spans(&recorded()) > 0).then_some(())
+    });
 
     let before = centre.mark();
     let (output, own) = cu.traced(&["record", "list", "Yard"]);

@@ -340,7 +340,8 @@ export const zh: Record<Key, string> = {
   'problem.rate_limited_for': '尝试过多，请等待 {seconds} 秒。',
   'alert.device': '您的设备',
   'alert.wrong_key': '有人试图冒充“{name}”，已被拒绝。您的摄像机安全，仍在正常工作。',
-  'alert.storage_slow': '“{name}”的录像存储太慢，部分画面未录下。请换更快的卡或硬盘，或录制较小的画面。',
+  'alert.storage_slow':
+    '“{name}”的录像存储太慢，部分画面未录下。请换更快的卡或硬盘，或录制较小的画面。',
   'alert.storage_full': '“{name}”的录像存储已满且全部锁定，无法录像。请解锁录像，或换更大的存储。',
   'alert.storage_read_only': '“{name}”的录像存储无法写入，无法录像。请检查卡的写保护，或更换。',
   'alert.storage_away': '“{name}”的录像存储不见了，无法录像。请插回存储卡或硬盘。',

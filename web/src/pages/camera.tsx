@@ -135,7 +135,9 @@ function Player({ camera }: { camera: Camera }) {
 function LookbackState({ back }: { back: LookbackStateOf }) {
   let text = '';
   if (back.state === 'failed') text = problemText(back.problem);
-  else if (back.state === 'seeking' || back.state === 'ended') text = t(`lookback.${back.state}`);
+  else if (back.state === 'seeking' || back.state === 'ended' || back.state === 'caught_up') {
+    text = t(`lookback.${back.state}`);
+  }
   return (
     <div
       class={text === '' ? 'overlay playing' : 'overlay'}
@@ -194,7 +196,9 @@ interface OverlayProps {
 function StateOverlay({ watch, camera, lookback }: OverlayProps) {
   const now = watch.state.value;
   const back = lookback.state.value;
-  if (back.state !== 'live' && now.state === 'playing') return <LookbackState back={back} />;
+  // What was recorded is there while the camera is away.
+  const works = now.state === 'playing' || now.state === 'no_camera';
+  if (back.state !== 'live' && works) return <LookbackState back={back} />;
   if (now.state === 'failed' && now.problem.type === 'security') {
     return (
       <div class="overlay security" role="alert" data-testid="security-alert">

@@ -45,6 +45,17 @@ export class Lookback {
   private reader = new UnitReader();
   private outgoing: CuToPuReplay[] = [];
   private askedMs: number | undefined;
+  /** Where to, until a picture of it is shown. */
+  private aimUs: number | undefined;
+  /** A single picture is wanted. */
+  private single = false;
+  /** Number of the command that what came last belongs to. */
+  private command = 0;
+  /** Nothing follows a single picture of this command. */
+  private flushFrom = 0;
+  /** What holds when all that waits was shown. */
+  private soon: LookbackState | undefined;
+  private flushTimer: ReturnType<typeof setTimeout> | undefined;
   private readonly stop: () => void;
 
   constructor(private readonly watch: Watch) {
@@ -58,7 +69,7 @@ export class Lookback {
     // Another connection: go on where it broke.
     this.stop = effect(() => {
       const pc = this.watch.connection.value;
-      this.channel = undefined;
+      this.forgetChannel();
       if (pc && this.isOn) this.resume();
     });
   }
@@ -69,51 +80,58 @@ export class Lookback {
 
   /** Plays from a time on. */
   playFrom(atUs: number, scale = 1): void {
-    this.begin(scale);
+    this.begin(scale, atUs);
     this.tell(this.wish(scale, atUs));
   }
 
   /** Goes on, or changes the speed. */
   play(scale = this.scale.peek()): void {
-    const turns = Math.sign(scale) !== Math.sign(this.scale.peek());
-    const at = this.atUs.peek();
-    this.begin(scale);
-    this.tell(this.wish(scale, turns ? at : undefined));
+    const before = this.scale.peek();
+    // Else the device goes on behind what it has sent, without its keyframe.
+    const jumps = (scale !== before && (scale < 0 || before < 0)) || this.screen.isEmpty;
+    const atUs = jumps ? this.whereUs() : undefined;
+    this.begin(scale, atUs);
+    this.tell(this.wish(scale, atUs));
   }
 
   pause(): void {
     this.screen.queue.pause();
     this.sound.silence();
+    this.soon = undefined;
     this.state.value = { state: 'paused' };
     this.tell({ type: 'pause' });
   }
 
   /** Shows the picture of a time, for scrubbing. */
   show(atUs: number): void {
-    this.beginOne();
+    this.beginOne(1);
+    this.aimUs = atUs;
     this.tell({ type: 'show', at: Math.round(atUs) });
   }
 
   step(backwards: boolean): void {
     const from = this.atUs.peek();
-    this.beginOne();
     // The device believes that the decoder stands where it was left.
-    if (this.screen.isEmpty && from !== undefined) this.tell({ type: 'show', at: from });
+    const again = this.screen.isEmpty && from !== undefined;
+    this.beginOne(again ? 2 : 1);
+    if (again) this.tell({ type: 'show', at: from });
     this.tell({ type: 'step', backwards, ...(from === undefined ? {} : { from }) });
   }
 
   live(): void {
     if (!this.isOn) return;
-    this.state.value = { state: 'live' };
+    this.leave();
+    this.jump();
+    this.screen.reset();
     this.watch.looksBack = false;
+    this.state.value = { state: 'live' };
     this.atUs.value = undefined;
-    this.screen.queue.clear();
-    this.sound.silence();
     this.tell({ type: 'live' });
   }
 
   close(): void {
     this.stop();
+    clearTimeout(this.flushTimer);
     this.channel?.close();
     this.screen.close();
     this.sound.close();
@@ -125,25 +143,50 @@ export class Lookback {
     return { type: 'play', scale_permille, tier: this.tier, ...at };
   }
 
-  private begin(scale: number): void {
+  /** `atUs`: where to, if it is a jump. */
+  private begin(scale: number, atUs: number | undefined): void {
+    this.leave();
+    if (atUs !== undefined) this.jump();
+    this.aimUs = atUs ?? this.aimUs;
     this.scale.value = scale;
+    this.single = false;
     this.askedMs = performance.now();
     this.watch.looksBack = true;
     this.screen.queue.play();
-    this.sound.silence();
     this.state.value = { state: 'seeking' };
   }
 
-  private beginOne(): void {
+  /** `commands`: after so many nothing follows. */
+  private beginOne(commands: number): void {
+    this.leave();
+    this.jump();
+    this.single = true;
+    this.flushFrom = this.command + commands;
     this.askedMs = performance.now();
     this.watch.looksBack = true;
     this.screen.queue.pause();
-    this.sound.silence();
     this.state.value = { state: 'paused' };
   }
 
+  /** Something else is wanted. */
+  private leave(): void {
+    clearTimeout(this.flushTimer);
+    this.sound.silence();
+    this.soon = undefined;
+  }
+
+  /** What was sent until now is not shown any more. */
+  private jump(): void {
+    this.screen.queue.jump(this.command);
+    this.aimUs = undefined;
+  }
+
+  private whereUs(): number | undefined {
+    return this.aimUs ?? this.atUs.peek();
+  }
+
   private resume(): void {
-    const at = this.atUs.peek();
+    const at = this.whereUs();
     const { state } = this.state.peek();
     if (at === undefined) return;
     if (state === 'paused') this.show(at);
@@ -164,64 +207,87 @@ export class Lookback {
     channel.binaryType = 'arraybuffer';
     this.channel = channel;
     this.reader = new UnitReader();
+    this.screen.restart();
     channel.onopen = () => {
       for (const message of this.outgoing) channel.send(JSON.stringify(message));
       this.outgoing = [];
     };
     channel.onmessage = ({ data }: MessageEvent<unknown>) => {
       if (channel !== this.channel) return;
+      this.watch.heard();
       if (data instanceof ArrayBuffer) this.takeUnit(data);
       else this.takeText(String(data));
     };
     channel.onclose = () => {
-      if (channel === this.channel) this.channel = undefined;
+      if (channel === this.channel) this.forgetChannel();
     };
     return channel;
   }
 
+  /** The device counts its commands for each channel. */
+  private forgetChannel(): void {
+    this.channel = undefined;
+    this.command = 0;
+  }
+
   private takeUnit(message: ArrayBuffer): void {
     const unit = this.reader.take(message);
-    if (!unit || !this.isOn) return;
+    if (!unit) return;
+    this.command = unit.command;
+    if (!this.isOn) return;
     if (unit.sound) this.sound.push(unit);
     else {
       this.screen.push(unit);
-      if (unit.last || this.state.peek().state === 'paused') this.flushSoon();
+      const isLast = this.single && unit.shown && unit.command >= this.flushFrom;
+      if (unit.last || isLast) this.flushSoon();
     }
   }
-
-  private flushTimer: ReturnType<typeof setTimeout> | undefined;
 
   /** A decoder may hold a picture back until another one comes: none will. */
   private flushSoon(): void {
     clearTimeout(this.flushTimer);
-    this.flushTimer = setTimeout(() => this.screen.flush(), FLUSH_MS);
+    this.flushTimer = setTimeout(() => void this.screen.flush(), FLUSH_MS);
   }
 
   private takeText(text: string): void {
     const message = readMessage(text);
-    if (!message || !this.isOn) return;
+    // The form is told once, also to who has gone back to live pictures meanwhile.
+    if (!message || (!this.isOn && message.type !== 'stream')) return;
     switch (message.type) {
       case 'stream':
         if (message.video) this.screen.configure(message.video);
         this.sound.configure(message.audio ?? undefined);
         break;
       case 'caught_up':
-        this.state.value = { state: 'caught_up' };
+        // A single picture waits for nothing.
+        if (this.single || this.state.peek().state === 'paused') break;
+        this.soon = { state: 'caught_up' };
+        this.settle();
         break;
       case 'ended':
-        this.screen.flush();
-        this.state.value = { state: 'ended' };
+        this.soon = { state: 'ended' };
+        void this.screen.flush().then(() => this.settle());
         break;
       case 'failed':
-        this.state.value = { state: 'failed', problem: message.problem };
+        this.soon = { state: 'failed', problem: message.problem };
+        this.settle();
         break;
       case 'unreadable':
         break;
     }
   }
 
+  /** The device is ahead of what is shown. */
+  private settle(): void {
+    if (!this.soon || this.screen.queue.length > 0) return;
+    this.state.value = this.soon;
+    this.soon = undefined;
+  }
+
   private noteShown(wallUs: number): void {
+    this.watch.recorded();
     this.atUs.value = wallUs;
+    this.aimUs = undefined;
     const nowMs = performance.now();
     this.shown.push({ wallUs, atMs: nowMs });
     if (this.shown.length > 2_000) this.shown.shift();
@@ -230,6 +296,8 @@ export class Lookback {
       this.askedMs = undefined;
     }
     const { state } = this.state.peek();
-    if (state === 'seeking' || state === 'caught_up') this.state.value = { state: 'playing' };
+    const goesOn = state !== 'paused' && state !== 'playing';
+    if (goesOn && !this.single) this.state.value = { state: 'playing' };
+    this.settle();
   }
 }

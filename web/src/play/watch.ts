@@ -140,6 +140,16 @@ export class Watch {
     this.latencies.push((nowUs(atMs) + offset - captured) / 1000);
   }
 
+  /** A recorded picture came to the screen: the session works, whatever becomes of the live one. */
+  recorded(): void {
+    if (this.state.peek().state === 'connecting') this.state.value = { state: 'playing' };
+  }
+
+  /** The device was heard over another channel: a full one holds its pongs up. */
+  heard(): void {
+    this.lastAliveMs = performance.now();
+  }
+
   private async loop(): Promise<void> {
     let pauseMs = 500;
     let clickedMs = this.options.clickedMs;
@@ -258,6 +268,7 @@ export class Watch {
     } catch {
       return;
     }
+    if (isAborted(done)) return;
     this.play = attempt.play;
     this.connection.value = attempt.pc;
     this.lastAliveMs = this.lastFrameMs = performance.now();

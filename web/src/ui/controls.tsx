@@ -58,7 +58,7 @@ export function Controls({ watch, lookback, camera, video, stage, hasSound }: Co
         tone="ghost"
         icon="snapshot"
         label={t('player.snapshot')}
-        disabled={!playing}
+        disabled={!playing && !looksBack}
         onClick={snapshot}
         testid="snapshot"
       />

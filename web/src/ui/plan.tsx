@@ -15,7 +15,7 @@ export function PlanCard({ camera }: { camera: Camera }) {
   const [absent, setAbsent] = useState(false);
   const [mode, setMode] = useState<Mode>('nothing');
   const [days, setDays] = useState(0);
-  const [hours, setHours] = useState({ from: '08:00', to: '18:00' });
+  const [hours, setHours] = useState<Hours>({ from: '08:00', to: '18:00' });
   const [busy, setBusy] = useState(false);
   const [error, setError] = useState<string>();
   const load = async () => {
@@ -26,7 +26,8 @@ export function PlanCard({ camera }: { camera: Camera }) {
       if (!found) return;
       setPlan(found);
       setMode(modeOf(found.plan.strategies));
-      setDays(Math.round((found.plan.keep?.max_age_s ?? 0) / 86_400));
+      setHours((before) => hoursOf(found.plan.strategies) ?? before);
+      setDays(Math.ceil((found.plan.keep?.max_age_s ?? 0) / 86_400));
     } catch {
       // No recorder, or it is away: nothing can be set.
       setAbsent(true);
@@ -112,12 +113,41 @@ function modeOf(strategies: readonly Strategy[]): Mode {
     const tiers = new Set(strategies.map((s) => s.tier));
     return tiers.size > 1 ? 'both' : tiers.has('main') ? 'main' : 'sub';
   }
-  return strategies.length === 1 && strategies[0]?.trigger.on === 'schedule' ? 'hours' : 'own';
+  return hoursOf(strategies) ? 'hours' : 'own';
 }
 
-const WEEK = ['monday', 'tuesday', 'wednesday', 'thursday', 'friday', 'saturday', 'sunday'] as const;
+const WEEK = [
+  'monday',
+  'tuesday',
+  'wednesday',
+  'thursday',
+  'friday',
+  'saturday',
+  'sunday',
+] as const;
 
-function strategiesOf(mode: Mode, hours: { from: string; to: string }): Strategy[] {
+interface Hours {
+  from: string;
+  to: string;
+}
+
+/** The same hours of every day, by this person's clock; undefined when it is anything else. */
+function hoursOf(strategies: readonly Strategy[]): Hours | undefined {
+  const [strategy, more] = strategies;
+  if (!strategy || more || strategy.tier !== 'main') return undefined;
+  if (strategy.trigger.on !== 'schedule') return undefined;
+  const { zone, spans } = strategy.trigger.schedule;
+  const [span, another] = spans;
+  if (!span || another || span.days.length < WEEK.length || zone !== ownZone()) return undefined;
+  // Browsers know no 24:00.
+  return { from: span.from, to: span.to === '24:00' ? '00:00' : span.to };
+}
+
+function ownZone(): string {
+  return Intl.DateTimeFormat().resolvedOptions().timeZone;
+}
+
+function strategiesOf(mode: Mode, hours: Hours): Strategy[] {
   const always = (tier: 'main' | 'sub'): Strategy => ({
     id: `always-${tier}`,
     tier,
@@ -133,9 +163,9 @@ function strategiesOf(mode: Mode, hours: { from: string; to: string }): Strategy
     case 'both':
       return [always('main'), always('sub')];
     case 'hours': {
-      const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
-      const spans = [{ days: [...WEEK], ...hours }];
-      return [{ id: 'hours', tier: 'main', trigger: { on: 'schedule', schedule: { zone, spans } } }];
+      const to = hours.to === '00:00' ? '24:00' : hours.to;
+      const schedule = { zone: ownZone(), spans: [{ days: [...WEEK], from: hours.from, to }] };
+      return [{ id: 'hours', tier: 'main', trigger: { on: 'schedule', schedule } }];
     }
   }
 }

@@ -1,16 +1,34 @@
 import { useEffect, useMemo, useRef, useState } from 'preact/hooks';
 import { api } from '../api/client';
+import { toProblem } from '../api/problem';
 import type { Timeline } from '../api/types';
 import { problemText, t, timeOfDay, dateTime } from '../i18n';
 import type { Lookback } from '../play/lookback';
 import { nowUs } from '../play/clock';
-import { around, bar, HOUR_US, lookUp, place, playable, ticks, timeAt, ZOOMS_US } from '../timeline';
-import type { Stretch } from '../timeline';
+import {
+  around,
+  bar,
+  HOUR_US,
+  lookUp,
+  place,
+  playable,
+  ticks,
+  timeAt,
+  ZOOMS_US,
+  type Stretch,
+} from '../timeline';
 import { Button, Icon } from './parts';
 
 /** What is recorded is asked for again after this, while the present is in view. */
 const REFRESH_MS = 5_000;
 const DRAG_PX = 4;
+/** How far keys move, in microseconds. */
+const KEYS: Partial<Record<string, number>> = {
+  ArrowLeft: -10e6,
+  ArrowRight: 10e6,
+  PageDown: -300e6,
+  PageUp: 300e6,
+};
 
 interface Props {
   camera: string;
@@ -27,8 +45,14 @@ export function TimelineStrip({ camera, lookback, day }: Props) {
   const atUs = lookback.atUs.value;
   const length = ZOOMS_US[zoom] ?? HOUR_US;
   const view = shift ?? around(now, length, now);
-  const { timeline, error } = useTimeline(camera, view, now);
+  const { timeline, error, absent } = useTimeline(camera, view, now);
   const strip = useRef<HTMLDivElement>(null);
+  /** Whether the view goes along with what is played, or stays where it was put. */
+  const follows = useRef(true);
+  const put = (stretch: Stretch | undefined) => {
+    follows.current = false;
+    setShift(stretch);
+  };
 
   useEffect(() => {
     const timer = setInterval(() => setNow(nowUs()), 1_000);
@@ -36,31 +60,36 @@ export function TimelineStrip({ camera, lookback, day }: Props) {
   }, []);
   useEffect(() => {
     if (!day) return;
-    setShift(day);
+    put(day);
     setZoom(ZOOMS_US.findIndex((us) => us >= day.to - day.from));
   }, [day]);
-  // The playhead stays in view.
+  // The playhead stays in view, unless somebody looks elsewhere; live pictures are of the present.
   useEffect(() => {
-    if (atUs === undefined || (atUs >= view.from && atUs < view.to)) return;
-    setShift(around(atUs, length, nowUs()));
+    if (atUs === undefined) setShift(undefined);
+    const isSeen = atUs === undefined || (atUs >= view.from && atUs < view.to);
+    if (isSeen) follows.current = true;
+    if (isSeen || !follows.current) return;
+    // The device's clock may be ahead of ours.
+    setShift(around(atUs, length, Math.max(nowUs(), atUs + length / 8)));
   }, [atUs]);
+  if (absent) return null;
 
   const resize = (by: number) => {
     const next = Math.min(Math.max(zoom + by, 0), ZOOMS_US.length - 1);
     const middle = atUs ?? (view.from + view.to) / 2;
+    const isPresent = atUs === undefined && !shift;
     setZoom(next);
-    setShift(
-      atUs === undefined && !shift ? undefined : around(middle, ZOOMS_US[next] ?? HOUR_US, nowUs()),
-    );
+    put(isPresent ? undefined : around(middle, ZOOMS_US[next] ?? HOUR_US, nowUs()));
   };
-  const move = (part: number) => {
-    const us = (view.to - view.from) * part;
+  const moveBy = (us: number) => {
     const moved = { from: view.from + us, to: view.to + us };
-    setShift(moved.to >= nowUs() ? undefined : moved);
+    put(moved.to >= nowUs() ? undefined : moved);
   };
+  const move = (part: number) => moveBy((view.to - view.from) * part);
   const seek = (at: number) => {
     const target = timeline ? playable(timeline, at) : at;
     if (target === undefined) return;
+    follows.current = true;
     const { state } = lookback.state.value;
     if (state === 'paused') lookback.show(target);
     else lookback.playFrom(target, Math.abs(lookback.scale.value));
@@ -76,7 +105,12 @@ export function TimelineStrip({ camera, lookback, day }: Props) {
           testid="timeline-earlier"
         />
         <Range view={view} />
-        <Button tone="ghost" label={t('timeline.later')} onClick={() => move(0.75)} testid="timeline-later">
+        <Button
+          tone="ghost"
+          label={t('timeline.later')}
+          onClick={() => move(0.75)}
+          testid="timeline-later"
+        >
           <span class="turned">
             <Icon name="back" />
           </span>
@@ -108,7 +142,7 @@ export function TimelineStrip({ camera, lookback, day }: Props) {
         atUs={atUs}
         now={now}
         onSeek={seek}
-        onMove={(us) => setShift({ from: view.from + us, to: view.to + us })}
+        onMove={moveBy}
       />
       {error !== undefined && (
         <p class="fine" role="status" data-testid="timeline-error">
@@ -139,7 +173,7 @@ interface StripProps {
 }
 
 function Strip({ strip, view, timeline, atUs, now, onSeek, onMove }: StripProps) {
-  const drag = useRef<{ x: number; moved: boolean }>();
+  const drag = useRef<{ x: number; moved: boolean }>(undefined);
   const [hover, setHover] = useState<number>();
   const fraction = (x: number) => {
     const box = strip.current?.getBoundingClientRect();
@@ -147,7 +181,7 @@ function Strip({ strip, view, timeline, atUs, now, onSeek, onMove }: StripProps)
   };
   const value = Math.min(Math.max(atUs ?? now, view.from), view.to);
   const key = (event: KeyboardEvent) => {
-    const step = { ArrowLeft: -10e6, ArrowRight: 10e6, PageDown: -300e6, PageUp: 300e6 }[event.key];
+    const step = KEYS[event.key];
     if (step === undefined) return;
     event.preventDefault();
     onSeek(value + step);
@@ -185,6 +219,7 @@ function Strip({ strip, view, timeline, atUs, now, onSeek, onMove }: StripProps)
         if (drag.current && !drag.current.moved) onSeek(timeAt(fraction(event.clientX), view));
         drag.current = undefined;
       }}
+      onPointerCancel={() => (drag.current = undefined)}
       onPointerLeave={() => setHover(undefined)}
     >
       {timeline?.gaps.map((gap) => (
@@ -226,7 +261,9 @@ function Part({ part, view, kind }: { part: Stretch; view: Stretch; kind: string
 
 function tickText(at: number, view: Stretch): string {
   const midnight = new Date(at / 1_000).getHours() === 0 && new Date(at / 1_000).getMinutes() === 0;
-  return view.to - view.from > 24 * HOUR_US || midnight ? dateTime(at, 'day') : timeOfDay(at, 'minute');
+  return view.to - view.from > 24 * HOUR_US || midnight
+    ? dateTime(at, 'day')
+    : timeOfDay(at, 'minute');
 }
 
 function hoverText(timeline: Timeline | undefined, at: number): string {
@@ -273,12 +310,15 @@ function duration(us: number): string {
 function useTimeline(camera: string, view: Stretch, now: number) {
   const [timeline, setTimeline] = useState<Timeline>();
   const [error, setError] = useState<string>();
+  /** Nothing can record this camera. */
+  const [absent, setAbsent] = useState(false);
   const present = view.to > now - 2 * REFRESH_MS * 1_000;
   const turn = present ? Math.floor(now / (REFRESH_MS * 1_000)) : 0;
   const length = view.to - view.from;
   // The present moves all the time; it is asked for in turns.
   const from = present ? turn * REFRESH_MS * 1_000 - length : Math.round(view.from);
   useEffect(() => {
+    if (absent) return;
     const abort = new AbortController();
     // A drag goes through many windows: the last one counts.
     const timer = setTimeout(() => {
@@ -289,13 +329,15 @@ function useTimeline(camera: string, view: Stretch, now: number) {
           setError(undefined);
         })
         .catch((problem: unknown) => {
-          if (!abort.signal.aborted) setError(problemText(problem));
+          if (abort.signal.aborted) return;
+          setAbsent(toProblem(problem).type === 'not_found');
+          setError(problemText(problem));
         });
     }, 60);
     return () => {
       clearTimeout(timer);
       abort.abort();
     };
-  }, [camera, from, length]);
-  return { timeline, error };
+  }, [camera, from, length, absent]);
+  return { timeline, error, absent };
 }

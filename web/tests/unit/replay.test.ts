@@ -104,6 +104,72 @@ describe('the queue of pictures', () => {
     expect(q.next(640)?.frame).toBe(80);
   });
 
+  it('waits in reverse for what is shown first, however long it takes to be decoded', () => {
+    const { queue: q } = queue();
+    q.play();
+    for (const [ms, now] of [
+      [300, 0],
+      [200, 200],
+      [100, 400],
+      [0, 600],
+    ] as const) {
+      q.push(picture(ms, 1, 0), now);
+      if (ms > 0) expect(q.next(now + 190)).toBeUndefined();
+    }
+    expect([600, 700, 800, 900].map((now) => q.next(now)?.frame)).toEqual([0, 100, 200, 300]);
+  });
+
+  it('leaves out what comes when something later is shown', () => {
+    const { queue: q, dropped } = queue();
+    q.play();
+    q.push(picture(0), 0);
+    expect(q.next(120)?.frame).toBe(0);
+    q.push(picture(80), 130);
+    expect(q.next(200)?.frame).toBe(80);
+    q.push(picture(40), 210);
+    expect(dropped).toEqual([40]);
+  });
+
+  it('stands while paused, and goes on with what waits', () => {
+    const { queue: q } = queue();
+    q.play();
+    for (const ms of [0, 40, 80]) q.push(picture(ms), ms);
+    expect(q.next(120)?.frame).toBe(0);
+    q.pause();
+    q.push(picture(120), 130);
+    expect(q.next(5_000)).toBeUndefined();
+    q.play();
+    expect([6_000, 6_010, 6_040, 6_080].map((now) => q.next(now)?.frame)).toEqual([
+      40,
+      undefined,
+      80,
+      120,
+    ]);
+  });
+
+  it('shows nothing of before a jump, and only its first picture while paused', () => {
+    const { queue: q, dropped } = queue();
+    q.play();
+    q.push(picture(0, 1), 0);
+    q.jump(1);
+    q.push(picture(40, 1), 10);
+    expect(dropped).toEqual([0, 40]);
+    q.pause();
+    q.push(picture(1_000, 2, 1_000), 20);
+    q.push(picture(1_040, 2, 1_000), 20);
+    expect(q.next(20)?.frame).toBe(1_000);
+    expect(q.next(900)).toBeUndefined();
+  });
+
+  it('does not pile up while nobody looks', () => {
+    const { queue: q } = queue();
+    q.play();
+    for (let ms = 0; ms < 60_000; ms += 40) q.push(picture(ms), ms);
+    expect(q.length).toBeLessThan(80);
+    q.reset();
+    expect(q.length).toBe(0);
+  });
+
   it('shows single pictures at once while paused', () => {
     const { queue: q } = queue();
     q.pause();

@@ -124,7 +124,7 @@ impl Replay {
             CuToPuReplay::Play { tier, .. } => tier.unwrap_or(StreamTier::Main),
             _ => StreamTier::Main,
         };
-        let of = Recording { channel: camera, tier };
+        let of = (Recording { channel: camera, tier }, rights.allows(Right::Listen));
         let (orders, waiting) = mpsc::channel(ORDERS);
         let (say, said) = mpsc::channel(UNITS);
         feeds.spawn(task::run(Arc::clone(archive), of, waiting, say, feeds.waker()));

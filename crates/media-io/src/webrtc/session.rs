@@ -427,11 +427,11 @@ impl Session {
                     self.live_again(now);
                 }
             }
-            Event::ChannelBufferedAmountLow(id) => {
+            Event::ChannelBufferedAmountLow(id)
+                if self.replay.as_ref().is_some_and(|replay| replay.is(id)) =>
+            {
                 // The next step writes more.
-                if self.replay.as_ref().is_some_and(|replay| replay.is(id)) {
-                    self.serve.ask_step();
-                }
+                self.serve.ask_step();
             }
             Event::ChannelData(data) if self.replay.as_ref().is_some_and(|r| r.is(data.id)) => {
                 self.read_replay(&data.data, now, feeds);

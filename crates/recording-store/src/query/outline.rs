@@ -63,9 +63,12 @@ impl Store {
         let reader = &self.inner.index()?.reader;
         let mut pieces = Vec::new();
         for run in runs(reader, chain.row, &span).await? {
-            for (from, to, encoded, signature) in of_run(reader, chain.row, &run, &span, step_us).await? {
+            for (from, to, encoded, signature) in
+                of_run(reader, chain.row, &run, &span, step_us).await?
+            {
                 let entry = index::entry(encoded, signature)?;
-                let Ok(What::Segment(first)) = decode(&entry).map(|statement| statement.what) else {
+                let Ok(What::Segment(first)) = decode(&entry).map(|statement| statement.what)
+                else {
                     return Err(StoreError::Corrupt("entry of a segment"));
                 };
                 pieces.push(Piece {

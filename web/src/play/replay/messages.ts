@@ -77,20 +77,12 @@ export class UnitReader {
 
   /** Takes a message; gives the unit that it completes. */
   take(message: ArrayBuffer): Unit | undefined {
-    const view = new DataView(message);
-    if (view.byteLength < 1) return undefined;
-    let body: Uint8Array;
-    if (view.getUint8(0) === FIRST && view.byteLength >= HEAD_LEN) {
-      const length = view.getUint32(30);
-      if (length > MAX_UNIT) return this.drop();
-      this.head = readHead(view);
-      this.data = new Uint8Array(length);
-      this.filled = 0;
-      body = new Uint8Array(message, HEAD_LEN);
-    } else if (view.getUint8(0) === NEXT && this.data) body = new Uint8Array(message, 1);
-    else return this.drop();
+    const body = this.begin(new DataView(message));
     const { head, data } = this;
-    if (!head || !data || this.filled + body.length > data.length) return this.drop();
+    if (!body || !head || !data || this.filled + body.length > data.length) {
+      this.drop();
+      return undefined;
+    }
     data.set(body, this.filled);
     this.filled += body.length;
     if (this.filled < data.length) return undefined;
@@ -98,10 +90,22 @@ export class UnitReader {
     return { ...head, data };
   }
 
-  private drop(): undefined {
+  /** What of a message belongs to the unit's bytes. */
+  private begin(view: DataView<ArrayBuffer>): Uint8Array | undefined {
+    const kind = view.byteLength > 0 ? view.getUint8(0) : 0;
+    if (kind === NEXT) return new Uint8Array(view.buffer, 1);
+    if (kind !== FIRST || view.byteLength < HEAD_LEN) return undefined;
+    const length = view.getUint32(30);
+    if (length > MAX_UNIT) return undefined;
+    this.head = readHead(view);
+    this.data = new Uint8Array(length);
+    this.filled = 0;
+    return new Uint8Array(view.buffer, HEAD_LEN);
+  }
+
+  private drop(): void {
     this.head = undefined;
     this.data = undefined;
-    return undefined;
   }
 }
 

@@ -17,10 +17,18 @@ export interface Shown<F> {
 const LEAD_MS = 120;
 /** Pictures that came later than this move the clock: a slow network plays slower, not in jerks. */
 const LATE_MS = 40;
+/** So long what a jump shows first is waited for while later pictures are there. */
+const FIRST_MS = 3_000;
 
 export class ShowQueue<F> {
   private waiting: Shown<F>[] = [];
   private command = -1;
+  /** What was sent for this command or an earlier one is not shown any more. */
+  private stale = -1;
+  /** Up to which presentation time a picture is the command's first; none: it was shown. */
+  private first: { us: number; untilMs: number } | undefined;
+  /** Presentation time of what is on the screen. */
+  private shownUs = -Infinity;
   /** What of the page's clock a presentation time of zero is. */
   private baseMs: number | undefined;
   private paused = true;
@@ -34,7 +42,7 @@ export class ShowQueue<F> {
     return this.waiting.length;
   }
 
-  /** Pictures that come from now on are shown at once. */
+  /** What waits is shown when playing goes on; of a jump, the first picture is shown at once. */
   pause(): void {
     this.paused = true;
     this.baseMs = undefined;
@@ -42,39 +50,66 @@ export class ShowQueue<F> {
 
   play(): void {
     this.paused = false;
+  }
+
+  /** A jump: what was sent for `command`, or before, is not shown any more. */
+  jump(command: number): void {
+    this.clear();
+    this.stale = Math.max(this.stale, command);
+    this.baseMs = undefined;
+  }
+
+  /** Somebody else counts commands and time from now on. */
+  reset(): void {
+    this.clear();
+    this.command = -1;
+    this.stale = -1;
+    this.first = undefined;
+    this.shownUs = -Infinity;
     this.baseMs = undefined;
   }
 
   /** A picture was decoded. */
   push(shown: Shown<F>, nowMs: number): void {
-    if (shown.command < this.command) {
+    const { command, presentationUs } = shown;
+    // Presentation times rise over all that is shown: what is late for its turn is left out.
+    const isLate = presentationUs <= this.shownUs;
+    if (command < this.command || command <= this.stale || isLate) {
       this.drop(shown.frame);
       return;
     }
-    if (shown.command > this.command) {
+    if (command > this.command) {
       // A jump: what waits is not shown any more.
       this.clear();
-      this.command = shown.command;
+      this.command = command;
       this.baseMs = undefined;
+      // The device begins to send when the first picture is to be shown; in reverse it comes last.
+      this.first = { us: shown.sentUs, untilMs: nowMs + FIRST_MS };
     }
-    const at = this.waiting.findIndex((w) => w.presentationUs > shown.presentationUs);
+    const at = this.waiting.findIndex((w) => w.presentationUs > presentationUs);
     this.waiting.splice(at < 0 ? this.waiting.length : at, 0, shown);
     if (this.paused) return;
-    const presentationMs = shown.presentationUs / 1_000;
-    const isFirst = this.baseMs === undefined;
     this.baseMs ??= nowMs + LEAD_MS - shown.sentUs / 1_000;
-    const lateMs = nowMs - (this.baseMs + presentationMs);
-    if (!isFirst && lateMs > LATE_MS) this.baseMs += lateMs;
+    const lateMs = nowMs - (this.baseMs + presentationUs / 1_000);
+    // Before the first one is there, nothing is late.
+    const counts = !this.first || presentationUs <= this.first.us;
+    if (counts && lateMs > LATE_MS) this.baseMs += lateMs;
+    // A hidden page asks for none: they do not pile up.
+    while (this.waiting[1] && this.isDue(this.waiting[1], nowMs)) this.dropFirst();
   }
 
   /** The picture to be shown now, if it is another one. */
   next(nowMs: number): Shown<F> | undefined {
+    const [front] = this.waiting;
+    // On after a pause, from what had not been shown.
+    if (front && !this.paused) this.baseMs ??= nowMs - front.presentationUs / 1_000;
     let due: Shown<F> | undefined;
     while (this.waiting[0] && this.isDue(this.waiting[0], nowMs)) {
       if (due) this.drop(due.frame);
       due = this.waiting.shift();
-      // Paused: one is shown at a time, the newest.
+      this.first = undefined;
     }
+    if (due) this.shownUs = due.presentationUs;
     return due;
   }
 
@@ -88,8 +123,16 @@ export class ShowQueue<F> {
     return this.baseMs === undefined ? undefined : this.baseMs + presentationUs / 1_000;
   }
 
+  private dropFirst(): void {
+    const first = this.waiting.shift();
+    if (first) this.drop(first.frame);
+  }
+
   private isDue(shown: Shown<F>, nowMs: number): boolean {
-    if (this.paused || this.baseMs === undefined) return true;
-    return this.baseMs + shown.presentationUs / 1_000 <= nowMs;
+    const { first } = this;
+    const isFirst = first !== undefined && shown.presentationUs <= first.us;
+    if (this.paused) return isFirst;
+    if (first && !isFirst && nowMs < first.untilMs) return false;
+    return this.baseMs !== undefined && this.baseMs + shown.presentationUs / 1_000 <= nowMs;
   }
 }

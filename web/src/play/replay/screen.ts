@@ -32,7 +32,6 @@ export class Screen {
   private needsKey = true;
   private timer: number | undefined;
   private canvas: HTMLCanvasElement | undefined;
-  private last: ImageBitmap | undefined;
 
   constructor(private readonly events: ScreenEvents) {}
 
@@ -77,11 +76,23 @@ export class Screen {
   }
 
   /** Nothing more comes for now: what the decoder holds back is shown. */
-  flush(): void {
+  async flush(): Promise<void> {
     if (this.decoder?.state !== 'configured' || this.metas.size === 0) return;
     // A flushed decoder begins with a keyframe again.
     this.needsKey = true;
-    this.decoder.flush().catch(() => undefined);
+    await this.decoder.flush().catch(() => undefined);
+  }
+
+  /** What comes does not follow what came: decoding begins with a keyframe. */
+  reset(): void {
+    this.closeDecoder();
+    this.needsKey = true;
+  }
+
+  /** What comes is sent by somebody who knows nothing of what came. */
+  restart(): void {
+    this.reset();
+    this.queue.reset();
   }
 
   /** The picture that is on the screen. */
@@ -91,14 +102,9 @@ export class Screen {
 
   close(): void {
     this.attach(undefined);
-    this.queue.clear();
+    // Pictures that are still being copied are dropped as well.
+    this.queue.jump(Infinity);
     this.closeDecoder();
-    this.last?.close();
-  }
-
-  private reset(): void {
-    this.closeDecoder();
-    this.needsKey = true;
   }
 
   private closeDecoder(): void {
@@ -139,9 +145,8 @@ export class Screen {
       frame.close();
       return;
     }
-    const { command, wallUs, presentationUs, sentUs } = meta;
     const push = (picture: Picture) =>
-      this.queue.push({ frame: picture, command, wallUs, presentationUs, sentUs }, performance.now());
+      this.queue.push({ ...meta, frame: picture }, performance.now());
     if (this.queue.length < HELD_FRAMES) {
       push(frame);
       return;

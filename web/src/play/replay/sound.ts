@@ -1,17 +1,26 @@
 /** Plays recorded sound beside the pictures: G.711 here, the rest by the browser's decoder. */
 
+import type { AudioCodec } from '../../api/types';
 import type { ReplayAudio, Unit } from './messages';
 
 const LEAD_S = 0.02;
+/** Pieces that lie no farther apart are joined: the page's clock and that of the sound differ. */
+const SEAM_S = 0.03;
+/** A decoder counts on by what it was given: behind a longer gap it begins anew. */
+const GAP_US = 300_000;
+/** What browsers decode, as they call it (WebCodecs codec registry). */
+const CODECS: Partial<Record<AudioCodec, string>> = { opus: 'opus', aac: 'mp4a.40.2' };
 
 export class Sound {
   private context: AudioContext | undefined;
   private gain: GainNode | undefined;
   private form: ReplayAudio | undefined;
   private decoder: AudioDecoder | undefined;
-  private metas = new Map<number, number>();
-  private next = 0;
+  /** Presentation time of what was decoded last. */
+  private decodedUs = 0;
   private sources = new Set<AudioBufferSourceNode>();
+  /** When the last piece ends, by the context's clock. */
+  private endS = 0;
   private on = false;
 
   /** `heardMs`: when a presentation time is heard, by the page's clock. */
@@ -46,11 +55,10 @@ export class Sound {
       );
       return;
     }
-    const decoder = this.ready(form);
-    if (!decoder) return;
-    const timestamp = this.next++;
-    this.metas.set(timestamp, unit.presentationUs);
-    decoder.decode(new EncodedAudioChunk({ type: 'key', timestamp, data: unit.data }));
+    const timestamp = unit.presentationUs;
+    if (Math.abs(timestamp - this.decodedUs) > GAP_US) this.closeDecoder();
+    this.decodedUs = timestamp;
+    this.ready(form)?.decode(new EncodedAudioChunk({ type: 'key', timestamp, data: unit.data }));
   }
 
   /** What was scheduled is not heard any more: a jump, a pause. */
@@ -69,12 +77,11 @@ export class Sound {
   private closeDecoder(): void {
     if (this.decoder && this.decoder.state !== 'closed') this.decoder.close();
     this.decoder = undefined;
-    this.metas.clear();
   }
 
   private ready(form: ReplayAudio): AudioDecoder | undefined {
     if (this.decoder?.state === 'configured') return this.decoder;
-    const codec = { opus: 'opus', aac: 'mp4a.40.2' }[form.codec as string];
+    const codec = CODECS[form.codec];
     if (!codec || typeof AudioDecoder === 'undefined') return undefined;
     const decoder = new AudioDecoder({
       output: (data) => this.decoded(data),
@@ -91,13 +98,9 @@ export class Sound {
   }
 
   private decoded(data: AudioData): void {
-    const at = this.metas.get(data.timestamp);
-    this.metas.delete(data.timestamp);
-    if (at !== undefined) {
-      const samples = new Float32Array(data.numberOfFrames);
-      data.copyTo(samples, { planeIndex: 0, format: 'f32-planar' });
-      this.play(samples, data.sampleRate, at);
-    }
+    const samples = new Float32Array(data.numberOfFrames);
+    data.copyTo(samples, { planeIndex: 0, format: 'f32-planar' });
+    this.play(samples, data.sampleRate, data.timestamp);
     data.close();
   }
 
@@ -114,7 +117,10 @@ export class Sound {
     source.connect(gain);
     source.onended = () => this.sources.delete(source);
     this.sources.add(source);
-    source.start(context.currentTime + inS);
+    let at = context.currentTime + inS;
+    if (Math.abs(at - this.endS) < SEAM_S) at = this.endS;
+    this.endS = at + buffer.duration;
+    source.start(at);
   }
 }
 

@@ -116,9 +116,11 @@ mod tests {
             whole.extend_from_slice(&message[1..]);
         }
         assert_eq!(whole.len(), head.len as usize);
-        let expected: Vec<u8> = nals.iter().flat_map(|nal| [&[0, 0, 0, 1][..], nal].concat()).collect();
+        let expected: Vec<u8> =
+            nals.iter().flat_map(|nal| [&[0, 0, 0, 1][..], nal].concat()).collect();
         assert_eq!(whole, expected);
-        let sound = AccessUnit::Audio { timestamp: 0, captured_at: UnixMicros(7), data: Bytes::new() };
+        let sound =
+            AccessUnit::Audio { timestamp: 0, captured_at: UnixMicros(7), data: Bytes::new() };
         assert_eq!(Frames::new(&due(sound), 4).count(), 1, "a unit without bytes has its head");
     }
 }

@@ -30,10 +30,10 @@ pub(super) enum Said {
     Text(PuToCuReplay),
 }
 
-/// Until the session lets go of either end.
+/// Until the session lets go of either end. `hears`: the viewer may hear the sound as well.
 pub(super) async fn run(
     archive: Arc<dyn Archive>,
-    of: Recording,
+    (of, hears): (Recording, bool),
     mut orders: mpsc::Receiver<Order>,
     say: mpsc::Sender<Said>,
     wake: Arc<Notify>,
@@ -54,7 +54,7 @@ pub(super) async fn run(
             },
             next = next => {
                 let Some((room, event, at_us)) = next else { return };
-                if say_event((event, at_us), &mut told, room, &say).await {
+                if say_event((event, at_us), hears, &mut told, room, &say).await {
                     wake.notify_one();
                 }
             }
@@ -74,18 +74,20 @@ fn obey(player: &mut Player, order: Order) {
 /// Hands an event over; whether there was anything to say.
 async fn say_event(
     (event, at_us): (Event, i64),
+    hears: bool,
     told: &mut Option<Arc<StreamDescription>>,
     room: mpsc::Permit<'_, Said>,
     say: &mpsc::Sender<Said>,
 ) -> bool {
     let text = match event {
+        Event::Unit(due) if !hears && !due.unit.is_video() => return false,
         Event::Unit(due) => {
             let known = |told: &Arc<StreamDescription>| **told == *due.stream;
             if told.as_ref().is_some_and(known) {
                 room.send(Said::Unit(due, at_us));
                 return true;
             }
-            room.send(Said::Text(stream(&due.stream)));
+            room.send(Said::Text(stream(&due.stream, hears)));
             *told = Some(Arc::clone(&due.stream));
             return say.send(Said::Unit(due, at_us)).await.is_ok();
         }
@@ -102,14 +104,14 @@ async fn say_event(
     true
 }
 
-fn stream(stream: &StreamDescription) -> PuToCuReplay {
+fn stream(stream: &StreamDescription, hears: bool) -> PuToCuReplay {
     let video = stream.video.as_ref().map(|video| ReplayVideo {
         codec: video.codec(),
         codecs: video.parameter_sets.codecs(),
         width: video.width,
         height: video.height,
     });
-    let audio = stream.audio.as_ref().map(|audio| ReplayAudio {
+    let audio = stream.audio.as_ref().filter(|_| hears).map(|audio| ReplayAudio {
         codec: audio.codec,
         clock_hz: audio.clock_hz,
         channels: audio.channels,
