@@ -330,7 +330,7 @@ fn start_webrtc(
 
 /// What was recorded, for whoever looks back.
 fn recordings(recorder: &Recorder, identity: &Identity) -> Arc<dyn Archive> {
-    StoreArchive::of_unit(recorder.store(), identity.pu_id().clone())
+    StoreArchive::of_unit(recorder.store(), identity.pu_id().clone(), recorder.visible())
 }
 
 fn serve_rtsp(

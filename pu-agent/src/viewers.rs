@@ -265,6 +265,9 @@ impl Handler for Viewers {
 
     fn owner(&self, owner: Option<UserId>) {
         self.shared.gate.owner_is(owner.as_ref());
+        if let Some(recorder) = &self.shared.recorder {
+            recorder.owner_is(owner.as_ref());
+        }
         if let Err(error) = self.shared.identity.owner_is(owner.as_ref()) {
             tracing::error!(%error, "cannot note the unit's owner");
         }

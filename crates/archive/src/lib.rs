@@ -29,6 +29,9 @@ const READERS: usize = 4;
 /// A file longer than this is not one of ours; in bytes.
 const LONGEST_FILE: u64 = 512 << 20;
 
+/// Spans of time that may be shown, in order; no two overlap.
+pub type Visible = Arc<[Range<UnixMicros>]>;
+
 type CameraOf = Box<dyn Fn(ChannelId) -> Option<CameraId> + Send + Sync>;
 
 /// The recordings of one recorder. See the crate.
@@ -37,6 +40,8 @@ pub struct StoreArchive {
     store: watch::Receiver<Option<Store>>,
     recorder: PuId,
     camera_of: CameraOf,
+    /// None: everything may be shown.
+    visible: Option<watch::Receiver<Visible>>,
     reading: Arc<Semaphore>,
 }
 
@@ -47,11 +52,17 @@ impl fmt::Debug for StoreArchive {
 }
 
 impl StoreArchive {
-    /// What a unit has recorded of its own cameras.
+    /// What a unit has recorded of its own cameras, as far as it may be shown.
     #[must_use]
-    pub fn of_unit(store: watch::Receiver<Option<Store>>, unit: PuId) -> Arc<Self> {
+    pub fn of_unit(
+        store: watch::Receiver<Option<Store>>,
+        unit: PuId,
+        visible: watch::Receiver<Visible>,
+    ) -> Arc<Self> {
         let own = unit.clone();
-        Self::new(store, unit, move |channel| Some(CameraId { pu: own.clone(), channel }))
+        let camera_of = move |channel| Some(CameraId { pu: own.clone(), channel });
+        let archive = Self::made(store, unit, camera_of);
+        Arc::new(Self { visible: Some(visible), ..archive })
     }
 
     /// What `recorder` has recorded; `camera_of` says which camera each of its channels is. The
@@ -62,8 +73,62 @@ impl StoreArchive {
         recorder: PuId,
         camera_of: impl Fn(ChannelId) -> Option<CameraId> + Send + Sync + 'static,
     ) -> Arc<Self> {
+        Arc::new(Self::made(store, recorder, camera_of))
+    }
+
+    fn made(
+        store: watch::Receiver<Option<Store>>,
+        recorder: PuId,
+        camera_of: impl Fn(ChannelId) -> Option<CameraId> + Send + Sync + 'static,
+    ) -> Self {
         let (camera_of, reading) = (Box::new(camera_of), Arc::new(Semaphore::new(READERS)));
-        Arc::new(Self { store, recorder, camera_of, reading })
+        Self { store, recorder, camera_of, visible: None, reading }
+    }
+
+    /// As [`Self::look`], within what may be shown.
+    async fn look_within(
+        &self,
+        store: &Store,
+        of: Recording,
+        at: UnixMicros,
+        way: Way,
+    ) -> Result<Look, StoreError> {
+        let Some(visible) = &self.visible else { return self.look(store, of, at, way).await };
+        let spans = visible.borrow().clone();
+        let mut ahead: Vec<_> = match way {
+            Way::Forwards => spans.iter().filter(|span| span.end > at).cloned().collect(),
+            Way::Backwards => spans.iter().filter(|span| span.start < at).cloned().collect(),
+        };
+        if way == Way::Backwards {
+            ahead.reverse();
+        }
+        for span in ahead {
+            let from = match way {
+                Way::Forwards => at.max(span.start),
+                Way::Backwards => at.min(span.end),
+            };
+            let cut = |window: Range<UnixMicros>| {
+                window.start.max(span.start)..window.end.min(span.end)
+            };
+            match self.look(store, of, from, way).await? {
+                Look::Found(found) => {
+                    let window = cut(found.window.clone());
+                    if window.start < window.end {
+                        return Ok(Look::Found(Found { window, ..found }));
+                    }
+                }
+                Look::Unreadable(window) => {
+                    let window = cut(window);
+                    if window.start < window.end {
+                        return Ok(Look::Unreadable(window));
+                    }
+                }
+                // The newest span has no end: what is still recorded belongs to it.
+                Look::Later if span.end == UnixMicros(i64::MAX) => return Ok(Look::Later),
+                Look::Later | Look::End => {}
+            }
+        }
+        Ok(Look::End)
     }
 
     /// The recording that serves, by a number for its chain: the wanted encoding, else the other.
@@ -152,7 +217,7 @@ impl Archive for StoreArchive {
         Box::pin(async move {
             let store = self.store.borrow().clone();
             let store = store.ok_or_else(|| ArchiveError("their storage is away".into()))?;
-            let found = self.look(&store, of, at, way).await;
+            let found = self.look_within(&store, of, at, way).await;
             found.map_err(|error| ArchiveError(error.to_string()))
         })
     }

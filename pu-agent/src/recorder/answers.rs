@@ -1,7 +1,7 @@
 //! What the recorder answers the centre over Ps (A8.7.2 and A8.7.3: steps of setting up, searching and
 //! locking).
 
-use std::time::Duration;
+use std::{ops::Range, time::Duration};
 
 use sightline_model::{
     Absence, CameraId, ChannelId, RecordedDays, RecordingPlace, RecordingSource, ReportedHead,
@@ -19,7 +19,7 @@ use sightline_recording::{
     statement::Subject,
     strategy::{Input, StrategyError},
 };
-use sightline_recording_store::{MAX_PAGE, State, Store, StoreError};
+use sightline_recording_store::{MAX_PAGE, Piece, State, Store, StoreError};
 
 use super::{Recorder, RecorderError};
 use crate::uplink::Uplink;
@@ -194,7 +194,9 @@ impl Recorder {
             }
             let rank = rank(RecordingPlace::Pu, None, subject.tier);
             let number = coverage.add_source(source(&subject), rank)?;
-            add(&mut coverage, number, store, &subject, (query.from, to), max).await?;
+            for span in self.within(query.from..to) {
+                add(&mut coverage, number, store, &subject, (span.start, span.end), max).await?;
+            }
         }
         Ok(coverage.finish(query.camera))
     }
@@ -207,13 +209,18 @@ impl Recorder {
         (year, month): (i16, u8),
     ) -> Result<RecordedDays, RecorderError> {
         let mut calendar = Calendar::new(zone, year, month)?;
-        let stretches: Vec<_> = calendar.days().map(|(_, from, to)| (from, to)).collect();
-        let ends = stretches.last().map(|(_, to)| *to);
-        let bounds: Vec<_> = stretches.iter().map(|(from, _)| *from).chain(ends).collect();
+        let midnights: Vec<_> = calendar.days().map(|(_, from, _)| from).collect();
+        let (begin, end) = calendar.window();
         for subject in store.subjects().into_iter().filter(|subject| subject.camera == camera) {
-            let recorded = store.recorded(&subject, &bounds).await?;
-            for ((from, to), _) in stretches.iter().zip(recorded).filter(|(_, is)| *is) {
-                calendar.add(*from, *to);
+            for span in self.within(begin..end) {
+                let inside = midnights.iter().filter(|at| span.start < **at && **at < span.end);
+                let mut bounds = vec![span.start];
+                bounds.extend(inside);
+                bounds.push(span.end);
+                let recorded = store.recorded(&subject, &bounds).await?;
+                for (pair, _) in bounds.windows(2).zip(recorded).filter(|(_, is)| *is) {
+                    calendar.add(pair[0], pair[1]);
+                }
             }
         }
         Ok(calendar.finish(camera))
@@ -226,20 +233,40 @@ impl Recorder {
             if subject.camera != lock.camera || !wanted {
                 continue;
             }
-            let span = lock.from..lock.to;
-            store.lock(&subject, span.clone(), lock.locked).await?;
-            let mut after = None;
-            loop {
-                let page = store.segments(&subject, span.clone(), after, MAX_PAGE).await?;
-                locked.segments += page.rows.len() as u64;
-                locked.bytes += page.rows.iter().map(|row| row.segment.len).sum::<u64>();
-                after = page.next;
-                if after.is_none() {
-                    break;
-                }
+            for span in self.within(lock.from..lock.to) {
+                store.lock(&subject, span.clone(), lock.locked).await?;
+                let found = count(store, &subject, span).await?;
+                locked.segments += found.segments;
+                locked.bytes += found.bytes;
             }
         }
         Ok(locked)
+    }
+
+    /// What of a span may be shown to the unit's owner.
+    fn within(&self, span: Range<UnixMicros>) -> Vec<Range<UnixMicros>> {
+        let visible = self.visible().borrow().clone();
+        let cut = |own: &Range<UnixMicros>| own.start.max(span.start)..own.end.min(span.end);
+        visible.iter().map(cut).filter(|part| part.start < part.end).collect()
+    }
+}
+
+/// The segments of a span, and their bytes.
+async fn count(
+    store: &Store,
+    subject: &Subject,
+    span: Range<UnixMicros>,
+) -> Result<Locked, StoreError> {
+    let mut found = Locked { segments: 0, bytes: 0 };
+    let mut after = None;
+    loop {
+        let page = store.segments(subject, span.clone(), after, MAX_PAGE).await?;
+        found.segments += page.rows.len() as u64;
+        found.bytes += page.rows.iter().map(|row| row.segment.len).sum::<u64>();
+        after = page.next;
+        if after.is_none() {
+            return Ok(found);
+        }
     }
 }
 
@@ -259,7 +286,8 @@ async fn add(
         let step_us = length / (i64::from(max_spans) * STEPS_PER_SPAN) + 1;
         coverage.coarsen(2 * step_us);
         for piece in store.outline(subject, from..to, step_us).await? {
-            let sightline_recording_store::Piece { from, to, causes, time_known } = piece;
+            let (from, to) = (piece.from.max(from), piece.to.min(to));
+            let Piece { causes, time_known, .. } = piece;
             coverage.add_recorded(number, Recorded { from, to, causes, time_known });
         }
     }
@@ -268,7 +296,8 @@ async fn add(
         let page = store.gaps(subject, from..to, after, MAX_PAGE).await?;
         for gap in &page.rows {
             let reason = absence(gap.gap.reason);
-            let missing = Missing { from: gap.from(), to: gap.to.unwrap_or(to), reason };
+            let (from, to) = (gap.from().max(from), gap.to.map_or(to, |end| end.min(to)));
+            let missing = Missing { from, to, reason };
             coverage.add_missing(number, missing);
         }
         after = page.next;
@@ -280,7 +309,7 @@ async fn add(
     let usage = store.usage(subject).await?;
     if let (Some(oldest), true) = (usage.oldest, store.has_expired(subject).await?) {
         let reason = Absence::Expired;
-        coverage.add_missing(number, Missing { from, to: oldest, reason });
+        coverage.add_missing(number, Missing { from, to: oldest.min(to), reason });
     }
     Ok(())
 }
@@ -296,7 +325,7 @@ async fn add_segments(
     loop {
         let page = store.segments(subject, from..to, after, MAX_PAGE).await?;
         for row in &page.rows {
-            let (from, to) = (row.start(), row.end());
+            let (from, to) = (row.start().max(from), row.end().min(to));
             if row.damaged {
                 coverage.add_missing(number, Missing { from, to, reason: Absence::Damaged });
             } else {

@@ -13,6 +13,7 @@ mod answers;
 pub mod clock;
 pub mod config;
 mod figures;
+pub mod owners;
 mod planner;
 pub mod plans;
 mod tape;
@@ -31,6 +32,7 @@ use futures_util::FutureExt;
 use sightline_media_io::camera::{Camera, Cameras};
 use sightline_model::{
     CameraId, ChannelId, PuId, PublicKey, RecordingPlace, RecordingPlan, Signature, StreamTier,
+    UserId,
 };
 use sightline_protocol::ps::PlanState;
 use sightline_recording::{
@@ -51,6 +53,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{identity::Identity, uplink::clock::Clock};
 use clock::{READ_EVERY, SharedClock};
 use config::FirstPlan;
+use owners::{Owners, Visible};
 use planner::{Planner, Request};
 use plans::PlanFile;
 use track::Track;
@@ -115,6 +118,7 @@ pub enum RecorderError {
 pub struct Recorder {
     unit: PuId,
     clock: SharedClock,
+    owners: Owners,
     planners: Arc<BTreeMap<ChannelId, Handle>>,
     store: watch::Receiver<Option<Store>>,
     storage: watch::Receiver<Health>,
@@ -143,6 +147,19 @@ impl Recorder {
     #[must_use]
     pub fn plan(&self, channel: ChannelId) -> Option<watch::Receiver<PlanState>> {
         self.planners.get(&channel).map(|planner| planner.plan.clone())
+    }
+
+    /// The centre says whose unit it is: recordings are shown to whom they belong.
+    pub fn owner_is(&self, owner: Option<&UserId>) {
+        if let Err(error) = self.owners.owner_is(owner, self.clock.now().time) {
+            tracing::error!(%error, "whose recordings are whose cannot be kept");
+        }
+    }
+
+    /// Spans of time whose recordings may be shown.
+    #[must_use]
+    pub fn visible(&self) -> watch::Receiver<Visible> {
+        self.owners.visible()
     }
 
     /// The recordings; none while the storage could not be opened.
@@ -203,10 +220,11 @@ pub fn start(settings: Settings, cameras: &Cameras, lifecycle: &Lifecycle) -> Re
         tracks.spawn(recording.run(token.clone()));
     }
     tracks.close();
+    let owners = Owners::open(&settings.data_dir);
     let (unit, planners) = (settings.identity.pu_id().clone(), Arc::new(planners));
     let keeper = StoreKeeper { clock: clock.clone(), opened, health, tracks };
     lifecycle.spawn_graceful(|token| keeper.run(settings, token));
-    Recorder { unit, clock, planners, store, storage }
+    Recorder { unit, clock, owners, planners, store, storage }
 }
 
 /// Everything that records one camera.

@@ -89,6 +89,11 @@ impl Archive for Counted {
     }
 }
 
+/// All of time.
+pub fn all() -> sightline_archive::Visible {
+    Arc::new([UnixMicros(i64::MIN)..UnixMicros(i64::MAX)])
+}
+
 pub struct Unit {
     pub film: Film,
     pub archive: Arc<Counted>,
@@ -109,7 +114,8 @@ impl Unit {
         let camera = Camera { channel: ChannelId(0), name: "Yard".into(), main, sub: None };
         let cameras = Arc::new(BTreeMap::from([(ChannelId(0), camera)]));
         let (_, store) = watch::channel(Some(film.store.clone()));
-        let stored = StoreArchive::of_unit(store, recorder());
+        let (_, visible) = watch::channel(all());
+        let stored = StoreArchive::of_unit(store, recorder(), visible);
         let archive = Arc::new(Counted { archive: stored, asked: AtomicUsize::new(0) });
         let shared: Arc<dyn Archive> = archive.clone();
         let server = RtspServer::with_recordings(
