@@ -107,9 +107,8 @@ impl StoreArchive {
                 Way::Forwards => at.max(span.start),
                 Way::Backwards => at.min(span.end),
             };
-            let cut = |window: Range<UnixMicros>| {
-                window.start.max(span.start)..window.end.min(span.end)
-            };
+            let cut =
+                |window: Range<UnixMicros>| window.start.max(span.start)..window.end.min(span.end);
             match self.look(store, of, from, way).await? {
                 Look::Found(found) => {
                     let window = cut(found.window.clone());
