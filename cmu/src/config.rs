@@ -318,6 +318,8 @@ pub struct LimitConfig {
     pub not_found_per_user: Limit,
     /// Play requests of one user.
     pub play_per_user: Limit,
+    /// Questions about recordings and changes of plans, for each user.
+    pub recordings_per_user: Limit,
 }
 
 impl Default for LimitConfig {
@@ -334,6 +336,7 @@ impl Default for LimitConfig {
             bind_per_address: limit(30, 600),
             not_found_per_user: limit(30, 60),
             play_per_user: limit(120, 60),
+            recordings_per_user: limit(600, 60),
         }
     }
 }

@@ -72,6 +72,19 @@ impl<T: FromStr, S: Send + Sync> FromRequestParts<S> for IdPath<T> {
     }
 }
 
+/// Several parts of a path; likewise.
+#[derive(Debug)]
+pub struct PathParts<T>(pub T);
+
+impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for PathParts<T> {
+    type Rejection = ApiError;
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let path =
+            <axum::extract::Path<T> as FromRequestParts<S>>::from_request_parts(parts, state).await;
+        path.map(|axum::extract::Path(parts)| Self(parts)).map_err(|_| ApiError::not_found())
+    }
+}
+
 /// The address that a request comes from.
 #[derive(Debug, Clone, Copy)]
 pub struct ClientAddress(pub IpAddr);

@@ -28,6 +28,7 @@ mod mtus;
 mod paths;
 mod portal;
 mod random;
+mod recordings;
 mod revoke;
 mod routes;
 mod sc;

@@ -26,7 +26,7 @@ use tracing::Instrument;
 
 use crate::{
     error::kind_word,
-    paths,
+    paths, recordings,
     state::{App, AppState},
 };
 
@@ -88,6 +88,9 @@ pub async fn handle(app: &App, request: ScRequest) -> ScReply {
             let (stages, nat) = (stages.as_ref(), nat.as_ref());
             paths::viewer_reports(app, &device, &session, &path, stages, nat).await.map(known)
         }
+        ScRequest::RecorderReport { device, epoch, report } => {
+            recordings::reported(app, &device, epoch, &report).await
+        }
         ScRequest::Nat { device, epoch, nat } => {
             app.db.devices().set_nat(&device, epoch, &nat).await.map(done_or_stale)
         }
@@ -98,7 +101,7 @@ pub async fn handle(app: &App, request: ScRequest) -> ScReply {
     })
 }
 
-fn refuse(kind: ProblemKind, detail: impl Into<String>) -> ScReply {
+pub(crate) fn refuse(kind: ProblemKind, detail: impl Into<String>) -> ScReply {
     ScReply::Refused { problem: Problem::new(kind, detail) }
 }
 
@@ -110,7 +113,7 @@ fn known(session: bool) -> ScReply {
     }
 }
 
-fn done_or_stale(current: bool) -> ScReply {
+pub(crate) fn done_or_stale(current: bool) -> ScReply {
     if current {
         ScReply::Done
     } else {
@@ -175,7 +178,7 @@ async fn register(
 }
 
 /// Alerts of one device: whoever knows its id could else keep its owner busy.
-const ALERTS: Limit = Limit { count: 1, per_s: 600 };
+pub(crate) const ALERTS: Limit = Limit { count: 1, per_s: 600 };
 
 /// The device that holds the key keeps its lease. Its owner is alerted of an impostor, and finds
 /// each try in the audit log.

@@ -199,7 +199,9 @@ impl App {
         match decode::<SmReply>(&bytes) {
             Ok(envelope) => match envelope.body {
                 SmReply::Refused { problem } => Err(problem),
-                reply @ (SmReply::Prepared { .. } | SmReply::Done) => Ok(reply),
+                reply @ (SmReply::Prepared { .. } | SmReply::Done | SmReply::Recorded { .. }) => {
+                    Ok(reply)
+                }
             },
             Err(error) => {
                 tracing::error!(%error, "an SCU sent what cannot be read");

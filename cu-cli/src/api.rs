@@ -7,7 +7,9 @@ use std::time::{Duration, SystemTime};
 
 use reqwest::{Method, StatusCode};
 use serde::{Serialize, de::DeserializeOwned};
-use sightline_model::{CameraId, ClaimCode, PuId, SessionToken, UnixMicros};
+use sightline_model::{
+    CameraId, ClaimCode, PuId, RecordingPlace, SessionToken, Timeline, UnixMicros,
+};
 use sightline_protocol::{Problem, cm, flow};
 
 use crate::{
@@ -56,7 +58,9 @@ impl Api {
         body: Option<&B>,
     ) -> Result<Vec<u8>, CuError> {
         let mut url = self.base.clone();
+        let (path, query) = path.split_once('?').map_or((path, None), |(p, q)| (p, Some(q)));
         url.set_path(&format!("{}{path}", cm::PREFIX));
+        url.set_query(query);
         let mut request = self.http.request(method, url);
         if let Some(token) = token {
             request = request.bearer_auth(token.expose());
@@ -258,6 +262,57 @@ impl SignedInApi {
     pub async fn rename(&self, id: &CameraId, name: &str) -> Result<(), CuError> {
         let change = cm::CameraChange { name: name.to_owned() };
         self.send(Method::PATCH, &format!("/cameras/{id}"), Some(&change)).await.map(drop)
+    }
+
+    /// `GET /cameras/{id}/recordings`; times as in RFC 3339, in UTC.
+    ///
+    /// # Errors
+    /// As for every request.
+    pub async fn recordings(
+        &self,
+        id: &CameraId,
+        (from, to): (&str, &str),
+    ) -> Result<Timeline, CuError> {
+        flow::sent("Cm", "CU", "CMU", "recordings", id.pu.as_str());
+        let path = format!("/cameras/{id}/recordings?from={from}&to={to}");
+        parse(&self.send::<()>(Method::GET, &path, None).await?)
+    }
+
+    /// `PUT /cameras/{id}/recordings/lock`.
+    ///
+    /// # Errors
+    /// As for every request.
+    pub async fn lock(
+        &self,
+        id: &CameraId,
+        change: &cm::LockChange,
+    ) -> Result<cm::Locked, CuError> {
+        let path = format!("/cameras/{id}/recordings/lock");
+        parse(&self.send(Method::PUT, &path, Some(change)).await?)
+    }
+
+    /// `GET /cameras/{id}/plans`.
+    ///
+    /// # Errors
+    /// As for every request.
+    pub async fn plans(&self, id: &CameraId) -> Result<cm::PlanList, CuError> {
+        parse(&self.send::<()>(Method::GET, &format!("/cameras/{id}/plans"), None).await?)
+    }
+
+    /// `PUT /cameras/{id}/plans/{place}`.
+    ///
+    /// # Errors
+    /// As for every request.
+    pub async fn set_plan(
+        &self,
+        id: &CameraId,
+        place: RecordingPlace,
+        change: &cm::PlanChange,
+    ) -> Result<(), CuError> {
+        flow::sent("Cm", "CU", "CMU", "set_plan", id.pu.as_str());
+        let place = serde_json::to_value(place).unwrap_or_default();
+        let path = format!("/cameras/{id}/plans/{}", place.as_str().unwrap_or_default());
+        self.send(Method::PUT, &path, Some(change)).await.map(drop)
     }
 
     /// `POST /cameras/{id}/play`.

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
-use sightline_model::{PhoneNumber, QualityChoice};
+use sightline_model::{PhoneNumber, PuId, QualityChoice, StreamTier, UnixMicros};
 
 use crate::quality::quality;
 
@@ -16,7 +16,7 @@ Exit codes:
   3  not signed in, or the sign-in has ended
   4  refused by the portal or the camera
   5  the portal or the camera cannot be reached
-  6  wrong key or certificate: somebody may be in between
+  6  wrong key or certificate: somebody may be in between; or a recording that is not as it was made
   7  no answer in time
 
 Examples:
@@ -25,8 +25,10 @@ Examples:
   cu list
   cu play Garden --rtsp-listen 127.0.0.1:8554     then: ffplay rtsp://127.0.0.1:8554/0
   cu play Garden --out garden.mp4 --seconds 60
+  cu play Garden --from 2026-11-21T17:00:00Z --to 2026-11-21T17:05:00Z --out five.mp4
   cu snapshot Garden garden.jpg
-  cu doctor Garden";
+  cu doctor Garden
+  cu verify garden.mp4 --recorder abcdefghijklmnopqrstuvwxy4";
 
 /// Watch your own cameras, straight from the camera to you.
 #[derive(Debug, Parser)]
@@ -73,7 +75,7 @@ Example:
     },
     /// Show your cameras
     List,
-    /// Fetch a camera's live picture and sound
+    /// Fetch a camera's picture and sound, live or as it was recorded
     #[command(after_help = "\
 Without --out and --rtsp-listen the stream is received and counted only; add --stats to see figures.
 
@@ -82,8 +84,24 @@ Examples:
   cu play 1 --out garden.mp4 --seconds 60         the first camera of `cu list`, for a minute
   cu play Garden --via webrtc --stats --json      as a browser would, with figures as JSON lines
   cu play Garden --quality 640x360@10             exactly this size and rate
+  cu play Garden --from 2026-11-21T17:00:00Z --to 2026-11-21T17:05:00Z --out five.mp4
   vlc \"$(cu play Garden --print-url | head -1)\"  a player on its own, in the camera's network")]
     Play(Play),
+    /// See what is recorded of a camera, keep it, and say what is to be recorded
+    #[command(after_help = "\
+Recordings are watched with `cu play CAMERA --from TIME`, and proven with `cu verify`.
+
+Examples:
+  cu record list Garden                           the last day, with every gap and its reason
+  cu record list Garden --from 2026-11-21T17:00:00Z --to 2026-11-21T18:00:00Z --json
+  cu record lock Garden --from 2026-11-21T17:00:00Z --to 2026-11-21T17:05:00Z
+  cu record plan Garden                           what is to be recorded, and what is now
+  cu record plan Garden --set main --keep-days 30")]
+    Record {
+        /// What to do
+        #[command(subcommand)]
+        record: Record,
+    },
     /// Save one picture as JPEG
     #[command(after_help = "Example:\n  cu snapshot Garden garden.jpg")]
     Snapshot {
@@ -103,6 +121,18 @@ Examples:
         /// Id, name or number in `cu list`
         camera: Option<String>,
     },
+    /// Prove a recording offline: which second is missing or altered, and what has expired
+    #[command(after_help = "\
+Needs no network and no sign-in. Beside an export FILE.mp4 lies its proof, FILE.mp4.proof.json; a folder
+of segments has its proof in proof.json. What is proven is that the recorder signed these very bytes as
+its recording of that camera at that time, and that no second of the span is left out. Whether it is
+the recorder that you know is for you to say: --recorder takes the id on its label, or that of `cu list`.
+
+Examples:
+  cu verify garden.mp4 --recorder abcdefghijklmnopqrstuvwxy4
+  cu verify garden.mp4 --rebuild segments/        the recorded files, made from the export again
+  cu verify segments/ --json")]
+    Verify(Verify),
     /// Give up a device: its claim code works again, for anybody who holds it
     Release {
         /// Device id, or one of its cameras
@@ -167,6 +197,15 @@ pub struct Play {
     /// Record into this MP4 file
     #[arg(long, value_name = "FILE.mp4")]
     pub out: Option<PathBuf>,
+    /// Play what was recorded from then on, in UTC: 2026-11-21T17:00:00Z
+    #[arg(long, value_name = "TIME", value_parser = time, conflicts_with_all = ["rtsp_listen", "seconds", "stats"])]
+    pub from: Option<UnixMicros>,
+    /// Until then; otherwise as far as it was recorded
+    #[arg(long, value_name = "TIME", value_parser = time, requires = "from")]
+    pub to: Option<UnixMicros>,
+    /// How fast: 0.125 to 16, below zero in reverse
+    #[arg(long, value_name = "N", requires = "from", allow_negative_numbers = true)]
+    pub speed: Option<f64>,
     /// Stop after so many seconds of media; otherwise Ctrl-C does
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub seconds: Option<u32>,
@@ -180,8 +219,140 @@ pub struct Play {
     #[arg(long)]
     pub require_pin: bool,
     /// Print RTSP URLs for another player, best first, and end; whoever has one can watch
-    #[arg(long, conflicts_with_all = ["via", "rtsp_listen", "out", "seconds", "stats", "quality"])]
+    #[arg(long, conflicts_with_all = ["via", "rtsp_listen", "out", "seconds", "stats", "quality", "from"])]
     pub print_url: bool,
+}
+
+/// `cu record`.
+#[derive(Debug, Subcommand)]
+pub enum Record {
+    /// What is recorded, what is missing and why
+    List {
+        /// Id, name or number in `cu list`
+        camera: String,
+        /// From then on, in UTC; otherwise a day back
+        #[arg(long, value_name = "TIME", value_parser = time)]
+        from: Option<UnixMicros>,
+        /// Until then; otherwise until now
+        #[arg(long, value_name = "TIME", value_parser = time)]
+        to: Option<UnixMicros>,
+    },
+    /// Keep a stretch of time from being overwritten
+    Lock(RecordSpan),
+    /// Let it be overwritten again
+    Unlock(RecordSpan),
+    /// Take a stretch of time with you: one MP4 file, with the proof that nobody has altered it
+    Export(RecordExport),
+    /// Show what is to be recorded, or change it
+    Plan {
+        /// Id, name or number in `cu list`
+        camera: String,
+        /// What is recorded all the time
+        #[arg(long, value_enum, value_name = "WHAT")]
+        set: Option<RecordWhat>,
+        /// How many days recordings stay at most; 0: until space is needed
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=3_650))]
+        keep_days: Option<u32>,
+    },
+}
+
+/// A stretch of a camera's recording.
+#[derive(Debug, Args)]
+pub struct RecordSpan {
+    /// Id, name or number in `cu list`
+    pub camera: String,
+    /// From then on, in UTC: 2026-11-21T17:00:00Z
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub from: UnixMicros,
+    /// Until then
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub to: UnixMicros,
+}
+
+/// `cu record export`.
+#[derive(Debug, Args)]
+pub struct RecordExport {
+    /// Id, name or number in `cu list`
+    pub camera: String,
+    /// From then on, in UTC: 2026-11-21T17:00:00Z
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub from: UnixMicros,
+    /// Until then; about a day later at most
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub to: UnixMicros,
+    /// The file; otherwise named after the camera and the time. What was fetched of a download that
+    /// broke is gone on with
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+    /// Which of the camera's streams; otherwise the main one
+    #[arg(long, value_enum, value_name = "STREAM")]
+    pub tier: Option<RecordTier>,
+    /// Only from cameras whose claim code was typed here
+    #[arg(long)]
+    pub require_pin: bool,
+}
+
+/// One of a camera's streams.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum RecordTier {
+    /// The full picture
+    Main,
+    /// The small picture
+    Sub,
+}
+
+impl From<RecordTier> for StreamTier {
+    fn from(tier: RecordTier) -> Self {
+        match tier {
+            RecordTier::Main => Self::Main,
+            RecordTier::Sub => Self::Sub,
+        }
+    }
+}
+
+/// What is recorded all the time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum RecordWhat {
+    /// Nothing
+    Nothing,
+    /// The full picture
+    Main,
+    /// The small picture
+    Sub,
+    /// Both
+    Both,
+}
+
+/// A time of RFC 3339, in UTC.
+fn time(text: &str) -> Result<UnixMicros, String> {
+    let shape = text.bytes().take(19).enumerate().all(|(at, byte)| match at {
+        4 | 7 => byte == b'-',
+        10 => byte == b'T',
+        13 | 16 => byte == b':',
+        _ => byte.is_ascii_digit(),
+    });
+    // The basic form of the same is what RTSP speaks.
+    let basic: String = text.chars().filter(|c| !matches!(c, '-' | ':')).collect();
+    let span = sightline_rtsp::server::Span::parse(&format!("{basic}-"));
+    span.filter(|_| shape)
+        .map(|span| span.from)
+        .ok_or_else(|| "a time is written like 2026-11-21T17:00:00Z".to_owned())
+}
+
+/// `cu verify`.
+#[derive(Debug, Args)]
+pub struct Verify {
+    /// The export, its proof, or a folder with a proof.json
+    pub path: PathBuf,
+    /// The recorder's id; without it any recorder's recording is taken, and its id shown
+    #[arg(long, value_name = "ID")]
+    pub recorder: Option<PuId>,
+    /// The proof, when it lies elsewhere
+    #[arg(long, value_name = "FILE")]
+    pub proof: Option<PathBuf>,
+    /// Write the segments that are proven into this folder, as they were recorded
+    #[arg(long, value_name = "DIR")]
+    pub rebuild: Option<PathBuf>,
 }
 
 /// What carries the media.

@@ -3,7 +3,9 @@
 mod account;
 mod cameras;
 mod doctor;
+mod record;
 mod snapshot;
+mod verify;
 
 use std::io::Write;
 
@@ -29,6 +31,9 @@ pub(crate) async fn run(cli: Cli) -> Result<(), CuError> {
     if let Command::Completions { shell } = cli.command {
         return completions(shell);
     }
+    if let Command::Verify(options) = cli.command {
+        return verify::run(cli.json, &options);
+    }
     let context = Context { home: Home::open(cli.home.as_deref())?, json: cli.json };
     match cli.command {
         Command::Login(login) => account::login(&context, login).await,
@@ -36,11 +41,12 @@ pub(crate) async fn run(cli: Cli) -> Result<(), CuError> {
         Command::Bind { code } => cameras::bind(&context, &code).await,
         Command::List => cameras::list(&context).await,
         Command::Play(options) => play::run(&context.home, context.json, options).await,
+        Command::Record { record } => record::run(&context, record).await,
         Command::Snapshot { camera, file } => snapshot::run(&context, &camera, &file).await,
         Command::Doctor { camera } => doctor::run(&context, camera.as_deref()).await,
         Command::Release { device, yes } => cameras::release(&context, &device, yes).await,
         Command::Rename { camera, name } => cameras::rename(&context, &camera, &name).await,
-        Command::Completions { .. } => Ok(()),
+        Command::Completions { .. } | Command::Verify(_) => Ok(()),
     }
 }
 

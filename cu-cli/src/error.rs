@@ -132,7 +132,8 @@ impl From<Problem> for CuError {
             | ProblemKind::TokenInUse
             | ProblemKind::TokenRevoked
             | ProblemKind::NotDecodable
-            | ProblemKind::Busy => Exit::Refused,
+            | ProblemKind::Busy
+            | ProblemKind::PlanChanged => Exit::Refused,
         };
         let advice = match problem.kind {
             ProblemKind::Unauthenticated => " Sign in again: cu login",

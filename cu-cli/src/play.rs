@@ -4,8 +4,10 @@
 //! keyframe and never holds up the others.
 
 pub mod assembler;
+pub mod export;
 mod figures;
 mod ladder;
+mod lookback;
 mod quic;
 mod record;
 pub mod reorder;
@@ -96,6 +98,9 @@ impl Incoming {
 /// Runs the command.
 pub(crate) async fn run(home: &Home, json: bool, options: Play) -> Result<(), CuError> {
     check(&options)?;
+    if options.from.is_some() || options.to.is_some() || options.speed.is_some() {
+        return lookback::run(home, json, options).await;
+    }
     let bar = output::progress(format!("asking for {}", options.camera));
     let api = SignedInApi::open(home)?;
     let camera = find_camera(&api, &options.camera).await?;

@@ -14,6 +14,7 @@ use url::Url;
 
 use crate::{
     discovery::{Credentials, Finder},
+    recorder::config::RecordingConfig,
     uplink::dial::Server,
 };
 
@@ -43,6 +44,8 @@ pub struct Config {
     pub map_ports: bool,
     /// Most sessions at once.
     pub max_sessions: usize,
+    /// Recording on the unit's own storage.
+    pub recording: RecordingConfig,
     /// RTSP to players.
     pub rtsp: Listen,
     /// RTSP inside QUIC.
@@ -70,6 +73,7 @@ impl Default for Config {
             announce_loopback: false,
             map_ports: true,
             max_sessions: 64,
+            recording: RecordingConfig::default(),
             rtsp: any(8554),
             quic: any(8555),
             webrtc: any(8556),
@@ -254,6 +258,7 @@ impl Config {
         self.servers()?;
         self.cameras()?;
         self.onvif.credentials()?;
+        self.recording.check()?;
         if let Some(portal) = &self.portal
             && !matches!(portal.scheme(), "https" | "http")
         {
@@ -463,6 +468,7 @@ mod tests {
             assert!(refused(|c| c.camera[0].buffer_mib = Some(bad)).contains("1 to 1024"), "{bad}");
         }
         refused(|c| c.max_sessions = 0);
+        assert!(refused(|c| c.recording.max_bytes = Some(1)).contains("recording"));
         assert!(refused(|c| c.http.listen = ([0, 0, 0, 0], 1).into()).contains("loopback"));
         let missing = |c: &mut Config| {
             c.camera = vec![camera("rtsp://192.168.1.2/")];

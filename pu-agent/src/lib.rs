@@ -2,7 +2,7 @@
 //! live media straight to whoever has the right to it (H.626.4 clause 7.4; A8.1, A8.3, A8.4).
 //!
 //! It decides nothing about rights that the centre did not grant, but it enforces every one by
-//! itself: see [`gate`]. It stores no media. While the centre is away, viewers that are there stay.
+//! itself: see [`gate`]. What it records stays on its own storage: see [`recorder`]. While the centre is away, viewers that are there stay.
 //!
 //! ```no_run
 //! # async fn f() -> Result<(), Box<dyn std::error::Error>> {
@@ -24,6 +24,7 @@ pub mod ladders;
 mod listen;
 pub mod outside;
 mod quality;
+pub mod recorder;
 mod start;
 pub mod supervisor;
 pub mod uplink;

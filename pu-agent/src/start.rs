@@ -8,11 +8,13 @@ use std::{
     time::Duration,
 };
 
+use sightline_archive::StoreArchive;
 use sightline_media_io::{
+    archive::Archive,
     camera::Cameras,
     gate::Gate,
     rtsp_server::{self, RtspServer, quic::Carrier},
-    webrtc::{self, LocalCandidates, QualitySource, WebrtcConfig},
+    webrtc::{self, LocalCandidates, QualitySource, Sources, WebrtcConfig},
 };
 use sightline_model::{ClaimCode, PuId};
 use sightline_p2p_net::{Lifetimes, Mux, RelayOptions, gateway::Protocol};
@@ -20,6 +22,8 @@ use sightline_protocol::{
     cm::IceServer,
     ps::{Addresses, ChannelStatus},
 };
+use sightline_recording::segmenter;
+use sightline_recording_store::Limits;
 use sightline_service_kit::{
     config::ConfigError,
     health::{self, Health},
@@ -40,6 +44,7 @@ use crate::{
     listen,
     outside::Outside,
     quality::Quality,
+    recorder::{self, Recorder},
     uplink::{
         Driver, DriverSettings, Status, Uplink, Watched,
         clock::Clock,
@@ -114,6 +119,8 @@ pub struct Running {
     pub uplink: watch::Receiver<Status>,
     /// State of the cameras.
     pub channels: watch::Receiver<Vec<ChannelStatus>>,
+    /// What records, where that is configured.
+    pub recorder: Option<Recorder>,
 }
 
 /// Starts the agent; its tasks belong to `lifecycle`. Returns once it listens, registered or not.
@@ -153,6 +160,7 @@ pub async fn start(config: Config, lifecycle: &Lifecycle) -> Result<Running, Sta
     let (unlocked_tx, claim_unlocked) = watch::channel(identity.claim_unlocked());
 
     let clock = Clock::default();
+    let recorder = start_recorder(&config, &identity, &clock, &cameras, lifecycle)?;
     let mut profile = profile(&identity);
     profile.claim_unlocked = *claim_unlocked.borrow();
     profile.addresses = addresses.borrow().clone();
@@ -173,7 +181,10 @@ pub async fn start(config: Config, lifecycle: &Lifecycle) -> Result<Running, Sta
     };
     let gate = PuGate::new(gate_settings, uplink.clone(), clock, lifecycle);
     let candidates = reach.candidates(&machine, Vec::new());
-    let engine = start_webrtc(&config, &cameras, candidates, Arc::clone(&relay_tls), lifecycle)?;
+    let recordings = recorder.as_ref().map(|recorder| recordings(recorder, &identity));
+    let archive = recordings.clone().map(|archive| archive as Arc<dyn Archive>);
+    let served = (&cameras, archive);
+    let engine = start_webrtc(&config, served, candidates, Arc::clone(&relay_tls), lifecycle)?;
     let ladders = Ladders::new(
         LadderSettings {
             mux,
@@ -188,7 +199,7 @@ pub async fn start(config: Config, lifecycle: &Lifecycle) -> Result<Running, Sta
         lifecycle,
     );
     let carried: Arc<dyn Carrier> = Arc::new(ladders.clone());
-    serve_rtsp(&config, &cameras, &gate, rtsp, (quic, carried), lifecycle);
+    serve_rtsp(&config, (&cameras, recordings), &gate, rtsp, (quic, carried), lifecycle);
 
     let handler = Viewers::new(
         Arc::clone(&identity),
@@ -196,8 +207,12 @@ pub async fn start(config: Config, lifecycle: &Lifecycle) -> Result<Running, Sta
         uplink.clone(),
         Arc::new(engine.clone()),
         Some(ladders),
+        recorder.clone(),
         lifecycle,
     );
+    if let Some(recorder) = recorder.clone() {
+        lifecycle.spawn(recorder.report_changes(uplink.clone()));
+    }
     let webrtc_addr = engine.bound().iter().find(|a| a.is_ipv4()).copied();
     let mapped = [
         (Protocol::Udp, Some(quic_addr)),
@@ -226,7 +241,29 @@ pub async fn start(config: Config, lifecycle: &Lifecycle) -> Result<Running, Sta
         http_addr,
         uplink: uplink.status(),
         channels,
+        recorder,
     })
+}
+
+fn start_recorder(
+    config: &Config,
+    identity: &Arc<Identity>,
+    centre: &Clock,
+    cameras: &Cameras,
+    lifecycle: &Lifecycle,
+) -> Result<Option<Recorder>, StartError> {
+    let Some(recording) = config.recording.check()? else { return Ok(None) };
+    let settings = recorder::Settings {
+        identity: Arc::clone(identity),
+        data_dir: config.data_dir.clone(),
+        dir: recording.dir,
+        limits: Limits { max_bytes: recording.max_bytes, ..Limits::default() },
+        first: recording.first,
+        boot: recorder::clock::boot_id(&config.data_dir).map_err(StartError::Random)?,
+        centre: centre.clone(),
+        segments: segmenter::Config::default(),
+    };
+    Ok(Some(recorder::start(settings, cameras, lifecycle)))
 }
 
 async fn find_cameras(config: &Config) -> Result<Vec<CheckedCamera>, ConfigError> {
@@ -274,7 +311,7 @@ fn profile(identity: &Arc<Identity>) -> Profile {
 
 fn start_webrtc(
     config: &Config,
-    cameras: &Cameras,
+    (cameras, archive): (&Cameras, Option<Arc<dyn Archive>>),
     candidates: LocalCandidates,
     relay_tls: Arc<rustls::ClientConfig>,
     lifecycle: &Lifecycle,
@@ -288,12 +325,18 @@ fn start_webrtc(
     let quality = Quality::new(Arc::clone(cameras), config.max_transcodes, lifecycle);
     let quality: Arc<dyn QualitySource> = Arc::new(quality);
     let (token, tasks) = (lifecycle.token.child_token(), &lifecycle.tasks);
-    Ok(webrtc::start(webrtc, candidates, Arc::clone(cameras), quality, token, tasks)?)
+    let sources = Sources { cameras: Arc::clone(cameras), quality, archive };
+    Ok(webrtc::start(webrtc, candidates, sources, token, tasks)?)
+}
+
+/// What was recorded, for whoever looks back.
+fn recordings(recorder: &Recorder, identity: &Identity) -> Arc<StoreArchive> {
+    StoreArchive::of_unit(recorder.store(), identity.pu_id().clone(), recorder.visible())
 }
 
 fn serve_rtsp(
     config: &Config,
-    cameras: &Cameras,
+    (cameras, recordings): (&Cameras, Option<Arc<StoreArchive>>),
     gate: &PuGate,
     listener: tokio::net::TcpListener,
     (quic, carrier): (quinn::Endpoint, Arc<dyn Carrier>),
@@ -304,7 +347,11 @@ fn serve_rtsp(
         max_connections: config.max_sessions.saturating_mul(2),
         ..rtsp_server::Options::default()
     };
-    let server = RtspServer::new(Arc::clone(cameras), gate, options);
+    let archive = recordings.clone().map(|archive| archive as Arc<dyn Archive>);
+    let mut server = RtspServer::with_recordings(Arc::clone(cameras), gate, archive, options);
+    if let Some(files) = recordings {
+        server = server.with_files(files);
+    }
     let (over_quic, tasks) = (server.clone(), lifecycle.tasks.clone());
     lifecycle.spawn_graceful(|token| async move {
         over_quic.serve_quic_carried(quic, carrier, token, tasks).await;

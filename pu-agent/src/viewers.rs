@@ -14,7 +14,10 @@ use sightline_protocol::{
     Problem, ProblemKind,
     cm::IceServer,
     cs,
-    ps::{MediaAnswer, PuToScu, ScuToPu, TokenBearer, answer_bytes, dtls_fingerprint, offer_bytes},
+    ps::{
+        MediaAnswer, PuToScu, RecordingAnswer, RecordingCall, ScuToPu, TokenBearer, answer_bytes,
+        dtls_fingerprint, offer_bytes,
+    },
 };
 use sightline_service_kit::lifecycle::Lifecycle;
 use tokio::sync::{Semaphore, mpsc, watch};
@@ -24,11 +27,14 @@ use crate::{
     gate::PuGate,
     identity::Identity,
     ladders::Ladders,
+    recorder::Recorder,
     uplink::{Handler, Uplink},
 };
 
 /// Offers that are being answered at a time; more are refused as busy.
 const MAX_OFFERS: usize = 64;
+/// Questions about recordings that are being answered at a time; more are refused as busy.
+const MAX_QUESTIONS: usize = 16;
 /// Candidates of one session that may wait; more are lost, as RFC 8838 allows.
 const MAX_CANDIDATES: usize = 32;
 /// Signals to the engine that may wait; more candidates are lost, ends are told by the gate too.
@@ -82,6 +88,9 @@ struct Shared {
     engine: Arc<dyn Answerer>,
     /// Calls over QUIC, where there is an endpoint for them.
     ladders: Option<Ladders>,
+    /// What records, where that is configured.
+    recorder: Option<Recorder>,
+    questions: Arc<Semaphore>,
     offers: Arc<Semaphore>,
     signals: mpsc::Sender<Signal>,
     /// Candidates of sessions whose offer is still being checked.
@@ -99,6 +108,7 @@ impl Viewers {
         uplink: Uplink,
         engine: Arc<dyn Answerer>,
         ladders: Option<Ladders>,
+        recorder: Option<Recorder>,
         lifecycle: &Lifecycle,
     ) -> Self {
         let (signals, mut queue) = mpsc::channel(MAX_SIGNALS);
@@ -112,6 +122,7 @@ impl Viewers {
             }
         });
         let offers = Arc::new(Semaphore::new(MAX_OFFERS));
+        let questions = Arc::new(Semaphore::new(MAX_QUESTIONS));
         let lifecycle = lifecycle.clone();
         let (early, servers) = (Mutex::default(), watch::Sender::default());
         let shared = Shared {
@@ -120,6 +131,8 @@ impl Viewers {
             uplink,
             engine,
             ladders,
+            recorder,
+            questions,
             offers,
             signals,
             early,
@@ -156,6 +169,26 @@ impl Viewers {
                 tracing::info!(session = %session, kind = ?problem.kind, "an offer was refused");
             }
             shared.uplink.send(PuToScu::MediaAnswer { session, result });
+            drop(permit);
+        };
+        self.shared.lifecycle.spawn(answering.in_current_span());
+    }
+
+    /// A question about recordings. The SCU waits no longer for some that are still worked on.
+    fn asked(&self, call: RecordingCall) {
+        let RecordingCall { request, ask } = call;
+        let (uplink, recorder) = (self.shared.uplink.clone(), self.shared.recorder.clone());
+        let Ok(permit) = Arc::clone(&self.shared.questions).try_acquire_owned() else {
+            let why = "the recorder is answering other questions; try again shortly";
+            let result = Err(Problem::new(ProblemKind::Busy, why));
+            return uplink.send(PuToScu::Recorded(RecordingAnswer { request, result }));
+        };
+        let answering = async move {
+            let result = match recorder {
+                Some(recorder) => recorder.answer(ask).await,
+                None => Err(Problem::new(ProblemKind::NotFound, "this device does not record")),
+            };
+            uplink.send(PuToScu::Recorded(RecordingAnswer { request, result }));
             drop(permit);
         };
         self.shared.lifecycle.spawn(answering.in_current_span());
@@ -214,6 +247,7 @@ impl Handler for Viewers {
                 self.shared.signal(Signal::End(session, problem));
             }
             ScuToPu::RevokeUser { user } => gate.revoke(user.as_ref()),
+            ScuToPu::Recording(call) => self.asked(call),
             // The uplink's own business.
             ScuToPu::Challenge { .. }
             | ScuToPu::Registered { .. }
@@ -231,6 +265,9 @@ impl Handler for Viewers {
 
     fn owner(&self, owner: Option<UserId>) {
         self.shared.gate.owner_is(owner.as_ref());
+        if let Some(recorder) = &self.shared.recorder {
+            recorder.owner_is(owner.as_ref());
+        }
         if let Err(error) = self.shared.identity.owner_is(owner.as_ref()) {
             tracing::error!(%error, "cannot note the unit's owner");
         }

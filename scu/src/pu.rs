@@ -153,6 +153,9 @@ impl Task {
                 PuOutput::Media(media) => {
                     self.unit.drive(Input::PuMedia { conn: self.conn, media });
                 }
+                PuOutput::Recorded(answer) => {
+                    self.unit.drive(Input::PuRecorded { conn: self.conn, answer });
+                }
                 PuOutput::Release => {
                     self.subscription = None;
                     self.unit.drive(Input::PuGone { conn: self.conn });

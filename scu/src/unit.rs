@@ -272,6 +272,10 @@ impl Unit {
                 SmReply::Prepared { ice_servers }
             }
             Answer::Done => SmReply::Done,
+            Answer::Recorded(reply) => {
+                flow::sent("Sm", "SCU", "CMU", "recorded", reply.about().unwrap_or_default());
+                SmReply::Recorded { reply }
+            }
             Answer::Refused(problem) => SmReply::Refused { problem },
         }
     }
@@ -309,7 +313,7 @@ impl Unit {
         let result = match self.bus.request(&subject, request.into(), BUS_TIMEOUT).await {
             Ok(reply) => match sightline_protocol::decode::<SmReply>(&reply).map(|r| r.body) {
                 Ok(SmReply::Refused { problem }) => Err(problem),
-                Ok(SmReply::Done | SmReply::Prepared { .. }) => Ok(()),
+                Ok(SmReply::Done | SmReply::Prepared { .. } | SmReply::Recorded { .. }) => Ok(()),
                 Err(error) => {
                     tracing::warn!(%error, "another SCU gave an unreadable answer");
                     Err(Problem::new(ProblemKind::Internal, "the centre gave a wrong answer"))

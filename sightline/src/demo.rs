@@ -6,7 +6,10 @@ use std::{
 };
 
 use anyhow::Context;
-use pu_agent::config::{CameraConfig, Listen, ScuConfig, SyntheticForm};
+use pu_agent::{
+    config::{CameraConfig, Listen, ScuConfig, SyntheticForm},
+    recorder::config::RecordingConfig,
+};
 use sightline_protocol::cm::Approval;
 use sightline_service_kit::{
     lifecycle::{Lifecycle, run_until_signal},
@@ -23,6 +26,9 @@ use crate::{
 
 /// A number that no operator gives out; the demo's SMS go to a file anyhow.
 const PHONE: &str = "+8613800138000";
+
+/// Most bytes of the demo's recordings: a day of the test pattern.
+const MOST_RECORDED: u64 = 20 << 30;
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -56,6 +62,9 @@ pub struct Args {
     /// Run the centre only; start `pu-agent` yourself
     #[arg(long)]
     no_camera: bool,
+    /// Record the cameras all the time, into the data folder
+    #[arg(long)]
+    record: bool,
     /// Test pattern: seconds from keyframe to keyframe
     #[arg(long, value_name = "SECONDS", default_value_t = 2.0)]
     gop: f32,
@@ -223,6 +232,7 @@ fn pu_config(
             websocket: Some(format!("{portal}/ps/v1").replacen("http", "ws", 1).parse()?),
         }],
         camera: cameras(args)?,
+        recording: recording(args, config)?,
         announce_loopback: true,
         rtsp: listen(base.rtsp),
         quic: listen(base.quic),
@@ -230,6 +240,17 @@ fn pu_config(
         http: listen(base.http),
         ..base
     })
+}
+
+fn recording(args: &Args, config: &Config) -> anyhow::Result<RecordingConfig> {
+    if !args.record {
+        return Ok(RecordingConfig::default());
+    }
+    let dir = config.data_dir.join("recordings");
+    // The agent makes no such folder: it cannot know whether a card should be there.
+    std::fs::create_dir_all(&dir).with_context(|| format!("{}", dir.display()))?;
+    let max_bytes = Some(MOST_RECORDED);
+    Ok(RecordingConfig { dir: Some(dir), max_bytes, ..RecordingConfig::default() })
 }
 
 fn cameras(args: &Args) -> anyhow::Result<Vec<CameraConfig>> {

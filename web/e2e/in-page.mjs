@@ -1,20 +1,17 @@
 // Functions that run inside the page. Each must be whole in itself: its text is what travels.
 
 /**
- * Reads the time barcode of the synthetic camera from every frame that comes to the screen
- * (geometry: crates/media-io/src/source/synthetic/barcode.rs); results in `window.__barcode`.
+ * Makes `window.__readBarcode`, which reads the time barcode of the synthetic camera from a picture
+ * (geometry: crates/media-io/src/source/synthetic/barcode.rs).
  */
-export function watchBarcode() {
+export function installBarcode() {
   const COLUMNS = 40;
   const ROWS = 2;
   const TOP = 14 / 18;
   const ROW_HEIGHT = 1 / 18;
   const SYNC = 0b1011_0010;
-  const video = window.__sightline.video;
   const canvas = document.createElement('canvas');
   const context = canvas.getContext('2d', { willReadFrequently: true });
-  const result = { ages: [], cameras: {}, unreadable: 0, frames: 0, at: [], stop: false };
-  window.__barcode = result;
 
   const crc8 = (bytes) =>
     bytes.reduce((crc, byte) => {
@@ -23,14 +20,13 @@ export function watchBarcode() {
       return next;
     }, 0);
 
-  function read() {
-    const { videoWidth: width, videoHeight: height } = video;
+  window.__readBarcode = (source, width, height) => {
     if (width === 0) return undefined;
     const top = Math.floor(TOP * height);
     const rows = Math.ceil(ROWS * ROW_HEIGHT * height);
     canvas.width = width;
     canvas.height = rows;
-    context.drawImage(video, 0, top, width, rows, 0, 0, width, rows);
+    context.drawImage(source, 0, top, width, rows, 0, 0, width, rows);
     const { data } = context.getImageData(0, 0, width, rows);
     const means = [];
     for (let block = 0; block < COLUMNS * ROWS; block += 1) {
@@ -61,8 +57,15 @@ export function watchBarcode() {
     if (code[0] !== SYNC || code[9] !== crc8(code.slice(1, 9))) return undefined;
     const unixMs = code.slice(1, 7).reduce((ms, byte) => ms * 256 + byte, 0);
     return { unixMs, camera: code[7] * 256 + code[8] };
-  }
+  };
+}
 
+/** Reads it from every live frame that comes to the screen; results in `window.__barcode`. */
+export function watchBarcode() {
+  const video = window.__sightline.video;
+  const result = { ages: [], cameras: {}, unreadable: 0, frames: 0, at: [], stop: false };
+  window.__barcode = result;
+  const read = () => window.__readBarcode(video, video.videoWidth, video.videoHeight);
   const next = (now) => {
     if (result.stop) return;
     video.requestVideoFrameCallback(next);
@@ -78,6 +81,34 @@ export function watchBarcode() {
     result.cameras[reading.camera] = (result.cameras[reading.camera] ?? 0) + 1;
   };
   video.requestVideoFrameCallback(next);
+}
+
+/**
+ * Reads it from every recorded picture that is drawn: the time that the page says, and the one that
+ * is in the picture, in milliseconds; results in `window.__recorded`. `walls` is what the page says of
+ * all of them, the ones that cannot be read included.
+ */
+export function playRecorded([fromUs, scale]) {
+  const canvas = document.querySelector('[data-testid=recorded]');
+  const result = { pictures: [], walls: [], unreadable: 0, stop: false };
+  window.__recorded = result;
+  // What was played before is not shown any more from here on.
+  window.__sightline.lookback.playFrom(fromUs, scale);
+  let seen = window.__sightline.lookback.shown.at(-1);
+  const look = () => {
+    if (result.stop) return;
+    requestAnimationFrame(look);
+    const newest = window.__sightline.lookback.shown.at(-1);
+    if (!newest || newest === seen) return;
+    seen = newest;
+    result.walls.push(newest.wallUs / 1000);
+    const read = window.__readBarcode(canvas, canvas.width, canvas.height);
+    if (!read) result.unreadable += 1;
+    else {
+      result.pictures.push({ said: newest.wallUs / 1000, read: read.unixMs, at: newest.atMs });
+    }
+  };
+  requestAnimationFrame(look);
 }
 
 /** Pitch of the sound that comes out, in Hz, by the strongest bin of a long FFT. */

@@ -15,6 +15,7 @@ export const USAGE = `npm run e2e -- --portal URL --sms-log FILE --phone NUMBER 
   --outage         then print {"event":"take_away"}, expect the page to say that the camera is
                    away, print {"event":"gone"}, and expect the picture to come back by itself:
                    {"event":"back"}. Whoever starts this script takes the camera away and back
+  --lookback N     then look back at what is recorded, once the page is N seconds old (default: not)
   --each           instead open each camera in turn, and tell what it shows: size, rate, pitch,
                    or the refusal in words
   --chromium PATH  (default: TEST_CHROMIUM, or what is installed)
@@ -37,6 +38,7 @@ export function options(argv) {
       quality: { type: 'boolean', default: false },
       'no-barcode': { type: 'boolean', default: false },
       outage: { type: 'boolean', default: false },
+      lookback: { type: 'string', default: '0' },
       each: { type: 'boolean', default: false },
       chromium: { type: 'string', default: findChromium() },
       headed: { type: 'boolean', default: false },
@@ -61,6 +63,7 @@ export function options(argv) {
     seconds: number('seconds'),
     tone: number('tone'),
     repeat: number('repeat'),
+    lookback: number('lookback'),
     maxLatencyMs: number('max-latency'),
     barcode: !values['no-barcode'],
   };

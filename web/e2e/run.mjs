@@ -4,7 +4,8 @@ import { mkdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { chromium } from 'playwright-core';
 import { qualities, timeLine } from './follow.mjs';
-import { measureTone, watchBarcode } from './in-page.mjs';
+import { installBarcode, measureTone, watchBarcode } from './in-page.mjs';
+import { lookBack } from './lookback.mjs';
 import { keepJournal } from './journal.mjs';
 import { options } from './options.mjs';
 
@@ -56,6 +57,10 @@ process.exit(failures.length > 0 ? 1 : 0);
 async function watched() {
   const report = await watch(await firstPicture());
   if (opt.outage) report.outage = await outage();
+  if (opt.lookback) {
+    const with_ = { check, shot, note, seconds: opt.lookback };
+    report.lookback = await lookBack(page, with_);
+  }
   await pictures();
   return report;
 }
@@ -210,7 +215,10 @@ async function watch(first) {
   if (opt.tone > 0) {
     check(Math.abs(tone.hz - opt.tone) < opt.tone * 0.02, `the tone has ${tone.hz} Hz`);
   }
-  if (opt.barcode) await sight(watchBarcode);
+  if (opt.barcode) {
+    await sight(installBarcode);
+    await sight(watchBarcode);
+  }
   const started = Date.now();
   const longestGapMs = opt.timeline ? await timeLine(page, opt.seconds) : undefined;
   while (Date.now() - started < opt.seconds * 1000) await page.waitForTimeout(250);

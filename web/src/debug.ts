@@ -1,6 +1,7 @@
 /** `window.__sightline`: what the current session does, for tests and for the curious. */
 
 import type { Camera } from './api/types';
+import type { Lookback } from './play/lookback';
 import type { Watch } from './play/watch';
 
 export interface DebugView {
@@ -18,7 +19,19 @@ export interface DebugView {
   latency: unknown;
   clockOffsetUs: number | undefined;
   video: HTMLVideoElement | undefined;
+  lookback: LookbackView;
   setQuality: ((quality: Parameters<Watch['setQuality']>[0]) => void) | undefined;
+}
+
+/** What of a recording was shown, and when. */
+export interface LookbackView {
+  state: string;
+  problem: unknown;
+  atUs: number | undefined;
+  seekMs: number | undefined;
+  shown: { wallUs: number; atMs: number }[];
+  playFrom: (atUs: number, scale?: number) => void;
+  show: (atUs: number) => void;
 }
 
 declare global {
@@ -28,7 +41,12 @@ declare global {
 }
 
 /** Shows a session; gives a function that takes it away again. No token or key is shown. */
-export function exposeWatch(watch: Watch, video: HTMLVideoElement, camera: Camera): () => void {
+export function exposeWatch(
+  watch: Watch,
+  lookback: Lookback,
+  video: HTMLVideoElement,
+  camera: Camera,
+): () => void {
   const view: DebugView = {
     camera: camera.id,
     get state() {
@@ -69,6 +87,26 @@ export function exposeWatch(watch: Watch, video: HTMLVideoElement, camera: Camer
       return watch.clock.offsetUs;
     },
     video,
+    lookback: {
+      get state() {
+        return lookback.state.value.state;
+      },
+      get problem() {
+        const now = lookback.state.value;
+        return 'problem' in now ? now.problem : undefined;
+      },
+      get atUs() {
+        return lookback.atUs.value;
+      },
+      get seekMs() {
+        return lookback.seekMs.value;
+      },
+      get shown() {
+        return lookback.shown;
+      },
+      playFrom: (atUs, scale) => lookback.playFrom(atUs, scale),
+      show: (atUs) => lookback.show(atUs),
+    },
     setQuality: (quality) => watch.setQuality(quality),
   };
   window.__sightline = view;

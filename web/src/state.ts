@@ -139,7 +139,14 @@ function take(event: CentreEvent): void {
 function alertOwner(event: Extract<CentreEvent, { type: 'alert' }>): void {
   const here = cameras.value?.filter((c) => event.cameras.includes(c.id)) ?? [];
   const name = here.map((c) => c.name).join(', ') || t('alert.device');
-  const known = { wrong_key: t('alert.wrong_key', { name }) } as Partial<Record<string, string>>;
+  const known = {
+    wrong_key: t('alert.wrong_key', { name }),
+    storage_slow: t('alert.storage_slow', { name }),
+    storage_full: t('alert.storage_full', { name }),
+    storage_read_only: t('alert.storage_read_only', { name }),
+    storage_away: t('alert.storage_away', { name }),
+    storage_failing: t('alert.storage_failing', { name }),
+  } as Partial<Record<string, string>>;
   say(known[event.kind] ?? event.text, 'bad', ALERT_MS);
 }
 

@@ -104,7 +104,7 @@ macro_rules! device_columns {
 pub(crate) use device_columns;
 
 /// SQL of an epoch, which the wire counts without a sign.
-fn signed(epoch: u64) -> i64 {
+pub(crate) fn signed(epoch: u64) -> i64 {
     i64::try_from(epoch).unwrap_or(-1)
 }
 

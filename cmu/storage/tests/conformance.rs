@@ -47,7 +47,17 @@ both_engines!(
     network_stats,
     relay_usages,
     viewer_paths,
+    recorder_reports,
 );
+
+#[tokio::test]
+async fn a_report_of_a_recorder_that_cannot_be_read_counts_as_none() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let url = format!("sqlite:{}", dir.path().join("t.sqlite").display());
+    let db = open(url.clone(), "one".to_owned()).await;
+    let raw = sqlx::SqlitePool::connect(&url).await.expect("opened");
+    suite::unreadable_report(&db, &raw).await;
+}
 
 #[tokio::test]
 async fn other_engines_are_refused_in_words() {

@@ -25,12 +25,17 @@ use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use sightline_bus::Bus;
 use sightline_model::{
-    ChannelId, ClaimCode, ClaimSecret, PhoneNumber, PuId, PublicKey, ScuId, UnixMicros,
+    ChannelId, ClaimCode, ClaimSecret, PhoneNumber, PuId, PublicKey, RecordedDays, ScuId, Timeline,
+    UnixMicros,
 };
 use sightline_protocol::{
+    Problem, ProblemKind,
     cm::Approval,
     decode, encode,
-    ps::{Addresses, ChannelStatus, Registration, registration_bytes},
+    ps::{
+        Addresses, ChannelStatus, Locked, RecordingReply, RecordingRequest, Registration,
+        registration_bytes,
+    },
     sc::{Lease, ScReply, ScRequest},
     sm::{SmReply, SmRequest},
     subject,
@@ -346,6 +351,7 @@ impl Camera {
                 let request: SmRequest = decode(&message.payload).expect("a request").body;
                 let reply = match &request {
                     SmRequest::PrepareMedia { .. } => SmReply::Prepared { ice_servers: Vec::new() },
+                    SmRequest::Recording { ask, .. } => recorded(ask),
                     _ => SmReply::Done,
                 };
                 written.lock().expect("lock").push(request);
@@ -366,8 +372,51 @@ impl Camera {
         camera
     }
 
+    pub async fn put(&self, server: &Server, token: &str, path: &str, body: Value) -> Answer {
+        let path = format!("/api/v1/cameras/{}/{path}", self.id());
+        server.call_from("192.0.2.1", Method::PUT, &path, Some(token), Some(body)).await
+    }
+
+    pub async fn ask(&self, server: &Server, token: &str, path: &str) -> Answer {
+        server.get(&format!("/api/v1/cameras/{}/{path}", self.id()), token).await
+    }
+
     pub async fn play(&self, server: &Server, token: &str, player: &str) -> Answer {
         let path = format!("/api/v1/cameras/{}/play", self.id());
         server.post(&path, token, json!({ "player": player })).await
     }
+}
+
+/// A recorder that has nothing, and obeys.
+fn recorded(ask: &RecordingRequest) -> SmReply {
+    let reply = match ask {
+        RecordingRequest::SetPlan { plan } if plan.revision == 1 => {
+            let problem = Problem::new(ProblemKind::PlanChanged, "revision 7 holds already");
+            return SmReply::Refused { problem };
+        }
+        RecordingRequest::SetPlan { plan } => RecordingReply::PlanSet { revision: plan.revision },
+        RecordingRequest::ReadPlans { .. } => RecordingReply::Plans { plans: Vec::new() },
+        RecordingRequest::Manual { .. } | RecordingRequest::Status => RecordingReply::Done,
+        RecordingRequest::List(query) => RecordingReply::Timeline(Box::new(Timeline {
+            camera: query.camera.clone(),
+            from: query.from,
+            to: query.to,
+            resolution_us: 20_000,
+            sources: Vec::new(),
+            spans: Vec::new(),
+            gaps: Vec::new(),
+            events: Vec::new(),
+        })),
+        RecordingRequest::Days { camera, zone, year, month } => {
+            RecordingReply::Days(RecordedDays {
+                camera: camera.clone(),
+                zone: zone.clone(),
+                year: *year,
+                month: *month,
+                days: [21].into(),
+            })
+        }
+        RecordingRequest::Lock(_) => RecordingReply::Locked(Locked { segments: 15, bytes: 30 }),
+    };
+    SmReply::Recorded { reply: Box::new(reply) }
 }

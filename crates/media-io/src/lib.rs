@@ -2,8 +2,10 @@
 //!
 //! A source publishes into a [`hub::Hub`]; a sink reads from one. Data flows one way.
 
+pub mod archive;
 pub mod camera;
 pub mod codec;
+pub mod files;
 pub mod gate;
 pub mod hub;
 pub mod onvif;

@@ -11,6 +11,7 @@
 //! presentation times are exact; decoding times are made up from them (ISO/IEC 14496-12, 8.6.1).
 
 mod entry;
+pub mod join;
 pub mod read;
 pub mod segment;
 mod timeline;

@@ -6,6 +6,7 @@ mod account;
 mod camera;
 mod event;
 mod operator;
+mod recording;
 
 use serde::{Deserialize, Serialize};
 
@@ -13,6 +14,7 @@ pub use account::*;
 pub use camera::*;
 pub use event::*;
 pub use operator::*;
+pub use recording::*;
 
 /// Where the API lives.
 pub const PREFIX: &str = "/api/v1";

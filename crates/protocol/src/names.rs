@@ -2,7 +2,7 @@
 
 use crate::{
     cs::{CsRequest, CuToScu, ScuToCu},
-    ps::{PuToScu, ScuToPu},
+    ps::{LockSpan, PuToScu, RecordingQuery, RecordingReply, RecordingRequest, ScuToPu},
     sc::ScRequest,
     sm::SmRequest,
 };
@@ -31,6 +31,7 @@ impl Named for ScuToPu {
             Self::EndSession { .. } => "end_session",
             Self::RevokeUser { .. } => "revoke_user",
             Self::OwnerChanged { .. } => "owner_changed",
+            Self::Recording(_) => "recording",
             Self::Goodbye => "goodbye",
         }
     }
@@ -49,6 +50,7 @@ impl Named for ScuToPu {
             | Self::RevokeUser { .. }
             | Self::OwnerChanged { .. }
             | Self::Goodbye => None,
+            Self::Recording(call) => call.ask.about(),
         }
     }
 }
@@ -65,11 +67,15 @@ impl Named for PuToScu {
             Self::Candidate { .. } => "candidate",
             Self::SessionReport { .. } => "session_report",
             Self::Nat { .. } => "nat",
+            Self::Recorded(_) => "recorded",
+            Self::RecorderReport(_) => "recorder_report",
         }
     }
 
     fn about(&self) -> Option<&str> {
         match self {
+            Self::RecorderReport(report) => Some(report.recorder.as_str()),
+            Self::Recorded(answer) => answer.result.as_ref().ok().and_then(Named::about),
             Self::Register(registration) => Some(registration.pu.as_str()),
             Self::MediaAnswer { session, .. }
             | Self::Candidate { session, .. }
@@ -140,6 +146,7 @@ impl Named for ScRequest {
             Self::SessionReport { .. } => "session_report",
             Self::ViewerReport { .. } => "viewer_report",
             Self::Nat { .. } => "nat",
+            Self::RecorderReport { .. } => "recorder_report",
         }
     }
 
@@ -150,6 +157,7 @@ impl Named for ScRequest {
             | Self::Addresses { device, .. }
             | Self::Channels { device, .. }
             | Self::TokenCheck { device, .. }
+            | Self::RecorderReport { device, .. }
             | Self::Nat { device, .. } => Some(device.as_str()),
             Self::SessionReport { session, .. } | Self::ViewerReport { session, .. } => {
                 Some(session.as_str())
@@ -166,6 +174,7 @@ impl Named for SmRequest {
             Self::EndSession { .. } => "end_session",
             Self::RevokeUser { .. } => "revoke_user",
             Self::OwnerChanged { .. } => "owner_changed",
+            Self::Recording { .. } => "recording",
         }
     }
 
@@ -174,9 +183,9 @@ impl Named for SmRequest {
             Self::PrepareMedia { session, .. } | Self::EndSession { session, .. } => {
                 Some(session.as_str())
             }
-            Self::RevokeUser { device, .. } | Self::OwnerChanged { device, .. } => {
-                Some(device.as_str())
-            }
+            Self::RevokeUser { device, .. }
+            | Self::OwnerChanged { device, .. }
+            | Self::Recording { device, .. } => Some(device.as_str()),
         }
     }
 }
@@ -195,6 +204,55 @@ impl Named for CsRequest {
             Self::Offer { session, .. }
             | Self::Candidate { session, .. }
             | Self::End { session, .. } => Some(session.as_str()),
+        }
+    }
+}
+
+impl Named for RecordingRequest {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::SetPlan { .. } => "set_plan",
+            Self::ReadPlans { .. } => "read_plans",
+            Self::Manual { .. } => "manual",
+            Self::List(_) => "list",
+            Self::Days { .. } => "days",
+            Self::Lock(_) => "lock",
+            Self::Status => "status",
+        }
+    }
+
+    fn about(&self) -> Option<&str> {
+        match self {
+            Self::SetPlan { plan } => Some(plan.camera.pu.as_str()),
+            Self::ReadPlans { camera }
+            | Self::Manual { camera, .. }
+            | Self::List(RecordingQuery { camera, .. })
+            | Self::Days { camera, .. }
+            | Self::Lock(LockSpan { camera, .. }) => Some(camera.pu.as_str()),
+            Self::Status => None,
+        }
+    }
+}
+
+impl Named for RecordingReply {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::PlanSet { .. } => "plan_set",
+            Self::Plans { .. } => "plans",
+            Self::Done => "done",
+            Self::Timeline(_) => "timeline",
+            Self::Days(_) => "days",
+            Self::Locked(_) => "locked",
+            Self::Status(_) => "status",
+        }
+    }
+
+    fn about(&self) -> Option<&str> {
+        match self {
+            Self::Timeline(timeline) => Some(timeline.camera.pu.as_str()),
+            Self::Days(days) => Some(days.camera.pu.as_str()),
+            Self::Status(report) => Some(report.recorder.as_str()),
+            Self::PlanSet { .. } | Self::Plans { .. } | Self::Done | Self::Locked(_) => None,
         }
     }
 }

@@ -2,8 +2,12 @@
 //! other on the WebRTC data channel [`CONTROL_CHANNEL`]. Media itself is RTP; requests of players
 //! are RTSP.
 
+mod replay;
+
 use serde::{Deserialize, Serialize};
 use sightline_model::{QualityChoice, Rung, ServedStream, UnixMicros};
+
+pub use replay::*;
 
 /// Label of the data channel, opened by the CU in its first offer.
 pub const CONTROL_CHANNEL: &str = "sightline-control/1";

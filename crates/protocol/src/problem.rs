@@ -65,6 +65,8 @@ pub enum ProblemKind {
     Busy,
     /// The other side did not answer in time.
     Timeout,
+    /// Somebody has changed the recording plan meanwhile.
+    PlanChanged,
     /// Our own fault; it is in the log.
     Internal,
 }
@@ -88,7 +90,7 @@ impl ProblemKind {
             | Self::UnknownDevice
             | Self::TokenInUse => 403,
             Self::NotFound => 404,
-            Self::AlreadyBound | Self::StaleLease => 409,
+            Self::AlreadyBound | Self::StaleLease | Self::PlanChanged => 409,
             Self::NotDecodable => 415,
             Self::RateLimited => 429,
             Self::Internal => 500,

@@ -2,6 +2,8 @@
 //!
 //! The PU opens the connection. The SCU speaks first with a [`ScuToPu::Challenge`].
 
+mod recording;
+
 use serde::{Deserialize, Serialize};
 use sightline_model::{
     AudioCodec, Capabilities, ChannelId, ClaimHash, ClientId, DomainName, KeyId, MediaSessionId,
@@ -11,6 +13,8 @@ use sightline_model::{
 use std::net::SocketAddr;
 
 use crate::{Problem, cm::IceServer, pc::PathReport, sc::TokenGrant};
+
+pub use recording::*;
 
 /// ALPN of Ps over QUIC.
 pub const ALPN: &[u8] = b"sightline-ps/1";
@@ -106,6 +110,8 @@ pub enum ScuToPu {
         /// Whose device it is now.
         owner: Option<UserId>,
     },
+    /// Something about recordings (A8.7.2 step 11, A8.7.3 step 3, and playback step 3).
+    Recording(RecordingCall),
     /// The SCU is going away; reconnect elsewhere.
     Goodbye,
 }
@@ -172,6 +178,10 @@ pub enum PuToScu {
         /// The measurement.
         nat: NatReport,
     },
+    /// What became of a [`ScuToPu::Recording`] (A8.7.2 step 13, A8.7.3 step 4).
+    Recorded(RecordingAnswer),
+    /// How the storage is and what the chains have come to.
+    RecorderReport(Box<RecorderReport>),
 }
 
 /// What a PU says of itself.

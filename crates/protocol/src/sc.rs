@@ -12,7 +12,7 @@ use crate::{
     Problem,
     cs::StageTimes,
     pc::PathReport,
-    ps::{Addresses, ChannelStatus, Registration, TokenBearer, TokenKey},
+    ps::{Addresses, ChannelStatus, RecorderReport, Registration, TokenBearer, TokenKey},
 };
 
 /// From SCU to CMU.
@@ -107,6 +107,16 @@ pub enum ScRequest {
         epoch: u64,
         /// The measurement.
         nat: NatReport,
+    },
+    /// How a recorder's storage is and what its chains have come to (H.626.4 clause 9.9: status and
+    /// alarms).
+    RecorderReport {
+        /// The device.
+        device: PuId,
+        /// Its lease.
+        epoch: u64,
+        /// The report.
+        report: Box<RecorderReport>,
     },
 }
 

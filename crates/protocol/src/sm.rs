@@ -6,7 +6,11 @@
 use serde::{Deserialize, Serialize};
 use sightline_model::{Capabilities, ChannelId, MediaSessionId, MtuId, PuId, UserId};
 
-use crate::{Problem, cm::IceServer};
+use crate::{
+    Problem,
+    cm::IceServer,
+    ps::{RecordingReply, RecordingRequest},
+};
 
 /// From CMU to the SCU that holds the device's lease.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -48,6 +52,14 @@ pub enum SmRequest {
         /// Whose it is now.
         owner: Option<UserId>,
     },
+    /// Something about recordings (A8.7.2 step 10, A8.7.3 step 2, and playback step 2). The CMU has
+    /// checked the right of the user; the recorder checks limits and revisions.
+    Recording {
+        /// The PU or NVR.
+        device: PuId,
+        /// What it is asked.
+        ask: Box<RecordingRequest>,
+    },
 }
 
 /// From CMU to any SCU, on [`crate::subject::scu`]: what is nobody device's business.
@@ -74,6 +86,11 @@ pub enum SmReply {
     },
     /// Passed on to the PU.
     Done,
+    /// To [`SmRequest::Recording`]: the recorder's own answer (A8.7.2 step 14, A8.7.3 step 5).
+    Recorded {
+        /// As it answered.
+        reply: Box<RecordingReply>,
+    },
     /// Not done.
     Refused {
         /// Why.

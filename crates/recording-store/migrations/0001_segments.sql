@@ -49,3 +49,4 @@ CREATE UNIQUE INDEX entry_by_sequence ON entry (chain, sequence);
 CREATE INDEX segment_by_time ON entry (chain, run, start_us) WHERE kind = 1;
 CREATE INDEX entry_by_kind ON entry (chain, kind, sequence) WHERE kind <> 1;
 CREATE INDEX entry_expiring ON entry (id) WHERE expiring = 1;
+CREATE INDEX segment_locked ON entry (chain) WHERE locked = 1;

@@ -32,7 +32,9 @@ mod tests;
 
 pub use error::StoreError;
 pub use expiry::ChainKeep;
-pub use query::{GapRow, MAX_PAGE, OpenFile, Page, SegmentRow, Usage};
+pub use query::{
+    GapRow, MAX_PAGE, MAX_STEPS, OpenFile, Page, Piece, ProvenSpan, SegmentRow, Usage, file_name,
+};
 pub use repair::{ChainRepair, RepairReport};
 pub use state::{Health, State};
 pub use store::{Key, Limits, Setup, Store};

@@ -1,5 +1,7 @@
 //! What the index tells, beside the writer. Everything is paged and bounded.
 
+mod outline;
+mod proof;
 mod timeline;
 
 use std::fs::File;
@@ -10,10 +12,13 @@ use sightline_recording::{
     statement::{Entry, Gap, Head, Segment, Sequence, Subject, What},
 };
 
+pub use outline::{MAX_STEPS, Piece};
+pub use proof::{ProvenSpan, file_name};
+
 use crate::{
     Store, StoreError,
     index::{self, ChainRow},
-    layout::FoundFile,
+    layout::{FoundFile, capacity_bytes},
     store::{Inner, blocking},
 };
 
@@ -175,6 +180,42 @@ impl Store {
     #[must_use]
     pub fn used_bytes(&self) -> u64 {
         self.inner.used_bytes()
+    }
+
+    /// Size of the file system, in bytes; none: it is not there.
+    pub async fn capacity_bytes(&self) -> Option<u64> {
+        let dir = self.inner.layout.root().to_path_buf();
+        blocking(move || capacity_bytes(&dir)).await.ok()?.ok()
+    }
+
+    /// Bytes of a chain's locked segments.
+    ///
+    /// # Errors
+    /// When the storage fails.
+    pub async fn locked_bytes(&self, subject: &Subject) -> Result<u64, StoreError> {
+        let Some(chain) = self.inner.chain(subject) else { return Ok(0) };
+        let bytes: i64 = sqlx::query_scalar(
+            "SELECT COALESCE(SUM(bytes), 0) FROM entry WHERE chain = $1 AND locked = 1",
+        )
+        .bind(chain.row)
+        .fetch_one(&self.inner.index()?.reader)
+        .await?;
+        Ok(u64::try_from(bytes).unwrap_or(0))
+    }
+
+    /// Whether anything of a chain was ever let go.
+    ///
+    /// # Errors
+    /// When the storage fails.
+    pub async fn has_expired(&self, subject: &Subject) -> Result<bool, StoreError> {
+        let Some(chain) = self.inner.chain(subject) else { return Ok(false) };
+        // `kind <> 1` again, so that the index of those serves: else all segments are looked at.
+        Ok(sqlx::query_scalar(
+            "SELECT EXISTS(SELECT 1 FROM entry WHERE chain = $1 AND kind = 4 AND kind <> 1)",
+        )
+        .bind(chain.row)
+        .fetch_one(&self.inner.index()?.reader)
+        .await?)
     }
 
     /// What a chain holds, and of which time.

@@ -3,6 +3,7 @@
 mod crash;
 mod expiry;
 pub(crate) mod film;
+mod proof;
 mod size;
 mod states;
 mod timeline;

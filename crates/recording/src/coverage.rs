@@ -184,7 +184,7 @@ impl stretch::Attribute for Held {
 impl stretch::Attribute for Absence {
     /// The worse of two that are too short to be told apart.
     fn with(self, other: Self) -> Self {
-        if self == Self::NotPlanned { other } else { self }
+        if matches!(self, Self::NotPlanned | Self::BeingRecorded) { other } else { self }
     }
 }
 
@@ -221,6 +221,11 @@ impl Coverage {
         }
         self.sources.push(Source { of, rank, recorded: Vec::new(), missing: Vec::new() });
         Ok(SourceNumber(number))
+    }
+
+    /// What is added may hide interruptions shorter than this, in microseconds: the timeline says so.
+    pub fn coarsen(&mut self, grain_us: i64) {
+        self.grain_us = self.grain_us.max(grain_us);
     }
 
     /// Adds a piece that a source has. Where pieces of one source overlap, one of known time is

@@ -8,7 +8,7 @@
 //! - [`thumbnail_at`]: the keyframes that stand for stretches of a timeline.
 //! - [`export`]: what goes into one file, and which entries prove it.
 //!
-//! It holds no bytes of pictures: a unit names the segment and the range of its file.
+//! It holds no bytes of pictures: a unit names the segment and its number in it.
 //!
 //! ```
 //! use std::time::Instant;

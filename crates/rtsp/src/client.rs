@@ -38,20 +38,21 @@ use std::{
 };
 
 use bytes::{BufMut, Bytes, BytesMut};
-use rtsp_types::{Message, Method, Request, Response, StatusCode, Version, headers};
+use rtsp_types::{HeaderName, Message, Method, Request, Response, StatusCode, Version, headers};
 use sightline_media::AccessUnit;
 use sightline_model::UnixMicros;
 use url::Url;
 
 use crate::{
     depacketize::Depacketizer,
+    replay::{ONVIF_REPLAY, ReplayExtension},
     rtp::{self, Packet, Rtcp},
     sdp::{self, Track},
     transport,
     wire::{Frame, Framer, interleaved_header},
 };
 
-pub use io::{ClientError, Event, Options, Output};
+pub use io::{ClientError, Event, Options, Output, Replay};
 use track::ActiveTrack;
 
 /// How long the server may take for an answer.
@@ -357,7 +358,23 @@ impl Client {
 
     fn play(&mut self, now: Instant) {
         let url = self.aggregate.clone();
-        let request = self.request(Method::Play, &url).header(headers::RANGE, "npt=now-");
+        let request = self.request(Method::Play, &url);
+        let request = match self.options.replay {
+            None => request.header(headers::RANGE, "npt=now-"),
+            // The URL says from where to where; after a pause it goes on.
+            Some(Replay { scale, rate_control, recorded_times }) => {
+                let request = request.header(headers::SCALE, scale.to_string());
+                let request = if recorded_times {
+                    request.header(headers::REQUIRE, ONVIF_REPLAY)
+                } else {
+                    request
+                };
+                match HeaderName::from_static_str("Rate-Control") {
+                    Ok(name) if !rate_control => request.header(name, "no"),
+                    Ok(_) | Err(_) => request,
+                }
+            }
+        };
         self.step = Step::Play;
         self.send(request, now);
         self.keepalive_at = Some(now + self.session_timeout / 2);
@@ -390,11 +407,15 @@ impl Client {
         if channel != track.channel {
             return self.control(channel, &data);
         }
+        let told = ReplayExtension::parse(&data);
         let Some(packet) = Packet::parse(data) else { return };
         if packet.payload_type != track.track.payload_type {
             return;
         }
         track.ssrc = packet.ssrc;
+        if let Some(told) = told {
+            track.clock = Some((packet.timestamp, told.time));
+        }
         let captured_at = track.captured_at(packet.timestamp).unwrap_or(received_at);
         track.depacketizer.push(&packet, captured_at, &mut self.units);
         if self.options.raw_packets {

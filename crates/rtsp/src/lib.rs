@@ -3,6 +3,7 @@
 //! - [`client::Client`]: DESCRIBE, SETUP of every track, PLAY, keepalive, TEARDOWN; gives a
 //!   [`sightline_media::StreamDescription`] and [`sightline_media::AccessUnit`]s.
 //! - [`server::Server`]: one connection of a player, from OPTIONS to TEARDOWN.
+//! - [`replay`]: what a player asks for when recordings are played.
 //! - [`sdp`], [`rtp`], [`depacketize`], [`transport`], [`wire`]: the parts both are made of.
 //!
 //! Nothing here opens a socket, reads a clock or draws a random number: the caller hands in bytes,
@@ -13,6 +14,7 @@
 
 pub mod client;
 pub mod depacketize;
+pub mod replay;
 pub mod rtp;
 pub mod sdp;
 pub mod server;

@@ -3,6 +3,8 @@
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use sightline_model::UnixMicros;
 
+use crate::replay::ReplayExtension;
+
 /// Bytes of an RTP header without contributing sources or extension.
 pub const HEADER_LEN: usize = 12;
 
@@ -128,6 +130,27 @@ impl Sender {
         self.timeline.anchor = None;
     }
 
+    /// Recorded media follows: `time_us`, on a scale of the caller's in microseconds, stands right
+    /// behind everything that was sent.
+    pub fn begin_replay(&mut self, time_us: i64) {
+        self.timeline.replay = Some((time_us, self.timeline.last_ticks + 1));
+    }
+
+    /// The timestamp that stands for `time_us` since [`Sender::begin_replay`].
+    #[must_use]
+    pub fn replay_timestamp(&self, time_us: i64) -> Option<u32> {
+        self.timeline.replayed(time_us).map(|ticks| self.timeline.rtp(ticks))
+    }
+
+    /// The same for a unit that is sent now.
+    pub fn map_replayed(&mut self, time_us: i64, taken_at: UnixMicros) -> u32 {
+        let ticks = self.timeline.replayed(time_us).unwrap_or(0);
+        let rtp = self.timeline.rtp(ticks);
+        self.timeline.last_ticks = self.timeline.last_ticks.max(ticks);
+        self.timeline.newest = Some((taken_at, rtp));
+        rtp
+    }
+
     /// Writes the header of the next packet, whose payload has `length` bytes.
     pub fn write_header(
         &mut self,
@@ -136,11 +159,37 @@ impl Sender {
         marker: bool,
         length: usize,
     ) {
-        out.put_u8(0x80);
+        self.write_extended_header(out, timestamp, marker, length, None);
+    }
+
+    /// The same for a unit that is replayed, with ONVIF's extension.
+    pub fn write_replay_header(
+        &mut self,
+        out: &mut BytesMut,
+        timestamp: u32,
+        marker: bool,
+        length: usize,
+        extension: &ReplayExtension,
+    ) {
+        self.write_extended_header(out, timestamp, marker, length, Some(extension));
+    }
+
+    fn write_extended_header(
+        &mut self,
+        out: &mut BytesMut,
+        timestamp: u32,
+        marker: bool,
+        length: usize,
+        extension: Option<&ReplayExtension>,
+    ) {
+        out.put_u8(0x80 | u8::from(extension.is_some()) << 4);
         out.put_u8(u8::from(marker) << 7 | self.payload_type);
         out.put_u16(self.sequence);
         out.put_u32(timestamp);
         out.put_u32(self.ssrc);
+        if let Some(extension) = extension {
+            out.put_slice(&extension.to_bytes());
+        }
         self.sequence = self.sequence.wrapping_add(1);
         self.packets = self.packets.wrapping_add(1);
         self.octets = self.octets.wrapping_add(u32::try_from(length).unwrap_or(u32::MAX));
@@ -194,11 +243,27 @@ struct Timeline {
     anchor: Option<(i64, i64)>,
     newest: Option<(UnixMicros, u32)>,
     last_ticks: i64,
+    /// Time of what is replayed, in microseconds, and its distance from `base`, in ticks.
+    replay: Option<(i64, i64)>,
 }
 
 impl Timeline {
     const fn new(clock_hz: u32, base: u32) -> Self {
-        Self { clock_hz, base, origin: None, anchor: None, newest: None, last_ticks: -1 }
+        let (origin, anchor, newest, replay) = (None, None, None, None);
+        Self { clock_hz, base, origin, anchor, newest, last_ticks: -1, replay }
+    }
+
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "modulo 2^32")]
+    const fn rtp(&self, ticks: i64) -> u32 {
+        self.base.wrapping_add(ticks as u32)
+    }
+
+    /// In ticks from `base`; below zero for what was taken before replay began, in reverse.
+    fn replayed(&self, time_us: i64) -> Option<i64> {
+        let (from_us, from) = self.replay?;
+        let passed = i128::from(time_us) - i128::from(from_us);
+        let ticks = (passed * i128::from(self.clock_hz)).div_euclid(1_000_000);
+        Some(from.saturating_add(i64::try_from(ticks).unwrap_or(0)))
     }
 
     fn map(&mut self, timestamp: i64, captured_at: UnixMicros) -> u32 {
@@ -220,8 +285,7 @@ impl Timeline {
             ticks
         });
         self.last_ticks = self.last_ticks.max(ticks);
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "modulo 2^32")]
-        let rtp = self.base.wrapping_add(ticks as u32);
+        let rtp = self.rtp(ticks);
         self.newest = Some((captured_at, rtp));
         rtp
     }
@@ -337,6 +401,19 @@ mod tests {
         assert_eq!(sender.map(5, UnixMicros(5_000_000)), 450_000);
         // The wall clock was set back and the source jumped: time goes on by one tick.
         assert_eq!(sender.map(-9_000_000, UnixMicros(-3_000_000)), 450_001);
+    }
+
+    #[test]
+    fn replayed_media_goes_on_behind_what_was_sent() {
+        let mut sender = Sender::new(96, 90_000, 7, 0, 50);
+        assert_eq!(sender.map(7_000, UnixMicros(0)), 50);
+        assert_eq!(sender.replay_timestamp(5), None);
+        sender.begin_replay(1_000_000);
+        assert_eq!(sender.replay_timestamp(1_000_000), Some(51));
+        assert_eq!(sender.map_replayed(1_040_000, UnixMicros(9)), 51 + 3_600);
+        assert_eq!(sender.map_replayed(960_000, UnixMicros(8)), 51_u32.wrapping_sub(3_600));
+        sender.begin_replay(0);
+        assert_eq!(sender.map_replayed(0, UnixMicros(9)), 51 + 3_601);
     }
 
     #[test]

@@ -113,6 +113,21 @@ const fn plain(audio: &AudioTrack) -> bool {
 /// relative to the content base.
 #[must_use]
 pub fn write(name: &str, session_id: u64, stream: &StreamDescription) -> String {
+    compose(name, session_id, stream, "npt=now-")
+}
+
+/// The same for what was recorded in a span; `range` as in the header of that name.
+#[must_use]
+pub fn write_recorded(
+    name: &str,
+    session_id: u64,
+    stream: &StreamDescription,
+    range: &str,
+) -> String {
+    compose(name, session_id, stream, range)
+}
+
+fn compose(name: &str, session_id: u64, stream: &StreamDescription, range: &str) -> String {
     let origin = Origin {
         username: None,
         sess_id: session_id.to_string(),
@@ -125,7 +140,7 @@ pub fn write(name: &str, session_id: u64, stream: &StreamDescription) -> String 
     session.set_connection(Connection::from_ip_addr(std::net::Ipv4Addr::UNSPECIFIED));
     session.add_time(Time::new(0, 0));
     session.add_attribute_with_value("control", "*");
-    session.add_attribute_with_value("range", "npt=now-");
+    session.add_attribute_with_value("range", range);
     if let Some(video) = &stream.video {
         session.add_media(video_media(video));
     }

@@ -87,7 +87,7 @@ impl Assembler {
 }
 
 /// The form of the picture by the parameter sets in front of a keyframe.
-fn track_of(codec: VideoCodec, data: &Bytes) -> Option<VideoTrack> {
+pub(super) fn track_of(codec: VideoCodec, data: &Bytes) -> Option<VideoTrack> {
     let find = |kind: u8| {
         nal_units(data).find(|nal| match codec {
             VideoCodec::H264 => nal[0] & 0x1f == kind,

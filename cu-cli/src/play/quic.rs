@@ -36,6 +36,74 @@ const CONNECT: Duration = Duration::from_secs(6);
 /// The next address is tried after this (RFC 8305 section 5).
 const STAGGER: Duration = Duration::from_millis(150);
 
+/// A connection to the PU, over whatever path.
+pub(super) enum Line {
+    /// The ladder carries it.
+    Ladder(ladder::Carried),
+    /// Straight to one of the PU's addresses.
+    Direct(Connection),
+}
+
+impl Line {
+    pub(super) const fn connection(&self) -> &Connection {
+        match self {
+            Self::Ladder(carried) => &carried.connection,
+            Self::Direct(connection) => connection,
+        }
+    }
+
+    /// What `dialogue` comes to, unless the centre ends the call before.
+    pub(super) async fn until_ended(
+        &self,
+        dialogue: impl Future<Output = Result<(), CuError>>,
+    ) -> Result<(), CuError> {
+        let Self::Ladder(carried) = self else { return dialogue.await };
+        let mut ended = carried.ended.clone();
+        tokio::select! {
+            result = dialogue => result,
+            Ok(why) = ended.wait_for(Option::is_some) => {
+                why.as_ref().map_or(Ok(()), |why| Err(ladder::again(why)))
+            }
+        }
+    }
+
+    pub(super) async fn close(self) {
+        match self {
+            Self::Ladder(carried) => carried.close().await,
+            Self::Direct(connection) => connection.close(VarInt::from_u32(0), b"done"),
+        }
+    }
+}
+
+/// Connects, and tells the address for URLs.
+pub(super) async fn open(
+    session: &Session,
+    figures: &Arc<Figures>,
+) -> Result<(Line, SocketAddr), CuError> {
+    let why = match ladder::connect(session, figures).await {
+        Ok(carried) => {
+            // What the URL names is of no matter: the connection is there.
+            let address = session.answer.quic.first().copied();
+            let address = address.unwrap_or_else(|| ([127, 0, 0, 1], 9).into());
+            return Ok((Line::Ladder(carried), address));
+        }
+        Err(Failed::For(error)) => return Err(error),
+        Err(Failed::Signalling(why)) => why,
+    };
+    // The centre is away, or knows nothing of calls over QUIC: on the LAN the PU answers all the
+    // same.
+    let (connection, address) = connect(session).await.map_err(|direct| {
+        // A unit that knows no such offers has said nothing about the call itself.
+        let unknown = why.problem == Some(ProblemKind::InvalidRequest);
+        if direct.exit == Exit::Security || unknown { direct } else { why }
+    })?;
+    for stage in [Stage::Signalling, Stage::Answer, Stage::Path] {
+        figures.stage(stage);
+    }
+    figures.path(Path::new("quic", false, address.to_string()));
+    Ok((Line::Direct(connection), address))
+}
+
 /// Receives until the stream ends or `token` is cancelled.
 pub(super) async fn receive(
     session: &Session,
@@ -44,60 +112,14 @@ pub(super) async fn receive(
     figures: &Arc<Figures>,
     token: &CancellationToken,
 ) -> Result<(), CuError> {
-    let carried = tokio::select! {
+    let (line, address) = tokio::select! {
         () = token.cancelled() => return Ok(()),
-        carried = ladder::connect(session, figures) => carried,
+        opened = open(session, figures) => opened?,
     };
-    let why = match carried {
-        Ok(carried) => {
-            return over_ladder(session, quality, carried, assembler, figures, token).await;
-        }
-        Err(Failed::For(error)) => return Err(error),
-        Err(Failed::Signalling(why)) => why,
-    };
-    // The centre is away, or knows nothing of calls over QUIC: on the LAN the PU answers all the
-    // same.
-    let connected = tokio::select! {
-        () = token.cancelled() => return Ok(()),
-        connected = connect(session) => connected,
-    };
-    let (connection, address) = connected.map_err(|direct| {
-        // A unit that knows no such offers has said nothing about the call itself.
-        let unknown = why.problem == Some(ProblemKind::InvalidRequest);
-        if direct.exit == Exit::Security || unknown { direct } else { why }
-    })?;
-    for stage in [Stage::Signalling, Stage::Answer, Stage::Path] {
-        figures.stage(stage);
-    }
-    let remote = address.to_string();
-    figures.path(Path::new("quic", false, remote));
-    let result =
-        dialogue(session, quality, &connection, address, &mut assembler, figures, token).await;
-    connection.close(VarInt::from_u32(0), b"done");
-    result
-}
-
-/// The dialogue over a connection that the ladder carries.
-async fn over_ladder(
-    session: &Session,
-    quality: QualityChoice,
-    carried: ladder::Carried,
-    mut assembler: Assembler,
-    figures: &Figures,
-    token: &CancellationToken,
-) -> Result<(), CuError> {
-    let mut ended = carried.ended.clone();
-    // What the URL names is of no matter: the connection is there.
-    let address =
-        session.answer.quic.first().copied().unwrap_or_else(|| ([127, 0, 0, 1], 9).into());
-    let connection = carried.connection.clone();
-    let result = tokio::select! {
-        result = dialogue(session, quality, &connection, address, &mut assembler, figures, token) => result,
-        Ok(why) = ended.wait_for(Option::is_some) => {
-            why.as_ref().map_or(Ok(()), |why| Err(ladder::again(why)))
-        }
-    };
-    carried.close().await;
+    let connection = line.connection();
+    let dialogue = dialogue(session, quality, connection, address, &mut assembler, figures, token);
+    let result = line.until_ended(dialogue).await;
+    line.close().await;
     result
 }
 
@@ -245,14 +267,14 @@ async fn dialogue(
     }
 }
 
-async fn sleep_until(at: Option<tokio::time::Instant>) {
+pub(super) async fn sleep_until(at: Option<tokio::time::Instant>) {
     match at {
         Some(at) => tokio::time::sleep_until(at).await,
         None => std::future::pending().await,
     }
 }
 
-fn refused(error: ClientError) -> CuError {
+pub(super) fn refused(error: ClientError) -> CuError {
     match error {
         ClientError::Refused { status, reason, .. } => {
             let exit = match status {

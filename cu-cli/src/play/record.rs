@@ -84,7 +84,7 @@ pub(super) async fn run(
     Ok(())
 }
 
-async fn finish(file: &mut File, end: Finished) -> std::io::Result<()> {
+pub(super) async fn finish(file: &mut File, end: Finished) -> std::io::Result<()> {
     file.write_all(&end.append).await?;
     file.sync_all().await?;
     for (offset, bytes) in end.patches {
@@ -95,11 +95,11 @@ async fn finish(file: &mut File, end: Finished) -> std::io::Result<()> {
     Ok(())
 }
 
-fn unusable(error: &Mp4Error) -> CuError {
+pub(super) fn unusable(error: &Mp4Error) -> CuError {
     CuError::other(format!("the stream cannot be recorded: {error}"))
 }
 
-async fn report(path: &Path, left_out: Option<&str>, as_json: bool) {
+pub(super) async fn report(path: &Path, left_out: Option<&str>, as_json: bool) {
     let bytes = tokio::fs::metadata(path).await.map_or(0, |m| m.len());
     if as_json {
         output::json(&json!({"recorded": {"file": path, "bytes": bytes, "left_out": left_out}}));

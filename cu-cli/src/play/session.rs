@@ -3,8 +3,8 @@
 
 use std::{net::IpAddr, path::PathBuf, time::Instant};
 
-use sightline_model::{Capabilities, PublicKey, QualityChoice, Right, VideoCodec};
-use sightline_protocol::cm::{Camera, PlayAnswer, PlayRequest, Player};
+use sightline_model::{CameraId, Capabilities, PublicKey, QualityChoice, Right, VideoCodec};
+use sightline_protocol::cm::{Camera, IceServer, PlayAnswer, PlayRequest, Player};
 
 use crate::{
     api::SignedInApi,
@@ -40,7 +40,28 @@ pub struct Session {
     pub asked: Instant,
     /// Where that is kept which was learned of networks.
     pub networks: Option<PathBuf>,
+    /// Whom to ask for relays again: their credentials end, and the stream may outlast them.
+    pub servers: ServerSource,
     pinned: bool,
+}
+
+/// The CMU, asked for servers with fresh credentials.
+#[derive(Clone)]
+pub struct ServerSource {
+    api: SignedInApi,
+    camera: CameraId,
+    request: PlayRequest,
+}
+
+impl ServerSource {
+    /// Asks as for another session; that one is left to expire, for a stream that runs keeps its
+    /// own.
+    ///
+    /// # Errors
+    /// A refusal, or a portal that cannot be reached.
+    pub async fn ask(&self) -> Result<Vec<IceServer>, CuError> {
+        Ok(self.api.play(&self.camera, &self.request).await?.ice_servers)
+    }
 }
 
 impl Session {
@@ -79,7 +100,18 @@ impl Session {
         };
         let ca_pem = api.portal.ca_pem.clone();
         let networks = Some(home.networks());
-        Ok(Self { camera, answer, key: home.key()?, ca_pem, local_portal, asked, networks, pinned })
+        let servers = ServerSource { api: api.clone(), camera: camera.id.clone(), request };
+        Ok(Self {
+            camera,
+            answer,
+            key: home.key()?,
+            ca_pem,
+            local_portal,
+            asked,
+            networks,
+            servers,
+            pinned,
+        })
     }
 
     /// What the person should know before believing the picture.

@@ -27,7 +27,7 @@ use sightline_media_io::{
     hub::Hub,
     rtsp_server::{Options, RtspServer, pinned_tls, quic},
     source::synthetic::{self, SyntheticConfig},
-    webrtc::{self, Engine, LocalCandidates, NoTranscoder, OfferRequest, WebrtcConfig},
+    webrtc::{self, Engine, LocalCandidates, NoTranscoder, OfferRequest, Sources, WebrtcConfig},
 };
 use sightline_model::{
     AudioCodec, Capabilities, ChannelId, PublicKey, Rights, SessionToken, UnixMicros,
@@ -133,8 +133,7 @@ pub async fn unit(key: SigningKey) -> Unit {
     let engine = webrtc::start(
         WebrtcConfig { bind: vec![loopback], ..WebrtcConfig::default() },
         LocalCandidates { host: vec![loopback], ..LocalCandidates::default() },
-        cameras,
-        Arc::new(NoTranscoder),
+        Sources { cameras, quality: Arc::new(NoTranscoder), archive: None },
         token.clone(),
         &tasks,
     )

@@ -345,7 +345,7 @@ impl Driver {
             }
             Event::NotUp(why) => self.failed(why),
             Event::Clock { offset_us } => {
-                self.settings.clock.set_offset(offset_us);
+                self.settings.clock.set_measured(offset_us);
                 #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
                 metrics::gauge!("sightline_pu_clock_offset_seconds").set(offset_us as f64 / 1e6);
             }

@@ -162,6 +162,7 @@ impl Machine {
         }
         match message {
             ScuToPu::KeepAliveAck { pu_time, server_time } => {
+                self.clock.look(now.at, now.wall);
                 if let Some(offset_us) = self.clock.sample(now.wall, pu_time, server_time) {
                     self.event(Event::Clock { offset_us });
                 }
@@ -175,7 +176,8 @@ impl Machine {
             | ScuToPu::Candidate { .. }
             | ScuToPu::TokenResult { .. }
             | ScuToPu::EndSession { .. }
-            | ScuToPu::RevokeUser { .. }) => self.event(Event::Message(Box::new(message))),
+            | ScuToPu::RevokeUser { .. }
+            | ScuToPu::Recording(_)) => self.event(Event::Message(Box::new(message))),
             // Taken before.
             ScuToPu::Refused { .. } | ScuToPu::Goodbye => {}
         }
@@ -217,6 +219,7 @@ impl Machine {
             next_keep_alive: now.at,
             silent_until: now.at + silence(keep_alive),
         });
+        self.clock.look(now.at, now.wall);
         if let Some(offset_us) = self.clock.first(now.wall, time) {
             self.event(Event::Clock { offset_us });
         }

@@ -4,7 +4,7 @@
 //! - [`cu::CuConnection`]: one WebSocket of a CU, with its limits and its keep-alive.
 //! - [`Switchboard`]: who is present ([`presence`]), the calls and where their media runs
 //!   ([`calls`]), the viewers that wait for an answer ([`viewers`]), the MTU of each call
-//!   ([`mtus`]).
+//!   ([`mtus`]), and the questions that wait for a recorder ([`recordings`]).
 //!
 //! Every machine has the same verbs: `handle_input`, `handle_timeout(now)`, `poll_output`,
 //! `poll_timeout`. The owner feeds what came in, carries out every output in order, and calls
@@ -33,6 +33,7 @@ mod messages;
 pub mod mtus;
 pub mod presence;
 pub mod pu;
+pub mod recordings;
 mod switchboard;
 mod timers;
 pub mod viewers;

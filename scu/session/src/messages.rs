@@ -7,7 +7,7 @@ use sightline_protocol::{
     Problem,
     cs::{CsRequest, MediaOffer, ScuToCu, StageTimes},
     pc::PathReport,
-    ps::{ChannelStatus, MediaAnswer, ScuToPu},
+    ps::{ChannelStatus, MediaAnswer, RecordingAnswer, RecordingReply, ScuToPu},
     sc::ScRequest,
     sd::MtuStatus,
     sm::SmRequest,
@@ -88,6 +88,13 @@ pub enum Input<R> {
         conn: ConnId,
         /// What.
         media: PuMedia,
+    },
+    /// A recorder's answer.
+    PuRecorded {
+        /// From whom.
+        conn: ConnId,
+        /// What.
+        answer: Box<RecordingAnswer>,
     },
     /// The connection no longer speaks for its device.
     PuGone {
@@ -268,6 +275,8 @@ pub enum Answer {
     },
     /// Passed on.
     Done,
+    /// What a recorder answered.
+    Recorded(Box<RecordingReply>),
     /// Not done.
     Refused(Problem),
 }

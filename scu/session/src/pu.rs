@@ -15,7 +15,7 @@ use sightline_protocol::{
     Problem, ProblemKind,
     cm::IceServer,
     pc::PathReport,
-    ps::{ChannelStatus, PuToScu, ScuToPu, TokenBearer},
+    ps::{ChannelStatus, PuToScu, RecordingAnswer, ScuToPu, TokenBearer},
     sc::{Lease, ScReply, ScRequest, TokenGrant},
 };
 
@@ -92,6 +92,8 @@ pub enum PuOutput {
     Channels(Vec<ChannelStatus>),
     /// Part of a call.
     Media(PuMedia),
+    /// A recorder's answer.
+    Recorded(Box<RecordingAnswer>),
     /// The connection no longer speaks for the device.
     Release,
     /// End the connection after what was sent.
@@ -180,7 +182,9 @@ impl PuConnection {
                 | PuToScu::MediaAnswer { .. }
                 | PuToScu::Candidate { .. }
                 | PuToScu::SessionReport { .. }
-                | PuToScu::Nat { .. } => {
+                | PuToScu::Nat { .. }
+                | PuToScu::Recorded(_)
+                | PuToScu::RecorderReport(_) => {
                     self.refuse(ProblemKind::Unauthenticated, "register first".to_owned());
                 }
             },
@@ -226,6 +230,12 @@ impl PuConnection {
                 self.outputs.push_back(PuOutput::Media(PuMedia::Candidate { session, candidate }));
             }
             PuToScu::Nat { nat } => self.report(ScRequest::Nat { device, epoch, nat }),
+            PuToScu::Recorded(answer) => {
+                self.outputs.push_back(PuOutput::Recorded(Box::new(answer)));
+            }
+            PuToScu::RecorderReport(report) => {
+                self.report(ScRequest::RecorderReport { device, epoch, report });
+            }
             PuToScu::SessionReport { session, path } => {
                 let path = path.map(PathReport::bounded);
                 let media = PuMedia::Report { session: session.clone(), path: path.clone() };

@@ -7,7 +7,7 @@ use sightline_model::{MediaSessionId, Presence, PuId};
 use sightline_protocol::{
     Problem, ProblemKind,
     cs::{CsRequest, MediaOffer, ScuToCu},
-    ps::{ChannelStatus, ScuToPu},
+    ps::{ChannelStatus, RecordingRequest, ScuToPu},
     sc::ScRequest,
     sm::SmRequest,
 };
@@ -17,6 +17,7 @@ use crate::{
     calls::{CallOutput, Calls},
     mtus::Mtus,
     presence::{Admission, Devices, Present},
+    recordings::{Answered, Recordings},
     viewers::{Offered, Viewers},
 };
 
@@ -27,6 +28,7 @@ pub struct Switchboard<R> {
     calls: Calls,
     viewers: Viewers,
     mtus: Mtus,
+    recordings: Recordings<R>,
     outputs: VecDeque<Output<R>>,
 }
 
@@ -37,6 +39,7 @@ impl<R> Default for Switchboard<R> {
             calls: Calls::default(),
             viewers: Viewers::default(),
             mtus: Mtus::default(),
+            recordings: Recordings::default(),
             outputs: VecDeque::new(),
         }
     }
@@ -59,10 +62,17 @@ impl<R> Switchboard<R> {
             }
             Input::PuChannels { conn, channels } => self.devices.channels(conn, &channels),
             Input::PuMedia { conn, media } => self.pu_media(conn, media),
+            Input::PuRecorded { conn, answer } => {
+                if let Some(device) = self.devices.of(conn) {
+                    let answered = self.recordings.answered(device, *answer);
+                    self.recorded(answered);
+                }
+            }
             Input::PuGone { conn } => {
                 if let Some(pu) = self.devices.of(conn).cloned() {
                     self.devices.remove(&pu);
                     self.calls.device_lost(now, &pu);
+                    self.no_answers_of(&pu);
                 }
             }
             Input::Device { conn, request, from } => self.request(now, conn, request, from),
@@ -116,6 +126,7 @@ impl<R> Switchboard<R> {
         if let Some(conn) = conn {
             self.outputs.push_back(Output::FencePu { conn });
             self.calls.device_moved(device);
+            self.no_answers_of(device);
         }
     }
 
@@ -148,6 +159,9 @@ impl<R> Switchboard<R> {
         // that took over answers.
         let Some(device) = self.devices.of(conn).cloned() else { return };
         let answer = match request {
+            Request::Sm(SmRequest::Recording { device: of, ask }) if of == device => {
+                return self.ask_recorder(now, conn, &device, *ask, from);
+            }
             Request::Sm(request) => self.sm_request(now, conn, &device, request),
             Request::Cs(CsRequest::Offer { session, offer }) => {
                 match self.offer_here(now, &device, session, offer) {
@@ -179,10 +193,11 @@ impl<R> Switchboard<R> {
         let (SmRequest::PrepareMedia { device, .. }
         | SmRequest::EndSession { device, .. }
         | SmRequest::RevokeUser { device, .. }
-        | SmRequest::OwnerChanged { device, .. }) = &request;
+        | SmRequest::OwnerChanged { device, .. }
+        | SmRequest::Recording { device, .. }) = &request;
+        let elsewhere = "the request names another device than its subject";
         if device != here {
-            let why = "the request names another device than its subject";
-            return Answer::Refused(Problem::new(ProblemKind::InvalidRequest, why));
+            return Answer::Refused(Problem::new(ProblemKind::InvalidRequest, elsewhere));
         }
         let message = match request {
             SmRequest::PrepareMedia { session, user, channel, capabilities, .. } => {
@@ -213,9 +228,43 @@ impl<R> Switchboard<R> {
                 self.calls.revoke(here, None, &revoked());
                 ScuToPu::OwnerChanged { owner }
             }
+            // One for this device was taken before.
+            SmRequest::Recording { .. } => {
+                return Answer::Refused(Problem::new(ProblemKind::InvalidRequest, elsewhere));
+            }
         };
         self.send_pu(conn, message);
         Answer::Done
+    }
+
+    /// The answer comes when the recorder gives it.
+    fn ask_recorder(
+        &mut self,
+        now: Instant,
+        conn: ConnId,
+        device: &PuId,
+        ask: RecordingRequest,
+        from: R,
+    ) {
+        match self.recordings.ask(now, device, ask, from) {
+            Ok(call) => self.send_pu(conn, ScuToPu::Recording(call)),
+            Err((from, problem)) => self.recorded([(from, Err(problem))]),
+        }
+    }
+
+    fn recorded(&mut self, answered: impl IntoIterator<Item = Answered<R>>) {
+        for (to, result) in answered {
+            let answer = match result {
+                Ok(reply) => Answer::Recorded(reply),
+                Err(problem) => Answer::Refused(problem),
+            };
+            self.outputs.push_back(Output::Reply { to, answer });
+        }
+    }
+
+    fn no_answers_of(&mut self, device: &PuId) {
+        let lost = self.recordings.device_lost(device);
+        self.recorded(lost);
     }
 
     fn cu_offer(
@@ -399,16 +448,18 @@ impl<R> Switchboard<R> {
         self.devices.handle_timeout(now);
         self.calls.handle_timeout(now);
         self.end_overdue(now);
+        while let Some(overdue) = self.recordings.pop_overdue(now) {
+            self.recorded([overdue]);
+        }
         self.drain_calls();
     }
 
     /// When [`Self::handle_timeout`] is due.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        [self.devices.poll_timeout(), self.calls.poll_timeout(), self.viewers.poll_timeout()]
-            .into_iter()
-            .flatten()
-            .min()
+        let (devices, calls) = (self.devices.poll_timeout(), self.calls.poll_timeout());
+        let (viewers, recordings) = (self.viewers.poll_timeout(), self.recordings.poll_timeout());
+        [devices, calls, viewers, recordings].into_iter().flatten().min()
     }
 
     /// What to do next.

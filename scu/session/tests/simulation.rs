@@ -223,6 +223,7 @@ impl World {
                     self.feed(scu, Input::PuAdmitted { conn, pu: device, epoch, channels });
                 }
                 PuOutput::Media(media) => self.feed(scu, Input::PuMedia { conn, media }),
+                PuOutput::Recorded(answer) => self.feed(scu, Input::PuRecorded { conn, answer }),
                 PuOutput::Release => self.feed(scu, Input::PuGone { conn }),
                 PuOutput::Close => {
                     self.pus.remove(&conn);

@@ -221,7 +221,8 @@ async fn answer(bus: &Bus, books: &Mutex<Books>, request: ScRequest) -> ScReply 
         | ScRequest::Channels { .. }
         | ScRequest::SessionReport { .. }
         | ScRequest::ViewerReport { .. }
-        | ScRequest::Nat { .. } => ScReply::Done,
+        | ScRequest::Nat { .. }
+        | ScRequest::RecorderReport { .. } => ScReply::Done,
     }
 }
 

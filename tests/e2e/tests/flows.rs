@@ -3,7 +3,10 @@
 //! Every unit logs what it sends; the test merges the logs by time. Each live trace is also maimed
 //! hop by hop, to prove that the check would notice.
 
-use std::{process::Command, time::Duration};
+use std::{
+    process::{Command, Output},
+    time::Duration,
+};
 
 use e2e::{
     BusTap, Centre, Cu, RtspTap, tool,
@@ -72,7 +75,30 @@ const PLAY_QUIC: &[&str] = &[
     "Pc PU>CU media_response",
 ];
 
+/// Figure 8-11, steps 1 to 5 and the answer to the CU. Step 6 is seen on the PU's storage.
+const PLAN: &[&str] = &[
+    "Cm CU>CMU set_plan",
+    "Sm CMU>SCU recording",
+    "Ps SCU>PU recording",
+    "Ps PU>SCU recorded",
+    "Sm SCU>CMU recorded",
+    "Cm CMU>CU plan_set",
+];
+
+/// Figure 8-12, steps 1 to 6.
+const SEARCH: &[&str] = &[
+    "Cm CU>CMU recordings",
+    "Sm CMU>SCU recording",
+    "Ps SCU>PU recording",
+    "Ps PU>SCU recorded",
+    "Sm SCU>CMU recorded",
+    "Cm CMU>CU timeline",
+];
+
 const PHONE: &str = "+8613800138000";
+
+/// No test waits longer for anything.
+const LIMIT: Duration = Duration::from_secs(60);
 
 /// Waits for the trace to be complete, then checks it, and that the check is worth something.
 fn assert_order(what: &str, expected: &[&str], collect: impl Fn() -> Vec<Sent>) {
@@ -193,6 +219,74 @@ fn a8_4_play_in_order_over_quic_webrtc_and_rtsp() {
     let collect = || [centre.trace_since(&before), own.clone()].concat();
     assert_order("A8.4 over RTSP", PLAY, collect);
     assert_order("A8.4 over RTSP, preparation", PREPARATION, collect);
+}
+
+/// What lies between the first and the last hop of a flow: the CU asks other things beside it.
+fn between(mut trace: Vec<Sent>, flow: &[&str]) -> Vec<Sent> {
+    trace.sort();
+    let at = |hop: &str| trace.iter().position(|sent| sent.hop == hop);
+    match (at(flow[0]), at(flow[flow.len() - 1])) {
+        (Some(first), Some(last)) if first < last => trace[first..=last].to_vec(),
+        _ => trace,
+    }
+}
+
+/// Whether a `cu` command was answered in time.
+fn answered(output: &Output) -> bool {
+    /// What `cu` ends with when no answer came in time.
+    const TIMEOUT: i32 = 7;
+    let late = output.status.code() == Some(TIMEOUT);
+    assert!(late || output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    !late
+}
+
+#[test]
+fn a8_7_3_recording_on_the_pu_and_looking_back_in_order() {
+    let card = tempfile::tempdir().expect("a folder");
+    let dir = card.path().to_str().expect("UTF-8").to_owned();
+    let settings = [
+        ("pu-agent", "SIGHTLINE_RECORDING__DIR", dir.as_str()),
+        ("pu-agent", "SIGHTLINE_RECORDING__CONTINUOUS", "[]"),
+    ];
+    let Some(centre) = Centre::start_with(&settings) else { return };
+    centre.wait_registered(&centre.mark_start());
+    let cu = login(&centre);
+    cu.ok(&["bind", &centre.claim_code]);
+    cu.wait_for_camera("Yard");
+
+    // The centre waits for a recorder 2.5 s at most: what was late is asked for again, and a plan that
+    // was set all the same is read back first.
+    let in_time = |arguments: &[&str]| {
+        e2e::wait_for("an answer in time", LIMIT, || {
+            let before = centre.mark();
+            let (output, own) = cu.traced(arguments);
+            answered(&output).then_some((before, own))
+        })
+    };
+    let (before, own) = in_time(&["record", "plan", "Yard", "--set", "main"]);
+    assert_order("A8.7.3 recording", PLAN, || {
+        between([centre.trace_since(&before), own.clone()].concat(), PLAN)
+    });
+    // Step 6, and the plan that outlives a restart.
+    let list = e2e::wait_for("a recording", LIMIT, || {
+        let output = cu.run(&["record", "list", "Yard", "--json"]);
+        let list = answered(&output).then(|| serde_json::from_slice(&output.stdout))?;
+        let list: serde_json::Value = list.expect("JSON");
+        list["timeline"]["spans"].as_array().is_some_and(|spans| !spans.is_empty()).then_some(list)
+    });
+
+    let (before, own) = in_time(&["record", "list", "Yard"]);
+    assert_order("A8.7.3 playback", SEARCH, || {
+        between([centre.trace_since(&before), own.clone()].concat(), SEARCH)
+    });
+    // Steps 7 to 11: the record itself goes from the PU to the CU, past the centre.
+    let from = list["timeline"]["spans"][0]["from"].as_i64().expect("a time");
+    let at = |us: i64| jiff::Timestamp::from_microsecond(us).expect("a time").to_string();
+    let file = card.path().join("back.mp4");
+    let out = file.to_str().expect("UTF-8");
+    let (from, to) = (at(from), at(from + 2_000_000));
+    cu.ok(&["play", "Yard", "--from", &from, "--to", &to, "--out", out]);
+    assert!(std::fs::metadata(&file).expect("written").len() > 100_000);
 }
 
 /// What the check itself does, on a trace as the units log it.

@@ -10,6 +10,7 @@ mod ladder;
 mod media;
 mod messages;
 mod network;
+mod recording;
 mod relay;
 mod rtp;
 mod rtsp;
@@ -21,7 +22,10 @@ pub use choices::Choices;
 pub use ladder::{description, ladder, nat_test};
 pub use media::{barcode, depacketize, mp4, packetize};
 pub use messages::{claim_code, control, http_headers, protocol, rest_fields};
-pub use network::{offer_text, onvif_answer, ps_frames, reorder, stun_answer};
+pub use network::{
+    ladder_stun, offer_text, onvif_answer, ps_frames, reorder, server_url, stun_answer,
+};
+pub use recording::recording_proof;
 pub use relay::{relay_client, relay_peer, relay_stream};
 pub use rtp::rtp;
 pub use rtsp::{rtsp_client, rtsp_framer, rtsp_headers, rtsp_server, sdp};
@@ -41,6 +45,7 @@ pub const TARGETS: &[Target] = &[
     ("description", description),
     ("http_headers", http_headers),
     ("ladder", ladder),
+    ("ladder_stun", ladder_stun),
     ("mp4", mp4),
     ("nat_test", nat_test),
     ("offer_text", offer_text),
@@ -48,6 +53,7 @@ pub const TARGETS: &[Target] = &[
     ("packetize", packetize),
     ("protocol", protocol),
     ("ps_frames", ps_frames),
+    ("recording_proof", recording_proof),
     ("relay_client", relay_client),
     ("relay_peer", relay_peer),
     ("relay_stream", relay_stream),
@@ -59,6 +65,7 @@ pub const TARGETS: &[Target] = &[
     ("rtsp_headers", rtsp_headers),
     ("rtsp_server", rtsp_server),
     ("sdp", sdp),
+    ("server_url", server_url),
     ("stun_answer", stun_answer),
     ("switchboard", switchboard),
     ("uplink", uplink),

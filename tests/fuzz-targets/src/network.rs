@@ -9,6 +9,7 @@ use std::{
 
 use bytes::{Bytes, BytesMut};
 use mtu_turn::wire::{Attribute, Stun, read_xor};
+use sightline_p2p_net::server::{RelayTransport, ServerUrl};
 use sightline_protocol::{
     MAX_MESSAGE_BYTES, decode,
     ps::{PuToScu, ScuToPu},
@@ -21,6 +22,8 @@ use self::percent::percent_decode;
 #[cfg_attr(not(test), expect(dead_code, reason = "this target takes its share"))]
 #[path = "../../../crates/media-io/src/webrtc/offer_text.rs"]
 mod clean;
+#[path = "../../../crates/p2p-net/src/stun.rs"]
+mod ladder_stun;
 #[path = "../../../crates/media-io/src/onvif/answer.rs"]
 mod onvif_answer;
 #[path = "../../../crates/media-io/src/source/percent.rs"]
@@ -55,6 +58,43 @@ pub fn stun_answer(data: &[u8]) {
     // The other address that the portal names.
     if let Ok(url) = signal_address::websocket_url(text) {
         assert!(url.scheme() == "wss" || url.host_str().is_some_and(|host| host != "a.example"));
+    }
+}
+
+/// Answers of STUN and TURN servers, read below the ladder and by the relay's parser, which must agree
+/// where both take them.
+pub fn ladder_stun(data: &[u8]) {
+    let Some(answer) = ladder_stun::Answer::parse(data) else { return };
+    assert!(ladder_stun::is_stun(data));
+    assert_eq!(answer.transaction, data[8..20]);
+    if let Some((code, reason)) = &answer.error {
+        // A code has one digit of three bits before two others (RFC 8489 section 14.8).
+        assert!(*code <= 799 && !reason.chars().any(char::is_control));
+    }
+    let Some(stun) = Stun::parse(data) else { return };
+    assert_eq!(&answer.transaction, stun.transaction);
+    let told = |kind: u16| stun.attributes().flatten().filter(move |a| a.kind == kind);
+    if let Some(mapped) = answer.mapped {
+        let mut all = told(0x0020).map(|a| read_xor(a.value, stun.transaction));
+        assert!(all.any(|read| read == Some(mapped)));
+    }
+    assert!(answer.alternate.is_none() || told(0x8023).next().is_some());
+}
+
+/// The URL of a STUN or TURN server, as the centre names it: what was read of it says the same again.
+pub fn server_url(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let Some(url) = ServerUrl::parse(text) else { return };
+    let (scheme, place, query) = match &url {
+        ServerUrl::Stun(place) => ("stun", place, ""),
+        ServerUrl::Turn(place, RelayTransport::Udp) => ("turn", place, "?transport=udp"),
+        ServerUrl::Turn(place, RelayTransport::Tcp) => ("turn", place, "?transport=tcp"),
+        ServerUrl::Turn(place, RelayTransport::Tls) => ("turns", place, "?transport=tcp"),
+    };
+    assert!(!place.host.is_empty() && place.port != 0);
+    // No name begins so; written without brackets of its own, it would look like an address.
+    if !place.host.starts_with('[') {
+        assert_eq!(ServerUrl::parse(&format!("{scheme}:{place}{query}")).as_ref(), Some(&url));
     }
 }
 

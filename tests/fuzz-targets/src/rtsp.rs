@@ -8,8 +8,11 @@ use sightline_model::{AudioCodec, ChannelId, SessionToken, StreamTier, UnixMicro
 use sightline_rtsp::{
     Url,
     client::{Client, Event, Options, Output as ClientOutput},
+    replay::{Frames, Range, Scale, Speed},
     sdp as session_description,
-    server::{Config, Directory, Grant, Lookup, Output, Resource, Server},
+    server::{
+        Config, Directory, Grant, Lookup, NoReplay, Output, Replaying, Resource, Server, Stamps,
+    },
     transport,
     wire::{Frame, Framer, interleaved_header},
 };
@@ -45,9 +48,21 @@ pub fn rtsp_framer(data: &[u8]) {
     assert_eq!(whole.0, cut.0);
 }
 
-/// The Transport header, and URLs with tokens.
+/// The Transport header, the headers of replay, and URLs with tokens.
 pub fn rtsp_headers(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
+    if let Ok(range) = text.parse::<Range>() {
+        assert_eq!(range.to_string().parse(), Ok(range), "{text}");
+    }
+    if let Ok(scale) = text.parse::<Scale>() {
+        assert!(scale.value() != 0.0 && scale.to_string().parse() == Ok(scale), "{text}");
+    }
+    if let Ok(speed) = text.parse::<Speed>() {
+        assert_eq!(speed.to_string().parse(), Ok(speed), "{text}");
+    }
+    if let Ok(frames) = text.parse::<Frames>() {
+        assert_eq!(frames.to_string().parse(), Ok(frames), "{text}");
+    }
     for offer in transport::parse(text) {
         let _ = offer.only_to([192, 0, 2, 9].into());
         let _ = transport::udp_answer(&offer, (([192, 0, 2, 1], 6_000).into(), 6_001), 7);
@@ -148,7 +163,9 @@ pub fn rtsp_server(data: &[u8]) {
         number += 1;
         number
     });
-    let mut server = Server::new(Config::new([192, 0, 2, 9].into()), random, now);
+    let mut config = Config::new([192, 0, 2, 9].into());
+    config.archive = size.is_multiple_of(2);
+    let mut server = Server::new(config, random, now);
     let mut admitted = false;
     for chunk in data.chunks(usize::from(*size).max(1) * 8) {
         server.handle_input(chunk, &Cameras, now);
@@ -156,7 +173,8 @@ pub fn rtsp_server(data: &[u8]) {
             match output {
                 Output::Admit(_) => {
                     admitted = true;
-                    let grant = Grant { channel: ChannelId(0), view: true, listen: true };
+                    let (view, listen, playback) = (true, true, size % 4 > 0);
+                    let grant = Grant { channel: ChannelId(0), view, listen, playback };
                     server.admitted(Ok(grant), &Cameras, now);
                 }
                 Output::OpenUdp { rtp, rtcp, .. } => {
@@ -185,6 +203,32 @@ pub fn rtsp_server(data: &[u8]) {
                             track.write(&unit, &mut out, |_| {});
                         }
                         track.write_report(&mut out);
+                    }
+                }
+                Output::LookUp(resource) => {
+                    let Some(span) = resource.span else { panic!("only spans are looked up") };
+                    assert!(admitted && span.to.is_none_or(|to| span.from < to));
+                    let found = match Cameras.look_up(ChannelId(0), resource.tier) {
+                        Lookup::Online { stream, .. } if span.from.0 % 3 > 0 => Ok(stream),
+                        _ => Err(NoReplay::Nothing),
+                    };
+                    server.looked_up(found, &Cameras, now);
+                }
+                Output::Replay(wish) => {
+                    assert!(admitted && wish.resource.channel == ChannelId(0));
+                    assert!(wish.scale != 0.0 && wish.speed > 0.0);
+                    let from = wish.at.unwrap_or(UnixMicros(1));
+                    if let Some(until) = wish.until.filter(|_| wish.at.is_some()) {
+                        assert!((until > from) == (wish.scale > 0.0) || until == from);
+                    }
+                    let (until, scale, speed) = (wish.until, wish.scale, wish.speed);
+                    let stamps = if wish.onvif { Stamps::Recorded } else { Stamps::Shown };
+                    let found = Replaying { from, until, scale, speed, stamps, time_us: from.0 };
+                    let found = if from.0 % 5 == 0 { Err(NoReplay::Nothing) } else { Ok(found) };
+                    server.replaying(found, &Cameras, now);
+                    if from.0 % 7 == 0 {
+                        server.replayed(from);
+                        server.replay_ended(now);
                     }
                 }
                 Output::Send(_) | Output::Pause | Output::Teardown | Output::Close => {}

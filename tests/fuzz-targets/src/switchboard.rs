@@ -314,6 +314,7 @@ impl World {
                 }
                 PuOutput::Channels(channels) => self.feed(Input::PuChannels { conn, channels }),
                 PuOutput::Media(media) => self.feed(Input::PuMedia { conn, media }),
+                PuOutput::Recorded(answer) => self.feed(Input::PuRecorded { conn, answer }),
                 PuOutput::Release => self.feed(Input::PuGone { conn }),
                 PuOutput::Close => {
                     self.pus.remove(&conn);

@@ -14,8 +14,12 @@ import type {
   MtuList,
   NetworkList,
   NetworkSide,
+  PlanChange,
+  PlanList,
   PlayAnswer,
   PlayRequest,
+  RecordedDays,
+  RecordingPlace,
   SignedIn,
   SignInRequest,
   SmsCodeRequest,
@@ -23,6 +27,7 @@ import type {
   Subscription,
   SubscriptionChange,
   SubscriptionList,
+  Timeline,
   UsageList,
   User,
 } from './types';
@@ -151,6 +156,10 @@ async function call<T>(method: string, path: string, body?: unknown, of?: Call) 
 
 const id = encodeURIComponent;
 
+function rfc3339(unixMicros: number): string {
+  return new Date(unixMicros / 1_000).toISOString();
+}
+
 export const api = {
   info: () => send<Info>('GET', '/info'),
   smsCode: (phone: string) =>
@@ -175,6 +184,23 @@ export const api = {
       { capabilities, player: 'client' } satisfies PlayRequest,
       of,
     ),
+  recordings: (camera: string, fromUs: number, toUs: number, signal: AbortSignal) =>
+    call<Timeline>(
+      'GET',
+      `/cameras/${id(camera)}/recordings?from=${id(rfc3339(fromUs))}&to=${id(rfc3339(toUs))}`,
+      undefined,
+      { signal },
+    ),
+  recordedDays: (camera: string, zone: string, year: number, month: number, signal: AbortSignal) =>
+    call<RecordedDays>(
+      'GET',
+      `/cameras/${id(camera)}/recordings/days?zone=${id(zone)}&year=${year}&month=${month}`,
+      undefined,
+      { signal },
+    ),
+  plans: (camera: string) => call<PlanList>('GET', `/cameras/${id(camera)}/plans`),
+  setPlan: (camera: string, place: RecordingPlace, change: PlanChange) =>
+    call('PUT', `/cameras/${id(camera)}/plans/${place}`, change),
   subscriptions: async () =>
     (await call<SubscriptionList>('GET', '/operator/subscriptions')).subscriptions,
   setSubscription: (user: string, subscription: Subscription) =>

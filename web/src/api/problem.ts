@@ -24,6 +24,7 @@ export const PROBLEM_KINDS = [
   'not_decodable',
   'busy',
   'timeout',
+  'plan_changed',
   'internal',
 ] as const satisfies readonly CentreProblemKind[];
 

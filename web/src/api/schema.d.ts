@@ -57,6 +57,60 @@ export interface paths {
         patch: operations["changeCamera"];
         trace?: never;
     };
+    "/api/v1/cameras/{id}/plans": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What is planned to be recorded of a camera, and what is recorded now. */
+        get: operations["listPlans"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/cameras/{id}/plans/{place}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /**
+         * Change what is recorded of a camera at one place, and for how long it stays. It is carried out from
+         *     now on, through restarts of the recorder too.
+         */
+        put: operations["changePlan"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/cameras/{id}/plans/{place}/manual/{strategy}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /** Start or stop a manual strategy of a camera's plan. */
+        put: operations["recordManually"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/cameras/{id}/play": {
         parameters: {
             query?: never;
@@ -72,6 +126,60 @@ export interface paths {
          *     `client`) or is bound to the first address that shows it (player `rtsp`).
          */
         post: operations["playCamera"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/cameras/{id}/recordings": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * What was recorded of a camera in a stretch of time: spans that can be played, gaps with their
+         *     reasons, and events.
+         */
+        get: operations["listRecordings"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/cameras/{id}/recordings/days": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** On which days of a month something was recorded. */
+        get: operations["listRecordedDays"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/cameras/{id}/recordings/lock": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /** Keep what was recorded in a stretch of time from being overwritten, or no longer. */
+        put: operations["lockRecordings"];
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -359,10 +467,15 @@ export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
         /**
+         * @description Why there is nothing to see at a time.
+         * @enum {string}
+         */
+        Absence: "not_planned" | "camera_away" | "recorder_off" | "storage_full" | "storage_read_only" | "storage_away" | "storage_failed" | "unusable_stream" | "expired" | "damaged" | "being_recorded" | "unknown";
+        /**
          * @description What owners are alerted of.
          * @enum {string}
          */
-        AlertKind: "wrong_key";
+        AlertKind: "wrong_key" | "storage_slow" | "storage_full" | "storage_read_only" | "storage_away" | "storage_failing";
         /**
          * @description How new subscriptions are approved (A6.1.1).
          * @enum {string}
@@ -469,6 +582,17 @@ export interface components {
              */
             sessions: number;
         };
+        /** @description Why something was recorded; several reasons may hold at once. */
+        Causes: {
+            /** @description Continuous recording. */
+            continuous: boolean;
+            /** @description An event, or the time around one. */
+            event: boolean;
+            /** @description Somebody pressed the button. */
+            manual: boolean;
+            /** @description The weekly schedule. */
+            schedule: boolean;
+        };
         /** @description One app or browser of a user: the holder of a client key. */
         ClientId: string;
         /** @description A premises unit within its home domain. */
@@ -511,6 +635,25 @@ export interface components {
             /** @enum {string} */
             type: "resync";
         };
+        /**
+         * @description What has happened in front of a camera, or to it.
+         * @enum {string}
+         */
+        EventKind: "motion" | "sound" | "tamper" | "input" | "object";
+        /** @description An event, or several of a kind that lie too close together to be told apart. */
+        EventMark: {
+            /**
+             * Format: int32
+             * @description How many.
+             */
+            count: number;
+            /** @description When the first began. */
+            from: components["schemas"]["UnixMicros"];
+            /** @description What happened. */
+            kind: components["schemas"]["EventKind"];
+            /** @description When the last ended. */
+            to: components["schemas"]["UnixMicros"];
+        };
         /** @description As in the W3C's `RTCIceServer`. */
         IceServer: {
             /** @description Its password. */
@@ -531,8 +674,61 @@ export interface components {
             /** @description Version of the centre. */
             version: string;
         };
+        /**
+         * @description How long recordings stay. Absent limits are those of the storage: when it is full, the oldest
+         *     goes for the newest.
+         */
+        Keep: {
+            /**
+             * Format: int32
+             * @description Longest time for clips of events, in seconds. They also go last when space is needed.
+             */
+            event_max_age_s?: number | null;
+            /**
+             * Format: int32
+             * @description Longest time, in seconds since a segment's end.
+             */
+            max_age_s?: number | null;
+            /**
+             * Format: int64
+             * @description Most bytes of each tier.
+             */
+            max_bytes?: number | null;
+        };
+        /** @description `PUT /cameras/{id}/recordings/lock`; the answer is [`Locked`]. */
+        LockChange: {
+            /** @description From when on. */
+            from: components["schemas"]["UnixMicros"];
+            /** @description Lock, else unlock. */
+            locked: boolean;
+            /** @description At which place. */
+            place: components["schemas"]["RecordingPlace"];
+            tier?: components["schemas"]["StreamTier"] | null;
+            /** @description Until when, exclusive. */
+            to: components["schemas"]["UnixMicros"];
+        };
+        /** @description What was locked or unlocked. */
+        Locked: {
+            /**
+             * Format: int64
+             * @description Their bytes.
+             */
+            bytes: number;
+            /**
+             * Format: int64
+             * @description Segments that lie in the span.
+             */
+            segments: number;
+        };
+        /** @description `PUT /cameras/{id}/plans/{place}/manual/{strategy}`. */
+        ManualChange: {
+            /** @description Start, else stop. */
+            on: boolean;
+        };
         /** @description One viewing of one camera by one client: the call whose legs the SCU keeps. */
         MediaSessionId: string;
+        /** @description A time of day by the clock on the wall, to the minute, from `00:00` to `24:00`. */
+        MinuteOfDay: string;
         /** @description `PUT /operator/mtus/{mtu}`. */
         MtuChange: {
             /** @description Whether it is to drain: to go on with what it relays, and to take nothing new. */
@@ -623,6 +819,33 @@ export interface components {
          *     Whether the number exists in its country's plan is the CMU's check, not this type's.
          */
         PhoneNumber: string;
+        /**
+         * @description `PUT /cameras/{id}/plans/{place}` (A8.7.1, A8.7.3 step 1; A8.7.2 step 9). Its revision is
+         *     the next after the one that was seen.
+         */
+        PlanChange: {
+            /** @description For how long. */
+            keep?: components["schemas"]["Keep"];
+            /**
+             * Format: int64
+             * @description The revision that the user has seen: when another holds by now, the change is refused.
+             */
+            seen_revision: number;
+            /** @description What is to be recorded; nothing when empty. */
+            strategies: components["schemas"]["Strategy"][];
+        };
+        /** @description `GET /cameras/{id}/plans`. */
+        PlanList: {
+            /** @description At most one of each place. */
+            plans: components["schemas"]["PlanState"][];
+        };
+        /** @description A plan, and what comes of it now. */
+        PlanState: {
+            /** @description The plan that holds. */
+            plan: components["schemas"]["RecordingPlan"];
+            /** @description Encodings that are being recorded, and why. */
+            recording: components["schemas"]["TierState"][];
+        };
         /** @description A8.4 step 3. */
         PlayAnswer: {
             /** @description The camera. */
@@ -681,7 +904,7 @@ export interface components {
          * @description The problems that exist.
          * @enum {string}
          */
-        ProblemKind: "invalid_request" | "unauthenticated" | "forbidden" | "not_found" | "not_approved" | "wrong_code" | "wrong_claim_code" | "already_bound" | "rate_limited" | "wrong_key" | "unknown_device" | "stale_lease" | "invalid_token" | "token_expired" | "token_in_use" | "token_revoked" | "device_offline" | "camera_offline" | "not_decodable" | "busy" | "timeout" | "internal";
+        ProblemKind: "invalid_request" | "unauthenticated" | "forbidden" | "not_found" | "not_approved" | "wrong_code" | "wrong_claim_code" | "already_bound" | "rate_limited" | "wrong_key" | "unknown_device" | "stale_lease" | "invalid_token" | "token_expired" | "token_in_use" | "token_revoked" | "device_offline" | "camera_offline" | "not_decodable" | "busy" | "timeout" | "plan_changed" | "internal";
         /** @description An Ed25519 public key (RFC 8032), 32 bytes, base64url without padding in text. */
         PublicKey: string;
         /**
@@ -692,6 +915,55 @@ export interface components {
          *     whoever holds the id (from the QR code) can pin the key.
          */
         PuId: string;
+        /** @description The days of a month that have recordings, by the camera's calendar. */
+        RecordedDays: {
+            /** @description The camera. */
+            camera: components["schemas"]["CameraId"];
+            /** @description Days, 1 to 31. */
+            days: number[];
+            /**
+             * Format: int32
+             * @description Month, 1 to 12.
+             */
+            month: number;
+            /**
+             * Format: int32
+             * @description Year of our era.
+             */
+            year: number;
+            /** @description The zone whose days are meant. */
+            zone: components["schemas"]["ZoneName"];
+        };
+        /**
+         * @description Where a recording lies.
+         * @enum {string}
+         */
+        RecordingPlace: "pu" | "nvr" | "cs";
+        /** @description What one camera's recorder does at one place. */
+        RecordingPlan: {
+            /** @description The camera. */
+            camera: components["schemas"]["CameraId"];
+            /** @description For how long. */
+            keep?: components["schemas"]["Keep"];
+            /** @description The place. */
+            place: components["schemas"]["RecordingPlace"];
+            /**
+             * Format: int64
+             * @description Rises with every change; the highest holds. 0: nothing was ever set.
+             */
+            revision: number;
+            /** @description What is recorded; nothing when empty. */
+            strategies: components["schemas"]["Strategy"][];
+        };
+        /** @description Who holds recordings of a camera, where, and of which encoding. */
+        RecordingSource: {
+            /** @description The place. */
+            place: components["schemas"]["RecordingPlace"];
+            /** @description Who recorded: a PU or an NVR; for the cloud storage, who uploaded. */
+            recorder: components["schemas"]["PuId"];
+            /** @description Which of the camera's encodings. */
+            tier: components["schemas"]["StreamTier"];
+        };
         /**
          * @description Where a refresh token travels.
          * @enum {string}
@@ -791,6 +1063,17 @@ export interface components {
             /** @description Which, as in `cs::StageTimes`. */
             stage: string;
         };
+        /** @description One reason to record. Several hold side by side. */
+        Strategy: {
+            /** @description Its name in the plan. */
+            id: components["schemas"]["StrategyId"];
+            /** @description Which of the camera's encodings. */
+            tier: components["schemas"]["StreamTier"];
+            /** @description When. */
+            trigger: components["schemas"]["Trigger"];
+        };
+        /** @description Name of a strategy within its plan: 1 to 32 letters, digits, `-` and `_`. */
+        StrategyId: string;
         /** @description One encoding that a camera offers. */
         StreamInfo: {
             /** @description Its coding. */
@@ -843,6 +1126,98 @@ export interface components {
             subscription: components["schemas"]["Subscription"];
             /** @description The account. */
             user: components["schemas"]["UserId"];
+        };
+        /** @description An encoding that is being recorded. */
+        TierState: {
+            /** @description Why. */
+            causes: components["schemas"]["Causes"];
+            /** @description Which. */
+            tier: components["schemas"]["StreamTier"];
+        };
+        /** @description What a stretch of time looks like for one camera, over all places. */
+        Timeline: {
+            /** @description The camera. */
+            camera: components["schemas"]["CameraId"];
+            /** @description Events, in order. */
+            events: components["schemas"]["EventMark"][];
+            /** @description Where it begins. */
+            from: components["schemas"]["UnixMicros"];
+            /** @description What cannot, in order, between the spans. */
+            gaps: components["schemas"]["TimelineGap"][];
+            /**
+             * Format: int64
+             * @description Interruptions shorter than this are not told, in microseconds.
+             */
+            resolution_us: number;
+            /** @description Who has recordings, best first. */
+            sources: components["schemas"]["RecordingSource"][];
+            /** @description What can be played, in order; no two overlap. */
+            spans: components["schemas"]["TimelineSpan"][];
+            /** @description Where it ends, exclusive. */
+            to: components["schemas"]["UnixMicros"];
+        };
+        /** @description A stretch of a timeline without any recording. */
+        TimelineGap: {
+            /** @description From when on. */
+            from: components["schemas"]["UnixMicros"];
+            /** @description Why, by who could have recorded it best. */
+            reason: components["schemas"]["Absence"];
+            /** @description Until when, exclusive. */
+            to: components["schemas"]["UnixMicros"];
+        };
+        /** @description A stretch of a timeline that can be played. */
+        TimelineSpan: {
+            /** @description Why it was recorded. */
+            causes: components["schemas"]["Causes"];
+            /** @description From when on, corrected. */
+            from: components["schemas"]["UnixMicros"];
+            /** @description Others that have all or part of it, likewise. */
+            others?: number[];
+            /**
+             * Format: int32
+             * @description The best source, by its place in [`Timeline::sources`].
+             */
+            source: number;
+            /** @description Whether somebody vouches for its time. */
+            time_known: boolean;
+            /** @description Until when, exclusive. */
+            to: components["schemas"]["UnixMicros"];
+            /** @description Whether the source has this time twice, after its clock was set back: both can be played. */
+            twice?: boolean;
+        };
+        /** @description What makes a strategy record. */
+        Trigger: {
+            /**
+             * Format: int32
+             * @description It ends by itself after so many seconds; absent: it does not.
+             */
+            limit_s?: number | null;
+            /** @enum {string} */
+            on: "manual";
+        } | {
+            /** @enum {string} */
+            on: "schedule";
+            /** @description Which. */
+            schedule: components["schemas"]["WeeklySchedule"];
+        } | {
+            /** @enum {string} */
+            on: "continuous";
+        } | {
+            during?: components["schemas"]["WeeklySchedule"] | null;
+            /** @description Events of these kinds. */
+            kinds: components["schemas"]["EventKind"][];
+            /** @enum {string} */
+            on: "event";
+            /**
+             * Format: int32
+             * @description Seconds after an event's end.
+             */
+            post_roll_s: number;
+            /**
+             * Format: int32
+             * @description Seconds before an event's beginning that are recorded too.
+             */
+            pre_roll_s: number;
         };
         /**
          * Format: int64
@@ -904,6 +1279,32 @@ export interface components {
          * @enum {string}
          */
         VideoCodec: "h264" | "h265";
+        /**
+         * @description A day of the week.
+         * @enum {string}
+         */
+        Weekday: "monday" | "tuesday" | "wednesday" | "thursday" | "friday" | "saturday" | "sunday";
+        /** @description When something holds, week by week. */
+        WeeklySchedule: {
+            /** @description It holds during all of these; they may overlap. */
+            spans: components["schemas"]["WeeklySpan"][];
+            /** @description The zone whose clock on the wall is meant. */
+            zone: components["schemas"]["ZoneName"];
+        };
+        /** @description The same stretch on some days of the week. */
+        WeeklySpan: {
+            /** @description The days on which it begins. */
+            days: components["schemas"]["Weekday"][];
+            /** @description From when on. */
+            from: components["schemas"]["MinuteOfDay"];
+            /** @description Until when, exclusive. A time before `from` is one of the next day. */
+            to: components["schemas"]["MinuteOfDay"];
+        };
+        /**
+         * @description Name of a time zone in the IANA database, such as `Europe/Berlin`. Only its form is checked here;
+         *     who computes with it knows whether the zone exists.
+         */
+        ZoneName: string;
     };
     responses: never;
     parameters: never;
@@ -1113,6 +1514,267 @@ export interface operations {
             };
         };
     };
+    listPlans: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description the camera */
+                id: components["schemas"]["CameraId"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PlanList"];
+                };
+            };
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description no right to recordings */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description no such camera, or nothing can record it */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description the recorder is offline */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description the recorder did not answer */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+        };
+    };
+    changePlan: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description the camera */
+                id: components["schemas"]["CameraId"];
+                /** @description where it is recorded */
+                place: components["schemas"]["RecordingPlace"];
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PlanChange"];
+            };
+        };
+        responses: {
+            /** @description the recorder has kept it and carries it out */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description the plan cannot be carried out */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description no right to change it */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description no such camera, or nothing can record it there */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description somebody has changed it meanwhile */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description the recorder is offline */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description the recorder did not answer */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+        };
+    };
+    recordManually: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description the camera */
+                id: components["schemas"]["CameraId"];
+                /** @description where it is recorded */
+                place: components["schemas"]["RecordingPlace"];
+                /** @description its name in the plan */
+                strategy: components["schemas"]["StrategyId"];
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ManualChange"];
+            };
+        };
+        responses: {
+            /** @description the recorder has obeyed */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description the strategy is not a manual one */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description no right to change it */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description no such camera or strategy */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description the recorder is offline */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description the recorder did not answer */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+        };
+    };
     playCamera: {
         parameters: {
             query?: never;
@@ -1188,6 +1850,281 @@ export interface operations {
                 };
             };
             /** @description the device did not answer */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+        };
+    };
+    listRecordings: {
+        parameters: {
+            query: {
+                /**
+                 * @description From when on (RFC 3339).
+                 * @example 2026-11-21T17:00:00Z
+                 */
+                from: string;
+                /** @description Most spans, 8 to 100; 100 when left out. Fewer are coarser: the answer says how much. */
+                max_spans?: number | null;
+                /** @description Only this encoding; all when left out. */
+                tier?: components["schemas"]["StreamTier"] | null;
+                /**
+                 * @description Until when, exclusive; at most 400 days later (RFC 3339).
+                 * @example 2026-11-21T18:00:00Z
+                 */
+                to: string;
+            };
+            header?: never;
+            path: {
+                /** @description the camera */
+                id: components["schemas"]["CameraId"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Timeline"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description no right to recordings */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description no such camera, or nothing records it */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description the recorder or its storage is away */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description the recorder did not answer */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+        };
+    };
+    listRecordedDays: {
+        parameters: {
+            query: {
+                /** @description Month, 1 to 12. */
+                month: number;
+                /** @description Year of our era. */
+                year: number;
+                /**
+                 * @description Whose days are meant, as in the IANA database.
+                 * @example Europe/Berlin
+                 */
+                zone: string;
+            };
+            header?: never;
+            path: {
+                /** @description the camera */
+                id: components["schemas"]["CameraId"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RecordedDays"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description no right to recordings */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description no such camera, or nothing records it */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description the recorder or its storage is away */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description the recorder did not answer */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+        };
+    };
+    lockRecordings: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description the camera */
+                id: components["schemas"]["CameraId"];
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["LockChange"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Locked"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description no right to change it */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description no such camera, or nothing records it there */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description the recorder or its storage is away */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description the recorder did not answer */
             504: {
                 headers: {
                     [name: string]: unknown;

@@ -50,11 +50,35 @@ function isProblem(value: unknown): value is Problem {
   );
 }
 
-export function dateTime(unixMicros: number): string {
-  return new Intl.DateTimeFormat(language.value === 'zh' ? 'zh-CN' : 'en-GB', {
-    dateStyle: 'medium',
-    timeStyle: 'medium',
-  }).format(unixMicros / 1000);
+function locale(): string {
+  return language.value === 'zh' ? 'zh-CN' : 'en-GB';
+}
+
+/** Date and time of the person's own clock, as finely as asked for. */
+export function dateTime(unixMicros: number, fine: 'second' | 'minute' | 'day' = 'second'): string {
+  const style: Intl.DateTimeFormatOptions =
+    fine === 'day'
+      ? { weekday: 'short', day: 'numeric', month: 'short' }
+      : { dateStyle: 'medium', timeStyle: fine === 'second' ? 'medium' : 'short' };
+  return new Intl.DateTimeFormat(locale(), style).format(unixMicros / 1000);
+}
+
+export function timeOfDay(unixMicros: number, fine: 'second' | 'minute' = 'second'): string {
+  const timeStyle = fine === 'second' ? 'medium' : 'short';
+  return new Intl.DateTimeFormat(locale(), { timeStyle }).format(unixMicros / 1000);
+}
+
+export function monthName(date: Date): string {
+  return new Intl.DateTimeFormat(locale(), { month: 'long', year: 'numeric' }).format(date);
+}
+
+/** A number of bytes in words. */
+export function byteSize(bytes: number): string {
+  const units = ['B', 'kB', 'MB', 'GB', 'TB'];
+  let size = bytes;
+  let unit = 0;
+  for (; size >= 1_000 && unit < units.length - 1; unit += 1) size /= 1_000;
+  return `${size.toFixed(size < 10 && unit > 0 ? 1 : 0)} ${units[unit] ?? ''}`;
 }
 
 /** Bits per second in words. */

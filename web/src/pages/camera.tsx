@@ -1,7 +1,13 @@
 import { useEffect, useLayoutEffect, useMemo, useRef, useState } from 'preact/hooks';
 import type { Camera } from '../api/types';
 import { pictureOf, storePicture } from '../play/pictures';
+import { Lookback, type LookbackState as LookbackStateOf } from '../play/lookback';
 import { Watch } from '../play/watch';
+import type { Stretch } from '../timeline';
+import { Calendar } from '../ui/calendar';
+import { LookbackControls } from '../ui/lookback-controls';
+import { PlanCard } from '../ui/plan';
+import { TimelineStrip } from '../ui/timeline';
 import { exposeWatch } from '../debug';
 import { problemText, t } from '../i18n';
 import { navigationStartMs } from '../router';
@@ -38,8 +44,18 @@ function Player({ camera }: { camera: Camera }) {
     [],
   );
 
+  const lookback = useMemo(() => new Lookback(watch), []);
+  const [day, setDay] = useState<Stretch>();
+  const mayLookBack = camera.rights.includes('playback');
+
   // Effects wait for the next frame: of a page that is left before, none would end the session.
-  useLayoutEffect(() => () => watch.close(), []);
+  useLayoutEffect(
+    () => () => {
+      lookback.close();
+      watch.close();
+    },
+    [],
+  );
 
   useEffect(() => {
     const element = video.current;
@@ -54,7 +70,7 @@ function Player({ camera }: { camera: Camera }) {
       watch.frame(metadata);
       setPictured(true);
     });
-    const withdraw = exposeWatch(watch, element, camera);
+    const withdraw = exposeWatch(watch, lookback, element, camera);
     return () => {
       keepPicture(camera.id, element);
       stop();
@@ -88,14 +104,49 @@ function Player({ camera }: { camera: Camera }) {
           aria-label={camera.name}
           data-testid="video"
         />
-        <StateOverlay watch={watch} camera={camera} />
-        <Controls watch={watch} camera={camera} video={video} stage={stage} hasSound={mayListen} />
+        <RecordedPicture lookback={lookback} name={camera.name} />
+        <StateOverlay watch={watch} camera={camera} lookback={lookback} />
+        <Controls
+          watch={watch}
+          lookback={lookback}
+          camera={camera}
+          video={video}
+          stage={stage}
+          hasSound={mayListen}
+        />
       </div>
+      {mayLookBack && (
+        <div class="recordings">
+          {lookback.state.value.state !== 'live' && <LookbackControls lookback={lookback} />}
+          <TimelineStrip camera={camera.id} lookback={lookback} day={day} />
+        </div>
+      )}
       <aside class="side">
         <QualityMenu watch={watch} />
         <Panel watch={watch} camera={camera} />
+        {mayLookBack && <Calendar camera={camera.id} onPick={setDay} />}
+        {camera.rights.includes('manage') && <PlanCard camera={camera} />}
         {camera.rights.includes('manage') && <Manage camera={camera} />}
       </aside>
+    </div>
+  );
+}
+
+function LookbackState({ back }: { back: LookbackStateOf }) {
+  let text = '';
+  if (back.state === 'failed') text = problemText(back.problem);
+  else if (back.state === 'seeking' || back.state === 'ended' || back.state === 'caught_up') {
+    text = t(`lookback.${back.state}`);
+  }
+  return (
+    <div
+      class={text === '' ? 'overlay playing' : 'overlay'}
+      role="status"
+      aria-live="polite"
+      data-testid="lookback-state"
+      data-state={back.state}
+    >
+      {text !== '' && <p>{text}</p>}
     </div>
   );
 }
@@ -115,9 +166,39 @@ function draw(source: HTMLCanvasElement, target: HTMLCanvasElement): void {
   target.getContext('2d')?.drawImage(source, 0, 0);
 }
 
+/** The picture of a recording, over the live one. */
+function RecordedPicture({ lookback, name }: { lookback: Lookback; name: string }) {
+  const canvas = useRef<HTMLCanvasElement>(null);
+  const on = lookback.state.value.state !== 'live';
+  useEffect(() => {
+    lookback.screen.attach(on ? (canvas.current ?? undefined) : undefined);
+    return () => lookback.screen.attach(undefined);
+  }, [on]);
+  return (
+    <canvas
+      ref={canvas}
+      class="recorded"
+      role="img"
+      aria-label={name}
+      hidden={!on}
+      data-testid="recorded"
+    />
+  );
+}
+
+interface OverlayProps {
+  watch: Watch;
+  camera: Camera;
+  lookback: Lookback;
+}
+
 /** What is going on, over the picture; nothing while it plays. */
-function StateOverlay({ watch, camera }: { watch: Watch; camera: Camera }) {
+function StateOverlay({ watch, camera, lookback }: OverlayProps) {
   const now = watch.state.value;
+  const back = lookback.state.value;
+  // What was recorded is there while the camera is away.
+  const works = now.state === 'playing' || now.state === 'no_camera';
+  if (back.state !== 'live' && works) return <LookbackState back={back} />;
   if (now.state === 'failed' && now.problem.type === 'security') {
     return (
       <div class="overlay security" role="alert" data-testid="security-alert">

@@ -27,12 +27,16 @@ export function fileName(camera: string, extension: string, now = new Date()): s
 }
 
 /** Saves the frame on the screen in the stream's own size. */
-export async function saveSnapshot(video: HTMLVideoElement, name: string): Promise<boolean> {
+export async function saveSnapshot(
+  picture: HTMLVideoElement | HTMLCanvasElement,
+  name: string,
+): Promise<boolean> {
   const canvas = document.createElement('canvas');
-  canvas.width = video.videoWidth;
-  canvas.height = video.videoHeight;
+  const isVideo = picture instanceof HTMLVideoElement;
+  canvas.width = isVideo ? picture.videoWidth : picture.width;
+  canvas.height = isVideo ? picture.videoHeight : picture.height;
   if (canvas.width === 0) return false;
-  canvas.getContext('2d')?.drawImage(video, 0, 0);
+  canvas.getContext('2d')?.drawImage(picture, 0, 0);
   const blob = await new Promise<Blob | null>((resolve) => canvas.toBlob(resolve, 'image/png'));
   if (!blob) return false;
   download(blob, name);

@@ -61,6 +61,10 @@ export class Watch {
   readonly latency = signal<LatencyFigures | undefined>(undefined);
   readonly puPath = signal<Extract<PuToCu, { type: 'path' }> | undefined>(undefined);
   readonly quality = signal<QualityChoice>({ mode: 'auto' });
+  /** The connection, as long as it has a way. */
+  readonly connection = signal<RTCPeerConnection | undefined>(undefined);
+  /** Recordings are watched: no live picture is missed. */
+  looksBack = false;
   readonly clock = new RemoteClock();
   play: PlayAnswer | undefined;
   attempts = 0;
@@ -134,6 +138,16 @@ export class Watch {
     const offset = this.clock.offsetUs;
     if (captured === undefined || offset === undefined) return;
     this.latencies.push((nowUs(atMs) + offset - captured) / 1000);
+  }
+
+  /** A recorded picture came to the screen: the session works, whatever becomes of the live one. */
+  recorded(): void {
+    if (this.state.peek().state === 'connecting') this.state.value = { state: 'playing' };
+  }
+
+  /** The device was heard over another channel: a full one holds its pongs up. */
+  heard(): void {
+    this.lastAliveMs = performance.now();
   }
 
   private async loop(): Promise<void> {
@@ -210,6 +224,7 @@ export class Watch {
       aborted(this.abort.signal),
     ]);
     done.abort();
+    this.connection.value = undefined;
     attempt.close();
     return problem;
   }
@@ -253,7 +268,9 @@ export class Watch {
     } catch {
       return;
     }
+    if (isAborted(done)) return;
     this.play = attempt.play;
+    this.connection.value = attempt.pc;
     this.lastAliveMs = this.lastFrameMs = performance.now();
     let tick = 0;
     while (!isAborted(done) && attempt.pc) {
@@ -329,6 +346,7 @@ export class Watch {
       const isDirect = this.route.value !== undefined && !isRelayed(this.route.value.rung);
       this.restart(attempt, nowMs, isDirect);
     }
+    if (this.looksBack) this.lastFrameMs = nowMs;
     if (!this.cameraOnline) return undefined;
     const patience = this.framePatienceMs();
     return nowMs - this.lastFrameMs > patience ? { type: 'camera_offline', detail: '' } : undefined;

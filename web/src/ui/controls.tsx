@@ -2,12 +2,14 @@ import { useEffect, useState } from 'preact/hooks';
 import type { Camera } from '../api/types';
 import { t } from '../i18n';
 import { fileName, Recorder, saveSnapshot } from '../play/recorder';
+import type { Lookback } from '../play/lookback';
 import type { Watch } from '../play/watch';
 import { say } from '../state';
 import { Button } from './parts';
 
 interface ControlsProps {
   watch: Watch;
+  lookback: Lookback;
   camera: Camera;
   video: { current: HTMLVideoElement | null };
   stage: { current: HTMLDivElement | null };
@@ -15,19 +17,22 @@ interface ControlsProps {
 }
 
 /** The buttons under the picture. */
-export function Controls({ watch, camera, video, stage, hasSound }: ControlsProps) {
+export function Controls({ watch, lookback, camera, video, stage, hasSound }: ControlsProps) {
   const playing = watch.state.value.state === 'playing';
+  const looksBack = lookback.state.value.state !== 'live';
   const [muted, setMuted] = useState(true);
   const full = useFullscreen(stage, video);
   const toggleSound = () => {
     if (!video.current) return;
     video.current.muted = !muted;
+    lookback.sound.setOn(muted);
     setMuted(!muted);
     void video.current.play().catch(() => undefined);
   };
   const snapshot = () => {
-    if (!video.current) return;
-    void saveSnapshot(video.current, fileName(camera.name, 'png')).then((saved) => {
+    const picture = looksBack ? lookback.screen.picture() : video.current;
+    if (!picture) return;
+    void saveSnapshot(picture, fileName(camera.name, 'png')).then((saved) => {
       if (saved) say(t('player.snapshot_done'));
     });
   };
@@ -48,12 +53,12 @@ export function Controls({ watch, camera, video, stage, hasSound }: ControlsProp
         testid="sound"
       />
       <span class="spacer" />
-      <RecordButton watch={watch} camera={camera} video={video} playing={playing} />
+      <RecordButton watch={watch} camera={camera} video={video} playing={playing && !looksBack} />
       <Button
         tone="ghost"
         icon="snapshot"
         label={t('player.snapshot')}
-        disabled={!playing}
+        disabled={!playing && !looksBack}
         onClick={snapshot}
         testid="snapshot"
       />
@@ -62,7 +67,7 @@ export function Controls({ watch, camera, video, stage, hasSound }: ControlsProp
           tone="ghost"
           icon="pip"
           label={t('player.pip')}
-          disabled={!playing}
+          disabled={!playing || looksBack}
           onClick={pip}
           testid="pip"
         />

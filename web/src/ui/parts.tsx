@@ -25,6 +25,10 @@ const ICONS = {
   record: 'M12 6.5a5.5 5.5 0 1 0 0 11 5.5 5.5 0 0 0 0-11z',
   stop: 'M7 7h10v10H7z',
   qr: 'M4 4h6v6H4z M14 4h6v6h-6z M4 14h6v6H4z M14 14h2.5v2.5H14z M17.5 17.5H20V20h-2.5z',
+  play: 'M7 5l12 7-12 7z',
+  pause: 'M8 5v14 M16 5v14',
+  step: 'M6 5l9 7-9 7z M18.5 5v14',
+  step_back: 'M18 5l-9 7 9 7z M5.5 5v14',
   camera: 'M3.5 7.5h11v9h-11z M14.5 11l6-3.2v8.4l-6-3.2z',
   warning: 'M12 4l9 15.5H3z M12 10v4.5 M12 16.8v.4',
 } as const;

@@ -91,6 +91,28 @@ function camera(state) {
   };
 }
 
+/** What was recorded in a stretch of time: all but its beginning and a while in the middle. */
+function timeline(state, query) {
+  const from = Date.parse(query.get('from')) * 1000;
+  const to = Math.min(Date.parse(query.get('to')), Date.now()) * 1000;
+  const part = (a, b) => ({ from: from + (to - from) * a, to: from + (to - from) * b });
+  const causes = { manual: false, schedule: false, continuous: true, event: false };
+  const span = (a, b) => ({ ...part(a, b), source: 0, causes, time_known: true });
+  return {
+    camera: camera(state).id,
+    from,
+    to,
+    resolution_us: 1,
+    sources: [{ place: 'pu', recorder: state.pu, tier: 'main' }],
+    spans: [span(0.25, 0.5), span(0.625, 1)],
+    gaps: [
+      { ...part(0, 0.25), reason: 'not_planned' },
+      { ...part(0.5, 0.625), reason: 'camera_away' },
+    ],
+    events: [],
+  };
+}
+
 function push(state, event) {
   for (const response of state.events) response.write(`data: ${JSON.stringify(event)}\n\n`);
 }
@@ -187,6 +209,17 @@ async function route(state, request, response) {
       signal_url: `ws://${host}/cs/v1`,
       ice_servers: [],
     });
+  }
+  if (path.endsWith('/recordings')) return reply(200, timeline(state, url.searchParams));
+  if (path.endsWith('/recordings/days')) {
+    const { zone, year, month } = Object.fromEntries(url.searchParams);
+    const days = [1, 2, 3, 5];
+    return reply(200, { camera: camera(state).id, zone, year: +year, month: +month, days });
+  }
+  if (path.startsWith('GET /') && path.endsWith('/plans')) {
+    const continuous = { id: 'always-main', tier: 'main', trigger: { on: 'continuous' } };
+    const plan = { camera: camera(state).id, place: 'pu', revision: 1, strategies: [continuous] };
+    return reply(200, { plans: [{ plan: { ...plan, keep: {} }, recording: [] }] });
   }
   if (path.startsWith('PATCH /cameras/')) {
     state.name = input.name;

@@ -3,7 +3,9 @@
 pub mod get;
 pub mod list;
 pub mod patch;
+pub mod plans;
 pub mod play;
+pub mod recordings;
 
 use cmu_storage::DeviceRow;
 use sightline_model::CameraId;

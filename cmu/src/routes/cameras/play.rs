@@ -100,7 +100,7 @@ async fn start(
     )?;
     let ice_servers = match prepared {
         SmReply::Prepared { ice_servers } => ice_servers,
-        SmReply::Done | SmReply::Refused { .. } => Vec::new(),
+        SmReply::Done | SmReply::Recorded { .. } | SmReply::Refused { .. } => Vec::new(),
     };
     let near = same_place(ip, device.observed);
     let signal = [&app.config.signal_url, &device.scu_url].into_iter().find(|url| !url.is_empty());

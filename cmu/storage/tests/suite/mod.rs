@@ -2,6 +2,7 @@
 //! shows in the other.
 
 mod paths;
+mod recorders;
 
 use std::net::IpAddr;
 
@@ -20,6 +21,7 @@ use sightline_protocol::{
 };
 
 pub use paths::{network_stats, relay_usages, viewer_paths};
+pub use recorders::{recorder_reports, unreadable_report};
 
 const T0: UnixMicros = UnixMicros(1_000);
 

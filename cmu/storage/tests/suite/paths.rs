@@ -2,12 +2,14 @@
 
 use cmu_storage::{Database, OTHER, SESSIONS, Side, StatRow};
 use sightline_model::{
-    MediaSessionId, MtuId, NatDependence, NatReport, PuId, PublicKey, Rung, UserId,
+    MediaSessionId, MtuId, NatDependence, NatReport, PuId, PublicKey, Rung, StorageState,
+    StorageStatus, UserId,
 };
 use sightline_protocol::{
     cm::{MtuShare, UsageRow},
     cs::StageTimes,
     pc::{MediaTransport, PathReport},
+    ps::RecorderReport,
     sd::UsageEntry,
 };
 
@@ -175,4 +177,20 @@ pub async fn viewer_paths(db: &Database, other: &Database) {
     assert!(db.devices().set_nat(&r.pu, epoch, &nat).await.expect("stored"));
     assert_eq!(db.devices().nat(&r.pu).await.expect("read"), Some(nat));
     assert_eq!(other.devices().nat(&r.pu).await.expect("read"), None);
+
+    let storage = StorageStatus {
+        state: StorageState::Full,
+        capacity_bytes: Some(64_000_000_000),
+        recorded_bytes: 60_000_000_000,
+        locked_bytes: 60_000_000_000,
+        oldest: Some(at(5)),
+    };
+    let report = RecorderReport { recorder: r.pu.clone(), storage, heads: Vec::new() };
+    assert_eq!(db.devices().recorder(&r.pu).await.expect("read"), None);
+    let stale = db.devices().set_recorder(&r.pu, epoch + 1, &report).await.expect("read");
+    assert_eq!(stale, None);
+    let kept = db.devices().set_recorder(&r.pu, epoch, &report).await.expect("stored");
+    assert!(kept.is_some());
+    assert_eq!(db.devices().recorder(&r.pu).await.expect("read"), Some(report));
+    assert_eq!(other.devices().recorder(&r.pu).await.expect("read"), None);
 }

@@ -2,11 +2,9 @@
 
 use std::{
     collections::BTreeMap,
-    future::poll_fn,
     net::SocketAddr,
     sync::Arc,
-    task::Poll,
-    time::{Instant, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use bytes::{Buf, Bytes, BytesMut};
@@ -17,8 +15,8 @@ use sightline_protocol::{
     pc::{MediaTransport, PathReport},
 };
 use sightline_rtsp::{
-    TrackKind, depacketize, rtp,
-    server::{Carriage, Config, Grant, Output, PlayTrack, Resource, Server},
+    TrackKind, depacketize,
+    server::{Carriage, Config, Grant, Output, Resource, Server},
 };
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio_util::sync::CancellationToken;
@@ -27,9 +25,12 @@ use tracing::{debug, info};
 use super::{
     CameraDirectory, LAST_WORDS, Peer, Shared,
     places::{Admitted, AdmittedOne},
+    playback::{Looking, Playback},
     udp::Pair,
+    waiting::{checked, ended, heard, looked, next_of, recorded, sleep_until},
 };
 use crate::{
+    archive::{ArchiveError, Event, Look},
     gate::{Admission, BoxFuture},
     hub::{Next, Reader, SourceState},
 };
@@ -43,27 +44,31 @@ const UDP_BYTES_PER_MS: usize = 8_000;
 
 /// See the module.
 pub(super) struct Connection<S> {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     peer: Peer,
-    server: Server,
+    pub(super) server: Server,
     reader: ReadHalf<S>,
     writer: WriteHalf<S>,
     received: BytesMut,
-    unsent: BytesMut,
+    pub(super) unsent: BytesMut,
     pending: Option<BoxFuture<'static, Result<Admission, Problem>>>,
     admission: Option<Admission>,
     /// Tells our carrier of the admission.
     counted: Option<AdmittedOne>,
     admitted: Admitted,
-    playing: Option<Playing>,
-    pairs: BTreeMap<TrackKind, Pair>,
+    pub(super) playing: Option<Playing>,
+    /// What is looked up in the recordings for the player.
+    pub(super) looking: Option<Looking>,
+    /// What is played of them.
+    pub(super) playback: Option<Playback>,
+    pub(super) pairs: BTreeMap<TrackKind, Pair>,
     /// No progress in writing since.
-    stalled: Instant,
+    pub(super) stalled: Instant,
     closing: Option<Instant>,
 }
 
-struct Playing {
-    reader: Reader,
+pub(super) struct Playing {
+    pub(super) reader: Reader,
     described: Option<Arc<StreamDescription>>,
     report_at: Instant,
     paced_until: Instant,
@@ -80,6 +85,8 @@ enum Woken {
     Read(std::io::Result<usize>),
     Written(std::io::Result<usize>),
     Media(Next),
+    Looked(Result<Look, ArchiveError>),
+    Recorded(Event),
     Heard(bool),
     Time,
 }
@@ -89,12 +96,13 @@ impl<S: AsyncRead + AsyncWrite + Send + 'static> Connection<S> {
         shared: Arc<Shared>,
         peer: Peer,
         admitted: Admitted,
-        reader: ReadHalf<S>,
-        writer: WriteHalf<S>,
+        // What was read already comes last.
+        (reader, writer, received): (ReadHalf<S>, WriteHalf<S>, BytesMut),
     ) -> Self {
         let now = Instant::now();
         let mut config = Config::new(peer.remote.ip().to_canonical());
         config.udp = shared.options.udp && peer.transport == MediaTransport::RtspTcp;
+        config.archive = shared.archive.is_some();
         config.session_timeout = shared.options.session_timeout;
         Self {
             server: Server::new(config, Box::new(rand::random::<u64>), now),
@@ -102,13 +110,15 @@ impl<S: AsyncRead + AsyncWrite + Send + 'static> Connection<S> {
             peer,
             reader,
             writer,
-            received: BytesMut::new(),
+            received,
             unsent: BytesMut::new(),
             pending: None,
             admission: None,
             counted: None,
             admitted,
             playing: None,
+            looking: None,
+            playback: None,
             pairs: BTreeMap::new(),
             stalled: now,
             closing: None,
@@ -116,6 +126,10 @@ impl<S: AsyncRead + AsyncWrite + Send + 'static> Connection<S> {
     }
 
     pub(super) async fn run(mut self, token: CancellationToken) {
+        if !self.received.is_empty() {
+            let early = self.received.len();
+            self.handle(Woken::Read(Ok(early)));
+        }
         loop {
             self.drain();
             let now = Instant::now();
@@ -136,9 +150,21 @@ impl<S: AsyncRead + AsyncWrite + Send + 'static> Connection<S> {
         let deadline = self.deadline();
         let open = self.closing.is_none();
         let wants_input = open && self.server.wants_input() && self.unsent.len() < MAX_UNSENT;
-        let Self { reader, writer, received, unsent, pending, admission, playing, pairs, .. } =
-            self;
+        let Self {
+            reader,
+            writer,
+            received,
+            unsent,
+            pending,
+            admission,
+            playing,
+            looking,
+            playback,
+            pairs,
+            ..
+        } = self;
         let room = unsent.len() < MAX_UNSENT;
+        let playback = playback.as_mut().filter(|p| open && room && p.is_ready(Instant::now()));
         let media = playing.as_mut().filter(|p| open && room && p.paced_until <= Instant::now());
         received.clear();
         received.reserve(READ_SIZE);
@@ -150,6 +176,8 @@ impl<S: AsyncRead + AsyncWrite + Send + 'static> Connection<S> {
             written = writer.write(unsent), if !unsent.is_empty() => Woken::Written(written),
             read = limited.read_buf(received), if wants_input => Woken::Read(read),
             next = next_of(media), if open => Woken::Media(next),
+            look = looked(looking), if open => Woken::Looked(look),
+            event = recorded(playback), if open => Woken::Recorded(event),
             valid = heard(pairs), if open => Woken::Heard(valid),
             () = sleep_until(deadline) => Woken::Time,
         }
@@ -165,7 +193,8 @@ impl<S: AsyncRead + AsyncWrite + Send + 'static> Connection<S> {
         let playing = self.playing.as_ref();
         let report = playing.filter(|p| p.begun).map(|p| p.report_at);
         let paced = playing.map(|p| p.paced_until).filter(|until| *until > now);
-        [self.server.poll_timeout(), stall, report, paced].into_iter().flatten().min()
+        let replayed = self.playback.as_ref().and_then(|p| p.deadline(now));
+        [self.server.poll_timeout(), stall, report, paced, replayed].into_iter().flatten().min()
     }
 
     /// Acts on what happened; `false` ends the connection at once.
@@ -193,6 +222,8 @@ impl<S: AsyncRead + AsyncWrite + Send + 'static> Connection<S> {
                 self.stalled = now;
             }
             Woken::Media(next) => self.media(next, now),
+            Woken::Looked(look) => self.looked(look),
+            Woken::Recorded(event) => self.recorded(event, now),
             Woken::Heard(valid) => {
                 if valid {
                     self.server.heard(now);
@@ -214,11 +245,18 @@ impl<S: AsyncRead + AsyncWrite + Send + 'static> Connection<S> {
         if self.playing.as_ref().is_some_and(|p| p.begun && p.report_at <= now) {
             self.report(now);
         }
+        self.playback_time(now);
         self.server.handle_timeout(now);
         true
     }
 
-    fn end(&mut self) {
+    pub(super) fn end(&mut self) {
+        self.say_goodbye();
+        self.server.end();
+    }
+
+    /// Inside the connection the server says it.
+    pub(super) fn say_goodbye(&mut self) {
         for track in self.server.tracks_mut() {
             if let Some(pair) = self.pairs.get(&track.kind) {
                 let mut bye = BytesMut::new();
@@ -226,26 +264,30 @@ impl<S: AsyncRead + AsyncWrite + Send + 'static> Connection<S> {
                 pair.send_control(&bye);
             }
         }
-        self.server.end();
     }
 
-    fn drain(&mut self) {
+    pub(super) fn drain(&mut self) {
         while let Some(output) = self.server.poll_output() {
             match output {
                 Output::Send(bytes) => self.queue(&bytes),
                 Output::Admit(token) => self.check(token),
                 Output::OpenUdp { kind, rtp, rtcp } => self.open_udp(kind, rtp, rtcp),
                 Output::Play(resource) => self.play(resource),
-                Output::Pause => self.playing = None,
-                Output::Teardown => {
+                Output::LookUp(resource) => self.look_up(resource),
+                Output::Replay(wish) => self.replay(wish),
+                Output::Pause => {
                     self.playing = None;
+                    self.pause_playback();
+                }
+                Output::Teardown => {
+                    (self.playing, self.playback) = (None, None);
                     self.pairs.clear();
                     if let Some(admission) = &self.admission {
                         admission.path.send_replace(None);
                     }
                 }
                 Output::Close => {
-                    self.playing = None;
+                    (self.playing, self.playback, self.looking) = (None, None, None);
                     self.closing.get_or_insert(Instant::now() + LAST_WORDS);
                 }
             }
@@ -280,6 +322,7 @@ impl<S: AsyncRead + AsyncWrite + Send + 'static> Connection<S> {
                     channel: admission.grant.channel,
                     view: rights.allows(Right::View),
                     listen: rights.allows(Right::Listen),
+                    playback: rights.allows(Right::Playback),
                 };
                 flow::sent("Pc", "PU", "CU", "media_response", admission.grant.session.as_str());
                 self.set_admission(Some(admission));
@@ -313,6 +356,7 @@ impl<S: AsyncRead + AsyncWrite + Send + 'static> Connection<S> {
         let Some(camera) = self.shared.cameras.get(&resource.channel) else { return };
         let hub = camera.hub(resource.tier);
         let now = Instant::now();
+        self.playback = None;
         let described = hub.state().description().cloned();
         hub.request_keyframe();
         let reader = hub.subscribe();
@@ -326,6 +370,11 @@ impl<S: AsyncRead + AsyncWrite + Send + 'static> Connection<S> {
             begun: false,
             away,
         });
+        self.tell_path();
+    }
+
+    /// Which path the media takes.
+    pub(super) fn tell_path(&self) {
         let transport =
             if self.pairs.is_empty() { self.peer.transport } else { MediaTransport::RtspUdp };
         if let Some(admission) = self.admission.as_ref().filter(|_| !self.peer.path_is_told) {
@@ -376,10 +425,10 @@ impl<S: AsyncRead + AsyncWrite + Send + 'static> Connection<S> {
         match (track.carriage, self.pairs.get(&track.kind)) {
             (Carriage::Interleaved { .. }, _) => track.write(unit, &mut self.unsent, |_| {}),
             (Carriage::Udp, Some(pair)) => {
-                let bytes = send_udp(track, unit, pair);
-                let pause = u64::try_from(bytes * 1_000 / UDP_BYTES_PER_MS).unwrap_or(0);
-                playing.paced_until =
-                    playing.paced_until.max(now) + std::time::Duration::from_micros(pause);
+                let bytes = send_udp(pair, unit.len(), |out, lengths| {
+                    track.write(unit, out, |length| lengths.push(length));
+                });
+                playing.paced_until = playing.paced_until.max(now) + udp_pause(bytes);
             }
             (Carriage::Udp, None) => {}
         }
@@ -395,6 +444,13 @@ impl<S: AsyncRead + AsyncWrite + Send + 'static> Connection<S> {
     }
 
     fn report(&mut self, now: Instant) {
+        self.send_reports();
+        if let Some(playing) = &mut self.playing {
+            playing.report_at = now + self.shared.options.report_interval;
+        }
+    }
+
+    pub(super) fn send_reports(&mut self) {
         for track in self.server.tracks_mut() {
             match (track.carriage, self.pairs.get(&track.kind)) {
                 (Carriage::Interleaved { .. }, _) => track.write_report(&mut self.unsent),
@@ -408,60 +464,23 @@ impl<S: AsyncRead + AsyncWrite + Send + 'static> Connection<S> {
                 (Carriage::Udp, None) => {}
             }
         }
-        if let Some(playing) = &mut self.playing {
-            playing.report_at = now + self.shared.options.report_interval;
-        }
     }
 }
 
-fn send_udp(track: &mut PlayTrack, unit: &AccessUnit, pair: &Pair) -> usize {
-    let mut data = BytesMut::with_capacity(unit.len() + unit.len() / 64 + 64);
+/// Sends what `write` makes of a unit of so many bytes; how many bytes it was.
+pub(super) fn send_udp(
+    pair: &Pair,
+    unit_len: usize,
+    write: impl FnOnce(&mut BytesMut, &mut Vec<usize>),
+) -> usize {
+    let mut data = BytesMut::with_capacity(unit_len + unit_len / 64 + 64);
     let mut lengths = Vec::with_capacity(data.capacity() / 1_000 + 1);
-    track.write(unit, &mut data, |length| lengths.push(length));
+    write(&mut data, &mut lengths);
     pair.send(&data, &lengths);
     data.len()
 }
 
-async fn ended(admission: &mut Option<Admission>) -> Problem {
-    match admission {
-        Some(admission) => admission.wait_ended().await,
-        None => std::future::pending().await,
-    }
-}
-
-async fn checked(
-    pending: &mut Option<BoxFuture<'static, Result<Admission, Problem>>>,
-) -> Result<Admission, Problem> {
-    match pending {
-        Some(pending) => pending.await,
-        None => std::future::pending().await,
-    }
-}
-
-async fn next_of(playing: Option<&mut Playing>) -> Next {
-    match playing {
-        Some(playing) => playing.reader.next().await,
-        None => std::future::pending().await,
-    }
-}
-
-/// Resolves when a player over UDP shows that it listens; whether it did so with valid RTCP.
-async fn heard(pairs: &BTreeMap<TrackKind, Pair>) -> bool {
-    let mut buffer = [0; 1_500];
-    poll_fn(|cx| {
-        for pair in pairs.values() {
-            if let Poll::Ready(length) = pair.poll_heard(cx, &mut buffer) {
-                return Poll::Ready(!rtp::parse_rtcp(&buffer[..length]).is_empty());
-            }
-        }
-        Poll::Pending
-    })
-    .await
-}
-
-async fn sleep_until(deadline: Option<Instant>) {
-    match deadline {
-        Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
-        None => std::future::pending().await,
-    }
+/// After so many bytes.
+pub(super) fn udp_pause(bytes: usize) -> Duration {
+    Duration::from_micros(u64::try_from(bytes * 1_000 / UDP_BYTES_PER_MS).unwrap_or(0))
 }

@@ -5,19 +5,23 @@
 //! nobody: it stops reading the hub while its socket is full, and goes on at a keyframe.
 
 mod connection;
+mod first_words;
 pub mod pinned_tls;
 mod places;
+mod playback;
 pub mod quic;
 mod udp;
+mod waiting;
 
 use std::{
     collections::BTreeMap,
-    io,
+    io::{self, Cursor},
     net::{IpAddr, SocketAddr},
     sync::Arc,
     time::Duration,
 };
 
+use bytes::BytesMut;
 use sightline_model::{ChannelId, StreamTier};
 use sightline_protocol::{pc::MediaTransport, ps::TokenBearer};
 use sightline_rtsp::server::{Directory, Lookup};
@@ -29,8 +33,15 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{debug, warn};
 
-use self::places::{Admitted, Places};
-use crate::{camera::Cameras, gate::Gate, hub::SourceState};
+use self::places::Places;
+pub(crate) use self::places::{Admitted, AdmittedOne};
+use crate::{
+    archive::Archive,
+    camera::Cameras,
+    files::{Caller, Files},
+    gate::Gate,
+    hub::SourceState,
+};
 
 /// How long the last words of a connection may take.
 const LAST_WORDS: Duration = Duration::from_millis(500);
@@ -102,11 +113,14 @@ pub struct Peer {
 #[derive(Clone)]
 pub struct RtspServer {
     shared: Arc<Shared>,
+    /// Serves who speaks HTTP instead.
+    files: Option<Arc<dyn Files>>,
 }
 
 struct Shared {
     cameras: Cameras,
     gate: Arc<dyn Gate>,
+    archive: Option<Arc<dyn Archive>>,
     options: Options,
     udp: udp::Pool,
     /// Dialogues, whatever carries them.
@@ -121,13 +135,31 @@ impl RtspServer {
     /// A server that `gate` guards.
     #[must_use]
     pub fn new(cameras: Cameras, gate: Arc<dyn Gate>, options: Options) -> Self {
+        Self::with_recordings(cameras, gate, None, options)
+    }
+
+    /// The same, for players that look back into `archive` as well, if there is one.
+    #[must_use]
+    pub fn with_recordings(
+        cameras: Cameras,
+        gate: Arc<dyn Gate>,
+        archive: Option<Arc<dyn Archive>>,
+        options: Options,
+    ) -> Self {
         let udp = udp::Pool::new(options.udp_ports);
         let (max, max_of_one) = (options.max_connections, options.max_connections_per_address);
         let connections = Places::new(max, max_of_one);
         let carriers = Places::new(max, max_of_one);
         let lingering = Semaphore::new(MAX_LINGERING);
-        let shared = Shared { cameras, gate, options, udp, connections, carriers, lingering };
-        Self { shared: Arc::new(shared) }
+        let shared =
+            Shared { cameras, gate, archive, options, udp, connections, carriers, lingering };
+        Self { shared: Arc::new(shared), files: None }
+    }
+
+    /// The same; who begins with HTTP's `GET` is served by `files`.
+    #[must_use]
+    pub fn with_files(self, files: Arc<dyn Files>) -> Self {
+        Self { files: Some(files), ..self }
     }
 
     /// Accepts players until `token` is cancelled; every connection is a task in `tasks`.
@@ -206,11 +238,24 @@ impl RtspServer {
         S: AsyncRead + AsyncWrite + Send + 'static,
     {
         let place = self.shared.connections.take(peer.account);
-        let shared = Arc::clone(&self.shared);
+        let (shared, files) = (Arc::clone(&self.shared), self.files.clone());
         async move {
-            let (reader, writer) = tokio::io::split(io);
+            let (mut reader, writer) = tokio::io::split(io);
             let Some(_place) = place else { return refuse(&shared, reader, writer).await };
-            connection::Connection::new(shared, peer, admitted, reader, writer).run(token).await;
+            let mut early = BytesMut::new();
+            if let Some(files) = files
+                && first_words::are_http(&mut reader, &mut early, &token).await
+            {
+                let caller = Caller::new(Arc::clone(&shared.gate), &peer, admitted);
+                let io = tokio::io::join(Cursor::new(early).chain(reader), writer);
+                tokio::select! {
+                    () = token.cancelled() => {}
+                    () = files.serve(Box::new(io), caller) => {}
+                }
+                return;
+            }
+            let io = (reader, writer, early);
+            connection::Connection::new(shared, peer, admitted, io).run(token).await;
         }
     }
 

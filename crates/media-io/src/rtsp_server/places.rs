@@ -78,13 +78,13 @@ impl Drop for Place {
 
 /// How many dialogues of one carrier have an accepted token.
 #[derive(Clone, Default)]
-pub(super) struct Admitted(watch::Sender<usize>);
+pub(crate) struct Admitted(watch::Sender<usize>);
 
 /// One of these dialogues; dropping it counts it off.
-pub(super) struct AdmittedOne(Admitted);
+pub(crate) struct AdmittedOne(Admitted);
 
 impl Admitted {
-    pub(super) fn one(&self) -> AdmittedOne {
+    pub(crate) fn one(&self) -> AdmittedOne {
         self.0.send_modify(|count| *count += 1);
         AdmittedOne(self.clone())
     }

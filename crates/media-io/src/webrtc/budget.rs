@@ -1,4 +1,4 @@
-//! How fast the packets of a picture may follow each other.
+//! How fast packets of a picture, and messages of a viewer, may follow each other.
 
 use std::time::{Duration, Instant};
 
@@ -46,5 +46,28 @@ impl Budget {
             let missing = (1 - self.bytes) as f64 * 8.0 / self.rate_bps.max(1) as f64;
             now + Duration::from_secs_f64(missing.clamp(0.001, 0.5))
         })
+    }
+}
+
+/// Lets so many things pass in each second.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Window {
+    per_second: u32,
+    begun: Instant,
+    taken: u32,
+}
+
+impl Window {
+    pub(super) const fn new(per_second: u32, now: Instant) -> Self {
+        Self { per_second, begun: now, taken: 0 }
+    }
+
+    /// Whether one more may pass.
+    pub(super) fn take(&mut self, now: Instant) -> bool {
+        if now.saturating_duration_since(self.begun) >= Duration::from_secs(1) {
+            (self.begun, self.taken) = (now, 0);
+        }
+        self.taken += 1;
+        self.taken <= self.per_second
     }
 }

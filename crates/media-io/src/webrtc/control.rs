@@ -3,10 +3,12 @@
 
 mod message;
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use sightline_protocol::pc::{CuToPu, PuToCu};
 use str0m::{Rtc, channel::ChannelId};
+
+use super::budget::Window;
 
 /// Messages read per second; a viewer that sends more is ignored for the rest of it.
 const PER_SECOND: u32 = 20;
@@ -14,14 +16,14 @@ const PER_SECOND: u32 = 20;
 #[derive(Debug)]
 pub(super) struct Control {
     channel: Option<ChannelId>,
-    window: (Instant, u32),
+    window: Window,
     /// Messages that were malformed, too long or too many.
     pub(super) ignored: u64,
 }
 
 impl Control {
     pub(super) const fn new(now: Instant) -> Self {
-        Self { channel: None, window: (now, 0), ignored: 0 }
+        Self { channel: None, window: Window::new(PER_SECOND, now), ignored: 0 }
     }
 
     pub(super) const fn open(&mut self, channel: ChannelId) {
@@ -58,11 +60,7 @@ impl Control {
         if self.channel != Some(from) {
             return None;
         }
-        if now.saturating_duration_since(self.window.0) >= Duration::from_secs(1) {
-            self.window = (now, 0);
-        }
-        self.window.1 += 1;
-        if self.window.1 > PER_SECOND {
+        if !self.window.take(now) {
             return None;
         }
         message::read(data)

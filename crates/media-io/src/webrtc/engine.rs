@@ -31,12 +31,11 @@ use self::{
     relays::Relays,
 };
 use super::{
-    Command, LocalCandidates, QualitySource, Relayed, StartError, WebrtcConfig,
+    Command, LocalCandidates, Relayed, Sources, StartError, WebrtcConfig,
     feed::Feeds,
     session::{Around, Now, Session, Sign},
     sockets::{Counts, Datagram, Socket},
 };
-use crate::camera::Cameras;
 
 /// Batches read before sessions get their turn.
 const RECEIVE_TURNS: usize = 8;
@@ -73,8 +72,7 @@ pub struct Stats {
 pub(super) struct Parts {
     pub(super) config: WebrtcConfig,
     pub(super) local: LocalCandidates,
-    pub(super) cameras: Cameras,
-    pub(super) quality: Arc<dyn QualitySource>,
+    pub(super) sources: Sources,
     pub(super) token: CancellationToken,
     pub(super) tasks: TaskTracker,
 }
@@ -135,7 +133,7 @@ impl Task {
         inbox: mpsc::Receiver<Command>,
         commands: mpsc::WeakSender<Command>,
     ) -> Result<Self, StartError> {
-        let Parts { config, local, cameras, quality, token, tasks } = parts;
+        let Parts { config, local, sources, token, tasks } = parts;
         let provider = str0m::crypto::from_feature_flags();
         let cert = provider.dtls_provider.generate_certificate().ok_or(StartError::Certificate)?;
         // Fails when another engine of this process has done it: the same provider.
@@ -146,7 +144,7 @@ impl Task {
             return Err(StartError::NoAddress);
         }
         let wake = Arc::new(Notify::new());
-        let feeds = Feeds::new(cameras, quality, Arc::clone(&wake), tasks.clone());
+        let feeds = Feeds::new(sources, Arc::clone(&wake), tasks.clone());
         let (relayed_tx, relayed) = mpsc::channel(relays::QUEUE);
         let mut task = Self {
             config,
@@ -241,8 +239,9 @@ impl Task {
         let fresh = self.feeds.take_dirty();
         let mut over = Vec::new();
         for (id, seat) in &mut self.seats {
-            let due =
-                fresh.contains(&seat.session.channel()) || seat.session.next_wake() <= now.instant;
+            let due = fresh.contains(&seat.session.channel())
+                || seat.session.next_wake() <= now.instant
+                || seat.session.has_replay_news();
             if due && !guarded(seat, &mut self.stats, |s| s.step(now, &mut self.feeds)) {
                 over.push(id.clone());
                 continue;
@@ -269,7 +268,7 @@ impl Task {
                 self.addresses.remove(address);
             }
         }
-        self.stats.control_ignored += seat.session.control.ignored;
+        self.stats.control_ignored += seat.session.ignored();
         self.stats.skipped += seat.session.video.as_ref().map_or(0, |video| video.skipped);
         // A session that has panicked may do so again when it is dropped.
         if catch_unwind(AssertUnwindSafe(|| drop(seat))).is_err() {
@@ -398,7 +397,7 @@ impl Task {
 
     fn stats(&self) -> Stats {
         let sessions = || self.seats.values().map(|seat| &seat.session);
-        let ignored: u64 = sessions().map(|s| s.control.ignored).sum();
+        let ignored: u64 = sessions().map(Session::ignored).sum();
         let skipped: u64 = sessions().filter_map(|s| s.video.as_ref()).map(|v| v.skipped).sum();
         Stats {
             sessions: self.seats.len(),

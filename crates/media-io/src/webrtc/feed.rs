@@ -20,8 +20,9 @@ use tokio_util::{
     task::TaskTracker,
 };
 
-use super::QualitySource;
+use super::{QualitySource, Sources};
 use crate::{
+    archive::Archive,
     camera::Cameras,
     hub::{Hub, Next, Reader},
 };
@@ -115,19 +116,27 @@ impl Feed {
 pub(super) struct Feeds {
     pub(super) cameras: Cameras,
     quality: Arc<dyn QualitySource>,
+    /// What was recorded, where the unit records.
+    pub(super) archive: Option<Arc<dyn Archive>>,
     open: HashMap<FeedKey, Weak<Feed>>,
     wake: Arc<Notify>,
     tasks: TaskTracker,
 }
 
 impl Feeds {
-    pub(super) fn new(
-        cameras: Cameras,
-        quality: Arc<dyn QualitySource>,
-        wake: Arc<Notify>,
-        tasks: TaskTracker,
-    ) -> Self {
-        Self { cameras, quality, open: HashMap::new(), wake, tasks }
+    pub(super) fn new(sources: Sources, wake: Arc<Notify>, tasks: TaskTracker) -> Self {
+        let Sources { cameras, quality, archive } = sources;
+        Self { cameras, quality, archive, open: HashMap::new(), wake, tasks }
+    }
+
+    /// Wakes the engine.
+    pub(super) fn waker(&self) -> Arc<Notify> {
+        Arc::clone(&self.wake)
+    }
+
+    /// Runs a session's helper, which ends with what it was given by the session.
+    pub(super) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.spawn(work);
     }
 
     /// The camera's own encoding, if it has it.

@@ -22,6 +22,7 @@ mod feed;
 mod media;
 mod negotiate;
 mod offer_text;
+mod replay;
 mod serve;
 mod session;
 #[cfg(test)]
@@ -40,7 +41,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use self::engine::Stats;
-use crate::{camera::Cameras, gate::Admission, hub::Hub};
+use crate::{archive::Archive, camera::Cameras, gate::Admission, hub::Hub};
 
 /// Commands that may wait for the engine; more are refused as [`ProblemKind::Busy`].
 const COMMANDS: usize = 256;
@@ -107,6 +108,17 @@ pub trait QualitySource: Send + Sync + 'static {
 
     /// The camera's sound as Opus; `None` where that cannot be made.
     fn opus_audio(&self, channel: ChannelId) -> Option<Hub>;
+}
+
+/// What viewers are served from.
+#[derive(Clone)]
+pub struct Sources {
+    /// The cameras.
+    pub cameras: Cameras,
+    /// Encodings that they do not give.
+    pub quality: Arc<dyn QualitySource>,
+    /// What was recorded, where the unit records.
+    pub archive: Option<Arc<dyn Archive>>,
 }
 
 /// A [`QualitySource`] for units that do not re-encode.
@@ -206,13 +218,12 @@ pub enum StartError {
 pub fn start(
     config: WebrtcConfig,
     local: LocalCandidates,
-    cameras: Cameras,
-    quality: Arc<dyn QualitySource>,
+    sources: Sources,
     token: CancellationToken,
     tasks: &TaskTracker,
 ) -> Result<Engine, StartError> {
     let (commands, inbox) = mpsc::channel(COMMANDS);
-    let parts = engine::Parts { config, local, cameras, quality, token, tasks: tasks.clone() };
+    let parts = engine::Parts { config, local, sources, token, tasks: tasks.clone() };
     let task = engine::Task::new(parts, inbox, commands.downgrade())?;
     let bound = task.bound().into();
     tasks.spawn(task.run());

@@ -38,6 +38,7 @@ use super::{
     delay::Delay,
     feed::Feeds,
     media::{AudioOut, VideoOut},
+    replay::Replay,
     serve::Serve,
 };
 use crate::gate::Admission;
@@ -126,6 +127,8 @@ pub(super) struct Session {
     pub(super) audio: Option<AudioOut>,
     pub(super) audio_mid: Option<Mid>,
     pub(super) control: Control,
+    /// The viewer looks back, or may.
+    replay: Option<Replay>,
     pub(super) serve: Serve,
     pub(super) path: PathState,
     next_policy: Instant,
@@ -217,6 +220,16 @@ impl Session {
         matches!(self.phase, Phase::Connected)
     }
 
+    /// Messages of the viewer that were not understood or too many.
+    pub(super) fn ignored(&self) -> u64 {
+        self.control.ignored + self.replay.as_ref().map_or(0, |replay| replay.ignored)
+    }
+
+    /// Whether something recorded waits to be sent.
+    pub(super) fn has_replay_news(&self) -> bool {
+        self.replay.as_ref().is_some_and(Replay::has_news)
+    }
+
     /// When to call [`Self::step`] next. Counts only what a step in this phase renews: a time that
     /// stays in the past would keep the engine awake.
     pub(super) fn next_wake(&self) -> Instant {
@@ -225,7 +238,8 @@ impl Session {
                 until.min(self.next_policy)
             }
             Phase::Connected => {
-                let blocked = self.video.as_ref().and_then(|video| video.blocked_until);
+                let live = self.video.as_ref().filter(|_| !self.looks_back());
+                let blocked = live.and_then(|video| video.blocked_until);
                 let next = self.next_second.min(self.next_policy);
                 blocked.map_or(next, |at| at.min(next))
             }
@@ -255,7 +269,10 @@ impl Session {
             self.choose(now, feeds);
         }
         if matches!(self.phase, Phase::Connected) {
-            self.pump(now, feeds);
+            self.pump_replay(now, feeds);
+            if !self.looks_back() {
+                self.pump(now, feeds);
+            }
             if now.instant >= self.next_second {
                 self.next_second = now.instant + Duration::from_secs(1);
                 self.tell_figures();
@@ -292,6 +309,43 @@ impl Session {
             | self.audio.as_mut().is_some_and(|a| std::mem::take(&mut a.changed));
         if changed {
             self.choose(now, feeds);
+        }
+    }
+
+    fn looks_back(&self) -> bool {
+        self.replay.as_ref().is_some_and(|replay| replay.is_on)
+    }
+
+    /// Writes what of the recording the channel takes.
+    fn pump_replay(&mut self, now: Now, feeds: &mut Feeds) {
+        while let Some(replay) = &mut self.replay
+            && replay.pump(&mut self.rtc)
+        {
+            if let Err(error) = self.rtc.handle_input(Input::Timeout(now.instant)) {
+                self.fault(&error);
+            }
+            self.drain(now, feeds);
+            if self.is_closed() {
+                return;
+            }
+        }
+    }
+
+    fn read_replay(&mut self, data: &[u8], now: Now, feeds: &Feeds) {
+        let was_on = self.looks_back();
+        let Some(replay) = &mut self.replay else { return };
+        let camera = (self.admission.grant.channel, &self.admission.grant.rights);
+        replay.read(data, camera, &mut self.rtc, (now, feeds));
+        if was_on && !replay.is_on {
+            self.live_again(now);
+        }
+    }
+
+    /// The viewer has missed pictures.
+    fn live_again(&mut self, now: Now) {
+        self.serve.ask_step();
+        if let Some(video) = &mut self.video {
+            video.keyframe_requested(now);
         }
     }
 
@@ -362,7 +416,26 @@ impl Session {
                 self.control.open(id);
                 self.serve.announce_again();
             }
-            Event::ChannelClose(id) => self.control.close(id),
+            Event::ChannelOpen(id, label) if label == pc::REPLAY_CHANNEL => {
+                self.replay = Some(Replay::open(id, &mut self.rtc, now));
+            }
+            Event::ChannelClose(id) => {
+                self.control.close(id);
+                if let Some(closed) = self.replay.take_if(|replay| replay.is(id))
+                    && closed.is_on
+                {
+                    self.live_again(now);
+                }
+            }
+            Event::ChannelBufferedAmountLow(id)
+                if self.replay.as_ref().is_some_and(|replay| replay.is(id)) =>
+            {
+                // The next step writes more.
+                self.serve.ask_step();
+            }
+            Event::ChannelData(data) if self.replay.as_ref().is_some_and(|r| r.is(data.id)) => {
+                self.read_replay(&data.data, now, feeds);
+            }
             Event::ChannelData(data) => match self.control.read(data.id, &data.data, now.instant) {
                 Some(CuToPu::Ping { cu_time }) => {
                     let pong = PuToCu::Pong { cu_time, pu_time: now.unix };

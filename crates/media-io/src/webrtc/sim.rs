@@ -31,7 +31,7 @@ use tokio_util::task::TaskTracker;
 
 use self::screen::{Part, Screen, begins_keyframe};
 use super::{
-    NoTranscoder, WebrtcConfig,
+    NoTranscoder, Sources, WebrtcConfig,
     feed::{FeedKey, Feeds},
     session::{Now, Origin, Pair, Session, Sign},
 };
@@ -216,12 +216,12 @@ impl World {
         let (sub, sub_hub) = Film::new(sub_kbps, gop, obliging, 640);
         let camera =
             Camera { channel: CHANNEL, name: "Yard".into(), main: main_hub, sub: Some(sub_hub) };
-        let mut feeds = Feeds::new(
-            Arc::new(BTreeMap::from([(CHANNEL, camera)])),
-            Arc::new(NoTranscoder),
-            Arc::new(Notify::new()),
-            TaskTracker::new(),
-        );
+        let sources = Sources {
+            cameras: Arc::new(BTreeMap::from([(CHANNEL, camera)])),
+            quality: Arc::new(NoTranscoder),
+            archive: None,
+        };
+        let mut feeds = Feeds::new(sources, Arc::new(Notify::new()), TaskTracker::new());
         let addresses: Pair = (([192, 0, 2, 1], 1_000).into(), ([192, 0, 2, 2], 2_000).into());
         let mut viewer = RtcConfig::new().set_rtp_mode(true).build(start.instant);
         viewer.add_local_candidate(Candidate::host(addresses.1, Protocol::Udp).expect("valid"));

@@ -13,23 +13,25 @@ use sightline_media::{
     AccessUnit, AudioTrack, ParameterSets, StreamDescription, VideoTrack, ring::Limits,
 };
 use sightline_media_io::{
+    archive::Archive,
     camera::{Camera, Cameras},
     gate::Admission,
     hub::{Hub, Publisher},
     webrtc::{
-        self, Engine, LocalCandidates, NoTranscoder, OfferRequest, QualitySource, WebrtcConfig,
+        self, Engine, LocalCandidates, NoTranscoder, OfferRequest, QualitySource, Sources,
+        WebrtcConfig,
     },
 };
 use sightline_model::{AudioCodec, Capabilities, ChannelId, MediaSessionId, Rights, UnixMicros};
 use sightline_protocol::{
     Problem,
-    pc::{CONTROL_CHANNEL, CuToPu, PathReport, PuToCu},
+    pc::{CONTROL_CHANNEL, CuToPu, CuToPuReplay, PathReport, PuToCu, REPLAY_CHANNEL},
     sc::TokenGrant,
 };
 use str0m::{
     Candidate, Event, Input, Output, Rtc, RtcConfig,
     change::{SdpAnswer, SdpOffer, SdpPendingOffer},
-    channel::ChannelId as DataChannel,
+    channel::{ChannelConfig, ChannelId as DataChannel},
     media::{Direction, MediaKind, Mid},
     net::{Protocol, Receive},
     rtp::RtpPacket,
@@ -146,7 +148,20 @@ impl Unit {
         Self::with(Arc::new(NoTranscoder), 64)
     }
 
+    /// One that records.
+    pub fn recorded(archive: Arc<dyn Archive>) -> Self {
+        Self::made(Arc::new(NoTranscoder), 64, Some(archive))
+    }
+
     pub fn with(quality: Arc<dyn QualitySource>, max_sessions: usize) -> Self {
+        Self::made(quality, max_sessions, None)
+    }
+
+    fn made(
+        quality: Arc<dyn QualitySource>,
+        max_sessions: usize,
+        archive: Option<Arc<dyn Archive>>,
+    ) -> Self {
         let (camera_on, online) = watch::channel(true);
         let tasks = TaskTracker::new();
         let (main_publisher, main) = Hub::new(Limits::default());
@@ -163,7 +178,8 @@ impl Unit {
             ..WebrtcConfig::default()
         };
         let local = LocalCandidates::default();
-        let engine = webrtc::start(config, local, cameras, quality, token.clone(), &tasks)
+        let sources = Sources { cameras, quality, archive };
+        let engine = webrtc::start(config, local, sources, token.clone(), &tasks)
             .expect("loopback is there");
         Self { engine, main, camera_on, token, tasks }
     }
@@ -190,6 +206,14 @@ pub struct Right {
 }
 
 pub fn admission(session: &MediaSessionId, capabilities: Capabilities) -> (Admission, Right) {
+    admission_with(session, capabilities, Rights::default())
+}
+
+pub fn admission_with(
+    session: &MediaSessionId,
+    capabilities: Capabilities,
+    rights: Rights,
+) -> (Admission, Right) {
     let (end, ended) = watch::channel(None);
     let (path, path_seen) = watch::channel(None);
     let grant = TokenGrant {
@@ -197,7 +221,7 @@ pub fn admission(session: &MediaSessionId, capabilities: Capabilities) -> (Admis
         user: "u1".parse().expect("an id"),
         session: session.clone(),
         channel: CHANNEL,
-        rights: Rights::default(),
+        rights,
         capabilities,
         expires_at: UnixMicros(i64::MAX),
     };
@@ -210,6 +234,9 @@ pub enum Seen {
     Connected,
     Packet(Box<RtpPacket>),
     Message(PuToCu),
+    ReplayOpen,
+    /// Text or a unit's message, over the channel of replay.
+    Replay(Vec<u8>),
     Closed,
 }
 
@@ -218,6 +245,10 @@ pub enum Tell {
     Send(CuToPu),
     Raw(Vec<u8>),
     RestartIce,
+    OpenReplay,
+    /// Over the channel of replay.
+    Replay(CuToPuReplay),
+    RawReplay(Vec<u8>),
     /// Neither reads nor sends.
     Stall,
     Stop,
@@ -240,8 +271,17 @@ impl Viewer {
         name: &str,
         tasks: &TaskTracker,
     ) -> Result<Self, Problem> {
+        Self::connect_with(engine, name, tasks, Rights::default()).await
+    }
+
+    pub async fn connect_with(
+        engine: &Engine,
+        name: &str,
+        tasks: &TaskTracker,
+        rights: Rights,
+    ) -> Result<Self, Problem> {
         let session: MediaSessionId = name.parse().expect("an id");
-        let (admission, right) = admission(&session, Capabilities::default());
+        let (admission, right) = admission_with(&session, Capabilities::default(), rights);
         let (seen_tx, seen) = mpsc::unbounded_channel();
         let (tell, told) = mpsc::unbounded_channel();
         let mut peer = Peer::new(engine.clone(), session.clone(), seen_tx).await;
@@ -272,15 +312,26 @@ impl Viewer {
     pub async fn message<T>(&mut self, mut pick: impl FnMut(PuToCu) -> Option<T>) -> T {
         self.wait(|seen| match seen {
             Seen::Message(message) => pick(message),
-            Seen::Connected | Seen::Packet(_) | Seen::Closed => None,
+            _ => None,
         })
         .await
+    }
+
+    /// Opens the channel of replay.
+    pub async fn open_replay(&mut self) {
+        self.say(Tell::OpenReplay);
+        self.wait(|seen| matches!(seen, Seen::ReplayOpen).then_some(())).await;
+    }
+
+    /// The next message of the channel of replay.
+    pub async fn replay(&mut self) -> Vec<u8> {
+        self.wait(|seen| if let Seen::Replay(bytes) = seen { Some(bytes) } else { None }).await
     }
 
     pub async fn video_packet(&mut self) -> RtpPacket {
         self.wait(|seen| match seen {
             Seen::Packet(packet) if is_video(&packet) => Some(*packet),
-            Seen::Packet(_) | Seen::Connected | Seen::Message(_) | Seen::Closed => None,
+            _ => None,
         })
         .await
     }
@@ -314,6 +365,7 @@ struct Peer {
     socket: UdpSocket,
     local: SocketAddr,
     control: Option<DataChannel>,
+    replay: Option<DataChannel>,
     seen: mpsc::UnboundedSender<Seen>,
     candidates: mpsc::Receiver<String>,
     candidate_tx: mpsc::Sender<String>,
@@ -339,6 +391,7 @@ impl Peer {
             socket,
             local,
             control: None,
+            replay: None,
             seen,
             candidates,
             candidate_tx,
@@ -420,6 +473,16 @@ impl Peer {
                 std::mem::forget(right);
                 self.exchange(offer, pending, admission).await.expect("the restart is answered");
             }
+            Tell::OpenReplay => {
+                let label = REPLAY_CHANNEL.into();
+                let config = ChannelConfig { label, ..ChannelConfig::default() };
+                self.rtc.direct_api().create_data_channel(config);
+            }
+            Tell::Replay(message) => {
+                let text = serde_json::to_vec(&message).expect("JSON");
+                self.write_to(self.replay, &text);
+            }
+            Tell::RawReplay(bytes) => self.write_to(self.replay, &bytes),
             Tell::Stall => self.stalled = true,
             Tell::Stop => return false,
         }
@@ -427,7 +490,11 @@ impl Peer {
     }
 
     fn write(&mut self, bytes: &[u8]) {
-        let id = self.control.expect("the channel is open");
+        self.write_to(self.control, bytes);
+    }
+
+    fn write_to(&mut self, id: Option<DataChannel>, bytes: &[u8]) {
+        let id = id.expect("the channel is open");
         let mut channel = self.rtc.channel(id).expect("the channel is open");
         assert!(channel.write(false, bytes).expect("written"));
     }
@@ -450,10 +517,15 @@ impl Peer {
     fn event(&mut self, event: Event) {
         let seen = match event {
             Event::Connected => Seen::Connected,
+            Event::ChannelOpen(id, label) if label == REPLAY_CHANNEL => {
+                self.replay = Some(id);
+                Seen::ReplayOpen
+            }
             Event::ChannelOpen(id, _) => {
                 self.control = Some(id);
                 return;
             }
+            Event::ChannelData(data) if self.replay == Some(data.id) => Seen::Replay(data.data),
             Event::ChannelData(data) => match serde_json::from_slice(&data.data) {
                 Ok(message) => Seen::Message(message),
                 Err(_) => return,

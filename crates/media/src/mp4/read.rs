@@ -19,6 +19,7 @@ use sightline_model::{UnixMicros, VideoCodec};
 
 use crate::{AccessUnit, StreamDescription, VIDEO_CLOCK_HZ};
 use boxes::Whole;
+pub(super) use boxes::check_runs;
 pub use boxes::{body_behind_head, head_len, whole_fragments_len};
 
 /// Why a file cannot be read.
@@ -98,6 +99,11 @@ pub fn read(file: &Bytes, start: UnixMicros) -> Result<Contents, ReadError> {
         whole_len = fragment.end;
     }
     reader.finish(file, head_len, whole_len, start)
+}
+
+/// The ranges of whole fragments.
+pub(super) fn fragments(file: &[u8]) -> impl Iterator<Item = std::ops::Range<usize>> + '_ {
+    Whole::fragments(file)
 }
 
 /// A sample on its way to a unit.
@@ -217,4 +223,4 @@ fn unit(raw: Raw, codec: VideoCodec, sets: &[u8], captured_at: UnixMicros) -> Ac
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

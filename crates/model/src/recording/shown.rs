@@ -44,6 +44,8 @@ pub enum Absence {
     Expired,
     /// It was recorded, and its file is missing or spoilt.
     Damaged,
+    /// It is in the segment that is being written: it can be played when that is complete.
+    BeingRecorded,
     /// Nothing says why.
     Unknown,
 }

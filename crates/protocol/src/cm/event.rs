@@ -1,7 +1,7 @@
 //! What CUs are told without asking, and what CMUs tell each other for that.
 
 use serde::{Deserialize, Serialize};
-use sightline_model::{CameraId, DeviceId, PuId, UserId};
+use sightline_model::{CameraId, DeviceId, PuId, StorageState, UserId};
 
 use super::{Camera, Subscription};
 
@@ -47,13 +47,56 @@ pub enum Event {
 pub enum AlertKind {
     /// Somebody without the device's key has tried to register as the device; it was refused.
     WrongKey,
+    /// The recorder's storage is slower than the cameras.
+    StorageSlow,
+    /// The recorder's storage is full, and nothing may go.
+    StorageFull,
+    /// The recorder's storage takes no writes.
+    StorageReadOnly,
+    /// The recorder's storage is gone.
+    StorageAway,
+    /// The recorder's storage fails.
+    StorageFailing,
 }
 
 impl AlertKind {
+    /// What a recorder's owner is alerted of when its storage is so.
+    #[must_use]
+    pub const fn of_storage(state: StorageState) -> Option<Self> {
+        match state {
+            StorageState::Ok => None,
+            StorageState::Slow => Some(Self::StorageSlow),
+            StorageState::Full => Some(Self::StorageFull),
+            StorageState::ReadOnly => Some(Self::StorageReadOnly),
+            StorageState::Away => Some(Self::StorageAway),
+            StorageState::Failing => Some(Self::StorageFailing),
+        }
+    }
+
     /// In words.
     #[must_use]
     pub const fn text(self) -> &'static str {
         match self {
+            Self::StorageSlow => {
+                "The storage of this camera's recorder is too slow: parts were not recorded. Use a \
+                 faster card or disk, or record a smaller picture."
+            }
+            Self::StorageFull => {
+                "The storage of this camera's recorder is full and everything on it is locked: \
+                 nothing is recorded. Unlock recordings, or use a larger one."
+            }
+            Self::StorageReadOnly => {
+                "The storage of this camera's recorder cannot be written to: nothing is recorded. \
+                 Check the card's lock, or replace it."
+            }
+            Self::StorageAway => {
+                "The storage of this camera's recorder is gone: nothing is recorded. Put the card \
+                 or disk back in."
+            }
+            Self::StorageFailing => {
+                "The storage of this camera's recorder fails: nothing is recorded. Replace the card \
+                 or disk."
+            }
             Self::WrongKey => {
                 "Somebody has tried to pass for this camera's device and was refused. Your camera \
                  is safe and goes on working."

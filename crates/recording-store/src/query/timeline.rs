@@ -87,13 +87,14 @@ impl Store {
         let Some(chain) = self.inner.chain(subject) else { return Ok(nothing) };
         let limit = limit.clamp(1, MAX_PAGE);
         type Row = (i64, i64, Option<i64>, Vec<u8>, Vec<u8>);
+        // `kind <> 1` too, so that the index of what is no segment serves.
         let stored: Vec<Row> = sqlx::query_as(
             "SELECT * FROM (SELECT g.sequence AS sequence, g.correction_us, \
              (SELECT s.start_us + r.correction_us FROM entry s \
               JOIN run r ON r.chain = s.chain AND r.run = s.run \
               WHERE s.chain = g.chain AND s.sequence > g.sequence AND s.kind = 1 \
               ORDER BY s.sequence LIMIT 1) AS until, g.encoded, g.signature \
-             FROM entry g WHERE g.chain = $1 AND g.kind = 2 AND g.sequence > $2 \
+             FROM entry g WHERE g.chain = $1 AND g.kind = 2 AND g.kind <> 1 AND g.sequence > $2 \
              AND g.start_us + g.correction_us < $4) \
              WHERE until IS NULL OR until > $3 ORDER BY sequence LIMIT $5",
         )

@@ -53,10 +53,42 @@ async fn a_span_gives_what_overlaps_it_page_by_page() {
     let recorded = store.recorded(&subject, &days).await.expect("read");
     assert_eq!(recorded, [false, true, false, false, true]);
     assert!(store.recorded(&subject, &[at(0); 402]).await.is_err());
+    assert!(store.outline(&subject, at(0)..at(4_002), SECOND).await.is_err());
     let usage = store.usage(&subject).await.expect("read");
     assert_eq!(usage.oldest, Some(at(0)));
     assert_eq!(usage.newest, everything.rows.last().map(|r| r.end()));
     assert_eq!(usage.bytes, store.used_bytes());
+    writer.end().await;
+    store.close().await;
+}
+
+#[tokio::test]
+async fn an_outline_has_all_that_is_recorded_and_no_interruption_of_two_steps() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (store, mut writer, mut film) = filmed(dir.path(), 20).await;
+    let subject = film::subject(0);
+    for pause in [3, 60, 7] {
+        film.pause(pause);
+        for _ in 0..20 {
+            write(&mut writer, &film.shoot()).await.expect("acknowledged");
+        }
+    }
+    let rows = store.segments(&subject, all(), None, 200).await.expect("read").rows;
+    for step_us in [SECOND / 2, SECOND, 5 * SECOND, 13 * SECOND, 90 * SECOND] {
+        for span in [at(-50)..at(500), at(7)..at(23), at(30)..at(31), at(22)..at(300)] {
+            let pieces = store.outline(&subject, span.clone(), step_us).await.expect("read");
+            let inside = rows.iter().filter(|r| r.end() > span.start && r.start() < span.end);
+            for row in inside {
+                let whole = pieces.iter().any(|p| p.from <= row.start() && p.to >= row.end());
+                assert!(whole, "{row:?} is missing of {span:?} in steps of {step_us}: {pieces:?}");
+            }
+            for pair in rows.windows(2) {
+                let (end, next) = (pair[0].end().0, pair[1].start().0);
+                let hidden = pieces.iter().any(|p| p.from.0 < end && p.to.0 > next);
+                assert!(!hidden || next - end < 2 * step_us, "{pair:?} at {step_us}: {pieces:?}");
+            }
+        }
+    }
     writer.end().await;
     store.close().await;
 }

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, ops::Range};
 use sightline_model::UnixMicros;
 
 use super::SegmentKey;
-use crate::statement::Sequence;
+use crate::statement::{RunId, Sequence};
 
 /// Confirmed, preference, number, chain.
 type Rank = (bool, u8, Sequence, u32);
@@ -15,6 +15,8 @@ type Rank = (bool, u8, Sequence, u32);
 pub struct Candidate {
     /// Which.
     pub key: SegmentKey,
+    /// Its run.
+    pub run: RunId,
     /// Its corrected start.
     pub start: UnixMicros,
     /// Its corrected end.
@@ -37,15 +39,16 @@ pub struct Stretch {
 /// The stretches that are shown, by rising time, none over another: of those that claim a second
 /// the one with a confirmed clock, then the better source, then the later entry.
 ///
-/// Segments of a run may overlap by the slow correction of the clock, 500 millionths: that is
-/// decided like any overlap.
+/// Segments of one run never compete: one that seems to last into the next, by the slow correction
+/// of the clock, ends where the next begins.
 #[must_use]
 pub fn choose(candidates: &[Candidate]) -> Vec<Stretch> {
     let mut edges: Vec<(i64, bool, usize)> = Vec::with_capacity(candidates.len() * 2);
-    for (index, candidate) in candidates.iter().enumerate() {
-        if candidate.start < candidate.end {
-            edges.push((candidate.start.0, true, index));
-            edges.push((candidate.end.0, false, index));
+    for (index, end) in ends(candidates).into_iter().enumerate() {
+        let start = candidates[index].start.0;
+        if start < end {
+            edges.push((start, true, index));
+            edges.push((end, false, index));
         }
     }
     edges.sort_unstable();
@@ -72,6 +75,21 @@ pub fn choose(candidates: &[Candidate]) -> Vec<Stretch> {
     stretches
 }
 
+/// Where each ends, at the latest where the next of its run begins.
+fn ends(candidates: &[Candidate]) -> Vec<i64> {
+    let mut ends: Vec<i64> = candidates.iter().map(|c| c.end.0).collect();
+    let mut order: Vec<usize> = (0..candidates.len()).collect();
+    let of = |index: usize| (candidates[index].key.chain, candidates[index].run);
+    order.sort_unstable_by_key(|index| (of(*index), candidates[*index].key.sequence));
+    for pair in order.windows(2) {
+        let next = candidates[pair[1]].start.0;
+        if of(pair[0]) == of(pair[1]) && next > candidates[pair[0]].start.0 {
+            ends[pair[0]] = ends[pair[0]].min(next);
+        }
+    }
+    ends
+}
+
 fn extend(stretches: &mut Vec<Stretch>, key: SegmentKey, window: Range<i64>) {
     let (start, end) = (UnixMicros(window.start), UnixMicros(window.end));
     match stretches.last_mut() {
@@ -88,7 +106,8 @@ mod tests {
 
     fn candidate(sequence: u64, start: i64, end: i64, confirmed: bool) -> Candidate {
         let key = SegmentKey { chain: 0, sequence: Sequence(sequence) };
-        Candidate { key, start: UnixMicros(start), end: UnixMicros(end), confirmed, preference: 0 }
+        let (start, end, run) = (UnixMicros(start), UnixMicros(end), RunId(sequence));
+        Candidate { key, run, start, end, confirmed, preference: 0 }
     }
 
     fn of(candidates: &[Candidate]) -> Vec<(u64, i64, i64)> {
@@ -105,6 +124,8 @@ mod tests {
         let near = Candidate { preference: 1, ..first };
         assert_eq!(of(&[near, later]), [(1, 0, 100)]);
         assert_eq!(of(&[candidate(1, 5, 5, true)]), []);
+        let next = Candidate { run: sure.run, ..candidate(2, 98, 200, false) };
+        assert_eq!(of(&[sure, next]), [(1, 0, 98), (2, 98, 200)], "of one run");
     }
 
     proptest! {

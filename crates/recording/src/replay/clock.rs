@@ -188,10 +188,11 @@ impl PlayClock {
         self.high_us
     }
 
-    /// Waits so that `presentation_us` does not lie more than `slack_us` before `now`.
-    pub fn not_before(&mut self, presentation_us: i64, slack_us: i64, now: Instant) {
+    /// Waits so that `presentation_us` does not lie before `now`: what comes late is shown late, for
+    /// in the order of decoding what is shown first need not come first.
+    pub fn not_before(&mut self, presentation_us: i64, now: Instant) {
         let late = self.at(now).saturating_sub(presentation_us);
-        if late > slack_us {
+        if late > 0 {
             self.origin += Duration::from_micros(late.unsigned_abs());
         }
     }

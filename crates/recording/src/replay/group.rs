@@ -72,8 +72,7 @@ impl Level {
         let playing_us = scale.playing_us(piece.interval_us().saturating_mul(count)).abs().max(1);
         let fits = |referenced: bool| {
             let sent = || pictures.iter().filter(|p| !(referenced && p.disposable));
-            let bytes: u128 =
-                sent().map(|p| u128::from(p.range.end.saturating_sub(p.range.start))).sum();
+            let bytes: u128 = sent().map(|p| u128::from(p.len)).sum();
             let per_s = |n: u128| n * 1_000_000 / u128::from(playing_us.unsigned_abs());
             per_s(sent().count() as u128) <= u128::from(budget.pictures_per_s)
                 && per_s(bytes) <= u128::from(budget.bytes_per_s)
@@ -172,8 +171,7 @@ fn newest(piece: &Piece, bound: GroupBound, indices: &mut Vec<usize>) {
     by_time.sort_by_key(|index| std::cmp::Reverse(piece.wall(*index)));
     let (mut count, mut bytes) = (0, 0_u64);
     by_time.retain(|index| {
-        let range = &piece.table().pictures()[*index].range;
-        bytes = bytes.saturating_add(range.end.saturating_sub(range.start));
+        bytes = bytes.saturating_add(u64::from(piece.table().pictures()[*index].len));
         count += 1;
         count == 1 || (count <= bound.pictures && bytes <= bound.bytes)
     });

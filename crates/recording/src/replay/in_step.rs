@@ -20,8 +20,14 @@ use super::{
 const LONGEST_WAIT: Duration = Duration::from_secs(2);
 /// A gap of all cameras longer than this is skipped, in microseconds of playing.
 const COMMON_GAP_US: i64 = 1_000_000;
+/// Presentation time from there to the first picture behind it: the last one before it is seen.
+const BEHIND_GAP_US: i64 = 40_000;
 /// Presentation time between what was shown and what follows a jump.
 const JUMP_US: i64 = 1_000;
+
+/// Years that a time can be in: within them no difference overflows.
+const EARLIEST_US: i64 = -62_167_219_200_000_000;
+const LATEST_US: i64 = 253_402_300_799_999_999;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
@@ -59,7 +65,8 @@ impl InStep {
     }
 
     /// Takes in what happened: [`Input::Segment`] and [`Input::More`] for the camera; everything
-    /// else is for all of them, but a step counts in pictures of that camera.
+    /// else is for all of them, but a step counts in pictures of that camera. The first
+    /// [`Input::Play`] has to say from when on.
     pub fn handle_input(&mut self, camera: usize, input: Input, now: Instant) {
         self.handle_timeout(now);
         match input {
@@ -93,7 +100,13 @@ impl InStep {
     pub fn poll_timeout(&self) -> Option<Instant> {
         let wait = match self.state {
             State::Waiting(until) => Some(until),
-            State::Paused | State::Playing | State::Showing(_) | State::Stepping(_) => None,
+            // When all that was sent is shown, what nobody has is skipped.
+            State::Playing => {
+                let until = self.planners.iter().map(Planner::shown_until).max();
+                let at = self.clock.at(self.now);
+                until.filter(|until| *until > at).map(|until| self.clock.instant(until))
+            }
+            State::Paused | State::Showing(_) | State::Stepping(_) => None,
         };
         self.planners.iter().filter_map(Planner::poll_timeout).chain(wait).min()
     }
@@ -144,11 +157,8 @@ impl InStep {
             self.state = State::Playing;
             return self.tell(&Input::Play(play));
         }
-        let start = match play.scale.way() {
-            Way::Forwards => i64::MIN,
-            Way::Backwards => i64::MAX,
-        };
-        let at = play.at.or_else(|| self.playhead(self.now)).unwrap_or(UnixMicros(start));
+        let Some(at) = play.at.or_else(|| self.playhead(self.now)) else { return };
+        let at = UnixMicros(at.0.clamp(EARLIEST_US, LATEST_US));
         self.play = Some(play);
         self.begin(at.0, play.scale);
         self.state = State::Waiting(self.now + LONGEST_WAIT);
@@ -173,12 +183,12 @@ impl InStep {
     }
 
     fn step(&mut self, camera: usize, way: Way, from: Option<UnixMicros>) {
-        let Some(planner) = self.planners.get_mut(camera) else { return };
+        let Some(planner) = self.planners.get(camera) else { return };
         self.play = None;
         let from = from.or_else(|| planner.playhead(self.now));
-        self.clock.pause(self.now);
+        self.begin(from.map_or(LATEST_US, |at| at.0), super::Scale::NORMAL);
         self.state = State::Stepping(camera);
-        planner.handle_input(Input::Step(way, from), self.now);
+        self.planners[camera].handle_input(Input::Step(way, from), self.now);
     }
 
     /// What leaves: who has nothing near the time that is shown shows nothing.
@@ -223,7 +233,7 @@ impl InStep {
             State::Playing => {
                 let at = self.clock.at(self.now);
                 let next = standings().try_fold(i64::MAX, |next, standing| match standing {
-                    Standing::Waits => None,
+                    Standing::Waits | Standing::Shows => None,
                     Standing::Ended => Some(next),
                     Standing::Has(presentation_us) => Some(next.min(presentation_us)),
                 });
@@ -232,20 +242,20 @@ impl InStep {
                 if gap <= COMMON_GAP_US {
                     return false;
                 }
-                self.skip(next, gap - JUMP_US);
-                true
+                self.skip(next, gap - BEHIND_GAP_US)
             }
             State::Paused | State::Showing(_) | State::Stepping(_) => false,
         }
     }
 
     /// What was to be shown from `next` on is shown `gap_us` earlier.
-    fn skip(&mut self, next: i64, gap_us: i64) {
-        let (Some(wall), Some(play)) = (self.clock.wall(next), self.play) else { return };
+    fn skip(&mut self, next: i64, gap_us: i64) -> bool {
+        let (Some(wall), Some(play)) = (self.clock.wall(next), self.play) else { return false };
         self.clock.anchor(next - gap_us, wall, play.scale);
         for planner in &mut self.planners {
             planner.advance(gap_us);
         }
         self.lend();
+        true
     }
 }

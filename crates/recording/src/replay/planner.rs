@@ -5,6 +5,8 @@
 //! are made when they are polled. It holds two pieces at most.
 
 mod fill;
+mod input;
+mod pace;
 
 use std::{
     collections::VecDeque,
@@ -14,8 +16,8 @@ use std::{
 use sightline_model::UnixMicros;
 
 use super::{
-    Answer, Config, Delivery, EndReason, Input, Notice, Output, Piece, Play, Request, RequestId,
-    Scale, SegmentKey, Selection, Unit, UnitKind, Way, clock::PlayClock, group::Level,
+    Config, Delivery, EndReason, Input, Output, Piece, Request, Scale, SegmentKey, Selection, Unit,
+    UnitKind, Way, clock::PlayClock, group::Level,
 };
 use crate::statement::RunId;
 
@@ -25,6 +27,8 @@ pub(super) const SEAM_US: i64 = 500_000;
 /// How far a planner in step with others is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Standing {
+    /// Something that was sent is still to be shown.
+    Shows,
     /// The next picture is shown then (presentation time).
     Has(i64),
     /// It waits for a piece.
@@ -89,6 +93,8 @@ struct Previous {
     from: i64,
     to: i64,
     run: RunId,
+    /// How long its last picture is shown, of the recording's time.
+    rest_us: i64,
 }
 
 /// What the receiver's decoder was given last.
@@ -149,7 +155,7 @@ pub struct Planner {
     told_large: Option<(SegmentKey, usize)>,
     /// A single picture was shown: playing has to begin anew.
     stepped: bool,
-    epoch: u32,
+    command: u32,
     next_request: u64,
 }
 
@@ -185,7 +191,7 @@ impl Planner {
             told_end: false,
             told_large: None,
             stepped: false,
-            epoch: 0,
+            command: 0,
             next_request: 0,
         }
     }
@@ -230,11 +236,15 @@ impl Planner {
         if !self.outputs.is_empty() {
             return Some(self.now);
         }
-        let front = self.queue.front().filter(|front| self.runs() && !self.is_held(front))?;
-        if self.is_due(front) {
-            return Some(self.now);
+        let front = self.queue.front().filter(|_| self.runs())?;
+        let due = self.goes_at_once(front) || front.due_us <= self.clock.at(self.now);
+        match (due, self.is_held(front), self.clock.is_paused()) {
+            // To be held up, or to be sent.
+            (true, true, false) if self.may_stall() => Some(self.now),
+            (true, false, _) => Some(self.now),
+            (true, true, _) | (false, _, true) => None,
+            (false, _, false) => Some(self.clock.instant(front.due_us)),
         }
-        (!self.clock.is_paused()).then(|| self.clock.instant(front.due_us))
     }
 
     /// The next output; `None`: nothing before [`Self::poll_timeout`].
@@ -256,6 +266,7 @@ impl Planner {
         if let Some(output) = self.outputs.pop_front() {
             return Some(output);
         }
+        self.stall();
         if !self.is_due(self.queue.front()?) {
             return None;
         }
@@ -267,6 +278,18 @@ impl Planner {
     #[must_use]
     pub const fn scale(&self) -> Scale {
         self.scale
+    }
+
+    /// The number of the command that what is sent next belongs to, see [`Unit::command`].
+    #[must_use]
+    pub const fn command(&self) -> u32 {
+        self.command
+    }
+
+    /// The presentation time at `now`: pictures up to it have been shown. Stands while paused.
+    #[must_use]
+    pub fn presentation_us(&self, now: Instant) -> i64 {
+        self.clock.at(now)
     }
 
     /// The time of the picture that is shown at `now`, as far as is known here: receivers with a
@@ -303,13 +326,19 @@ impl Planner {
 
     /// Whether it has what to show next.
     pub(super) fn standing(&self) -> Standing {
-        let shown = self.queue.iter().filter(|q| q.unit.shown).map(|q| q.unit.presentation_us);
-        match (shown.min(), &self.ahead) {
+        let queued = self.queue.iter().filter(|q| q.unit.shown).map(|q| q.unit.presentation_us);
+        match (queued.min(), &self.ahead) {
+            _ if self.shown_until() > self.clock.at(self.now) => Standing::Shows,
             (Some(next), _) => Standing::Has(next),
             (None, Ahead::End | Ahead::Later) => Standing::Ended,
             (None, _) if self.ended.is_some() => Standing::Ended,
             (None, Ahead::Unknown | Ahead::Asked { .. } | Ahead::Piece(_)) => Standing::Waits,
         }
+    }
+
+    /// The presentation time at which the last of what was sent is shown.
+    pub(super) fn shown_until(&self) -> i64 {
+        self.shown.iter().map(|shown| shown.0).max().unwrap_or(i64::MIN)
     }
 
     /// Whether something is played or about to be shown.
@@ -339,149 +368,28 @@ impl Planner {
     }
 
     fn is_held(&self, queued: &Queued) -> bool {
-        queued.closes && matches!(self.ahead, Ahead::Unknown | Ahead::Asked { .. })
+        let asks = matches!(self.ahead, Ahead::Unknown | Ahead::Asked { .. });
+        queued.closes && self.ended.is_none() && asks
+    }
+
+    /// Whether this planner's clock stands while a piece is awaited.
+    fn may_stall(&self) -> bool {
+        self.mode == Mode::Playing && !self.follows && self.delivery == Delivery::Paced
+    }
+
+    /// What should be sent has to wait for an answer: the clock does as well.
+    fn stall(&mut self) {
+        let waits = self.queue.front().is_some_and(|front| {
+            let due = self.goes_at_once(front) || front.due_us <= self.clock.at(self.now);
+            due && self.is_held(front)
+        });
+        if waits && self.may_stall() {
+            self.clock.pause(self.now);
+        }
     }
 
     fn shown_now(&self) -> i64 {
         self.playhead(self.now).map_or(self.cursor.wall(), |at| at.0)
-    }
-
-    fn play(&mut self, play: Play) {
-        let goes_on = play.at.is_none()
-            && matches!(self.mode, Mode::Playing | Mode::Paused)
-            && !self.stepped
-            && play.delivery == self.delivery
-            && play.scale.way() == self.scale.way()
-            && self.ended != Some(EndReason::Until)
-            && (play.scale == self.scale || play.scale.way() == Way::Forwards);
-        let from = match (play.at, self.mode) {
-            (Some(at), _) => Cursor::At(at.0),
-            (None, Mode::Idle) if play.scale.way() == Way::Forwards => Cursor::At(i64::MIN),
-            (None, Mode::Idle) => Cursor::At(i64::MAX),
-            (None, Mode::Playing | Mode::Paused | Mode::One(_)) => Cursor::Beyond(self.shown_now()),
-        };
-        let old_scale = std::mem::replace(&mut self.scale, play.scale);
-        self.selection = play.selection;
-        self.delivery = play.delivery;
-        self.until = play.until.map(|t| t.0);
-        self.mode = Mode::Playing;
-        self.stepped = false;
-        self.told_end = false;
-        if play.at.is_some() {
-            self.decoder = None;
-        }
-        self.clock.resume(self.now);
-        if !goes_on {
-            return self.restart(from);
-        }
-        self.leave_out_beyond_until();
-        if play.scale != old_scale {
-            self.retime();
-        }
-        let (selection, scale, budget) = (self.selection, self.scale, self.config.budget);
-        if let Some(current) = &mut self.current {
-            current.level = Level::of(selection, &current.piece, scale, budget);
-        }
-    }
-
-    fn one(&mut self, way: Way, from: Cursor) {
-        self.mode = Mode::One(way);
-        self.stepped = true;
-        self.until = None;
-        self.clock.pause(self.now);
-        self.restart(from);
-    }
-
-    /// What is queued is dropped; planning begins anew.
-    fn restart(&mut self, from: Cursor) {
-        let at = self.clock.at(self.now);
-        self.shown.retain(|(presentation, _)| *presentation <= at);
-        self.queue.clear();
-        self.outputs.retain(|output| !matches!(output, Output::Need(_)));
-        self.cursor = from;
-        self.epoch = self.epoch.wrapping_add(1);
-        self.ended = None;
-        self.broken = true;
-        self.whole = false;
-        self.restart_clock = true;
-        self.behind_gap = false;
-        self.sound_until = None;
-        self.last_shown = None;
-        self.previous = None;
-        self.ahead = Ahead::Unknown;
-        // Pieces are small, but asking for one takes time that a person notices.
-        if let Some(current) = self.current.take()
-            && self.serves(&current.piece)
-        {
-            self.enter(current.piece);
-        }
-    }
-
-    /// Whether a request for the cursor would be answered with this piece.
-    fn serves(&self, piece: &Piece) -> bool {
-        let window = piece.window_us();
-        match (self.way(), self.cursor) {
-            (Way::Forwards, Cursor::At(t)) => window.contains(&t),
-            (Way::Forwards, Cursor::Beyond(t)) => window.contains(&t.saturating_add(1)),
-            (Way::Backwards, Cursor::At(t)) => window.contains(&t),
-            (Way::Backwards, Cursor::Beyond(t)) => window.contains(&t.saturating_sub(1)),
-        }
-    }
-
-    fn answered(&mut self, id: RequestId, answer: Answer) {
-        let Ahead::Asked { request, beyond } = self.ahead else { return };
-        if request.id != id {
-            return;
-        }
-        self.ahead = match answer {
-            Answer::End => Ahead::End,
-            Answer::Later => Ahead::Later,
-            Answer::Unreadable(window) => {
-                let (from, to) = (window.start, window.end);
-                self.outputs.push_back(Output::Notice(Notice::Unreadable { from, to }));
-                self.broken = true;
-                let at = match request.way {
-                    Way::Forwards => to.0.max(request.at.0.saturating_add(1)),
-                    Way::Backwards => from.0.min(request.at.0.saturating_sub(1)),
-                };
-                self.request(at, true)
-            }
-            Answer::Piece(mut piece) => {
-                let at = request.at.0;
-                match (request.way, beyond) {
-                    (Way::Forwards, true) => piece.clip(at..i64::MAX),
-                    (Way::Backwards, true) => piece.clip(i64::MIN..at),
-                    (Way::Forwards | Way::Backwards, false) => {}
-                }
-                if piece.window_us().is_empty() {
-                    Ahead::End
-                } else {
-                    Ahead::Piece(Box::new(piece))
-                }
-            }
-        };
-    }
-
-    fn request(&mut self, at: i64, beyond: bool) -> Ahead {
-        let id = RequestId(self.next_request);
-        self.next_request += 1;
-        let request = Request { id, at: UnixMicros(at), way: self.way() };
-        self.outputs.push_back(Output::Need(request));
-        Ahead::Asked { request, beyond }
-    }
-
-    /// Asks for the piece behind the current one before it is needed.
-    fn ask_ahead(&mut self) {
-        if self.mode != Mode::Playing
-            || self.ended.is_some()
-            || !matches!(self.ahead, Ahead::Unknown)
-        {
-            return;
-        }
-        let Some(current) = &self.current else { return };
-        let window = current.piece.window_us().clone();
-        let at = if self.way() == Way::Forwards { window.end } else { window.start };
-        self.ahead = self.request(at, true);
     }
 
     fn give(&mut self, queued: Queued) -> Unit {
@@ -549,7 +457,8 @@ impl Planner {
 impl Previous {
     fn of(piece: &Piece) -> Self {
         let window = piece.window_us();
-        Self { from: window.start, to: window.end, run: piece.run() }
+        let (from, to) = (window.start, window.end);
+        Self { from, to, run: piece.run(), rest_us: piece.rest_us() }
     }
 
     fn is_followed_by(&self, next: &Piece, way: Way) -> bool {
@@ -565,7 +474,5 @@ impl Previous {
     }
 }
 
-/// Slack before what is late moves the clock, in microseconds.
-const STALL_US: i64 = 250_000;
 /// Longest time that a group is sent ahead in reverse.
 const LONGEST_LEAD: Duration = Duration::from_secs(10);

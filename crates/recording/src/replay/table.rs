@@ -2,6 +2,7 @@
 
 use std::{ops::Range, sync::Arc};
 
+use sightline_media::{AccessUnit, mp4::read::Contents};
 use sightline_model::UnixMicros;
 
 use crate::statement::{RunId, Sequence};
@@ -30,8 +31,10 @@ pub struct Picture {
     pub keyframe: bool,
     /// Whether no other picture refers to it.
     pub disposable: bool,
-    /// Its bytes in the segment's file.
-    pub range: Range<u64>,
+    /// Its length, in bytes.
+    pub len: u32,
+    /// Its number in what it was read from: for a segment's file in [`Contents::units`].
+    pub source: usize,
 }
 
 impl Picture {
@@ -45,8 +48,10 @@ impl Picture {
 pub struct Sound {
     /// When it is heard, from the segment's start, in microseconds.
     pub position_us: i64,
-    /// Its bytes in the segment's file.
-    pub range: Range<u64>,
+    /// Its length, in bytes.
+    pub len: u32,
+    /// Its number in what it was read from.
+    pub source: usize,
 }
 
 /// Why a table cannot be used; the fault of the segment or of who read it.
@@ -99,6 +104,29 @@ impl Table {
         sound.sort_by_key(|s| s.position_us);
         let groups = (0..pictures.len()).filter(|i| pictures[*i].keyframe).collect();
         Ok(Self { pictures, sound, groups })
+    }
+
+    /// The table of a segment that was read.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn of(contents: &Contents) -> Result<Self, PieceError> {
+        let (mut pictures, mut sound) = (Vec::new(), Vec::new());
+        let begin = i64::try_from(contents.position_90k).unwrap_or(i64::MAX);
+        for (source, read) in contents.units.iter().enumerate() {
+            let len = u32::try_from(read.unit.len()).unwrap_or(u32::MAX);
+            match &read.unit {
+                AccessUnit::Video { timestamp, keyframe, disposable, .. } => {
+                    let position_90k = timestamp.saturating_sub(begin);
+                    let (keyframe, disposable) = (*keyframe, *disposable);
+                    pictures.push(Picture { position_90k, keyframe, disposable, len, source });
+                }
+                AccessUnit::Audio { .. } => {
+                    sound.push(Sound { position_us: read.shown_us, len, source });
+                }
+            }
+        }
+        Self::new(pictures, sound)
     }
 
     /// Its pictures, in the order of decoding.
@@ -221,6 +249,14 @@ impl Piece {
     /// The group that picture `index` belongs to.
     pub(super) fn group_of(&self, index: usize) -> usize {
         self.table.groups.partition_point(|key| *key <= index).saturating_sub(1)
+    }
+
+    /// From its last picture to the end of its window, in microseconds; 1 ms to a second.
+    pub(super) fn rest_us(&self) -> i64 {
+        let walls = (0..self.table.pictures.len()).map(|index| self.wall(index));
+        let last = walls.filter(|wall| self.window.contains(wall)).max();
+        let rest = self.window.end.saturating_sub(last.unwrap_or(self.window.end));
+        rest.clamp(1_000, 1_000_000)
     }
 
     /// Mean distance of its pictures, in microseconds; at least 1 ms, at most a second.

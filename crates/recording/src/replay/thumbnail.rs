@@ -1,7 +1,5 @@
 //! Which keyframe stands for a stretch of a timeline.
 
-use std::ops::Range;
-
 use sightline_model::UnixMicros;
 
 use super::Piece;
@@ -11,8 +9,8 @@ use super::Piece;
 pub struct Thumbnail {
     /// Its number in the segment's table.
     pub index: usize,
-    /// Its bytes in the segment's file.
-    pub range: Range<u64>,
+    /// Its number in what the table was read from.
+    pub source: usize,
     /// When it was taken.
     pub wall: UnixMicros,
 }
@@ -44,8 +42,8 @@ fn keyframes(piece: &Piece) -> impl Iterator<Item = Thumbnail> {
     (0..piece.groups()).filter_map(|group| {
         let index = piece.group(group).start;
         let wall = piece.wall(index);
-        let range = piece.table().pictures()[index].range.clone();
-        let thumbnail = Thumbnail { index, range, wall: UnixMicros(wall) };
+        let source = piece.table().pictures()[index].source;
+        let thumbnail = Thumbnail { index, source, wall: UnixMicros(wall) };
         piece.window_us().contains(&wall).then_some(thumbnail)
     })
 }

@@ -149,8 +149,8 @@ pub struct Unit {
     pub kind: UnitKind,
     /// Its number in the segment's table, in the order of the file.
     pub index: usize,
-    /// Its bytes in the segment's file.
-    pub range: Range<u64>,
+    /// Its number in what the table was read from.
+    pub source: usize,
     /// When it was taken, corrected (decision 0090).
     pub wall: UnixMicros,
     /// When it is to be shown, in microseconds of playing; rises over what is shown, whatever
@@ -168,9 +168,9 @@ pub struct Unit {
     pub section_end: bool,
     /// Nothing more is recorded in this direction (ONVIF T).
     pub last: bool,
-    /// Rises with every jump, turn and step: what was sent in an earlier one and is not shown yet
-    /// is not to be shown any more.
-    pub epoch: u32,
+    /// Number of the jump, turn or step that it belongs to: what was sent for an earlier one and is
+    /// not shown yet is not to be shown any more.
+    pub command: u32,
 }
 
 /// Why nothing more comes.

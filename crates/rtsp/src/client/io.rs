@@ -5,7 +5,20 @@ use sightline_media::{AccessUnit, StreamDescription};
 use sightline_model::SessionToken;
 use url::Url;
 
-use crate::{TrackKind, rtp::Packet, sdp, wire::FrameError};
+use crate::{TrackKind, replay::Scale, rtp::Packet, sdp, wire::FrameError};
+
+/// How a recording is played.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Replay {
+    /// How fast, and in which direction.
+    pub scale: Scale,
+    /// Whether the server keeps the pace; else it sends as fast as we take, at a scale of 1 or -1.
+    pub rate_control: bool,
+    /// Whether timestamps are the recording's own, and every unit tells exactly when it was taken
+    /// (ONVIF). Else they are those of showing: what was not recorded takes no time. In reverse they
+    /// are the recording's always.
+    pub recorded_times: bool,
+}
 
 /// What to play, and how.
 #[derive(Clone)]
@@ -18,6 +31,9 @@ pub struct Options {
     pub version_2: bool,
     /// Also give every RTP packet as [`Event::Packet`].
     pub raw_packets: bool,
+    /// For a URL that names a span of a recording (`/0/main/20261121T170000Z-`): how it is played.
+    /// In reverse units come as ONVIF's replay sends them.
+    pub replay: Option<Replay>,
 }
 
 impl std::fmt::Debug for Options {
@@ -31,7 +47,7 @@ impl Options {
     /// RTSP 1.0, units only, the token from the URL if it has one.
     #[must_use]
     pub const fn new(url: Url) -> Self {
-        Self { url, token: None, version_2: false, raw_packets: false }
+        Self { url, token: None, version_2: false, raw_packets: false, replay: None }
     }
 }
 

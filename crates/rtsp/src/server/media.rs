@@ -4,10 +4,14 @@ use bytes::{BufMut, BytesMut};
 use sightline_media::{
     AccessUnit, AudioTrack, StreamDescription, VIDEO_CLOCK_HZ, packetize::Payload,
 };
-use sightline_model::AudioCodec;
+use sightline_model::{AudioCodec, UnixMicros, VideoCodec};
 
 use crate::{
-    TrackKind, depacketize::packetize_aac, rtp::HEADER_LEN, rtp::Sender, sdp,
+    TrackKind,
+    depacketize::packetize_aac,
+    replay::{EXTENSION_LEN, ReplayExtension},
+    rtp::{HEADER_LEN, Sender},
+    sdp,
     wire::interleaved_header,
 };
 
@@ -25,6 +29,24 @@ pub enum Carriage {
     Udp,
 }
 
+/// When a recorded unit is shown, and what is told beside it.
+#[derive(Debug, Clone, Copy)]
+pub struct Replayed {
+    /// Its time, in microseconds on the scale that [`super::Stamps`] names.
+    pub time_us: i64,
+    /// When it was taken.
+    pub taken_at: UnixMicros,
+    /// For players that asked for ONVIF's extension.
+    pub extension: Option<ReplayExtension>,
+}
+
+/// The coding that the player was told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Form {
+    Video(VideoCodec),
+    Audio(AudioTrack),
+}
+
 /// A track that the player has set up.
 #[derive(Debug, Clone)]
 pub struct PlayTrack {
@@ -32,8 +54,7 @@ pub struct PlayTrack {
     pub kind: TrackKind,
     /// How it travels.
     pub carriage: Carriage,
-    /// Whether its sound is AAC, whose payloads need a header.
-    aac: bool,
+    form: Form,
     sender: Sender,
 }
 
@@ -44,22 +65,21 @@ impl PlayTrack {
         stream: &StreamDescription,
         random: u64,
     ) -> Option<Self> {
-        let (payload_type, clock_hz, aac) = match kind {
+        let (payload_type, clock_hz, form) = match kind {
             TrackKind::Video => {
-                stream.video.as_ref()?;
-                (sdp::VIDEO_PAYLOAD_TYPE, VIDEO_CLOCK_HZ, false)
+                let video = stream.video.as_ref()?;
+                (sdp::VIDEO_PAYLOAD_TYPE, VIDEO_CLOCK_HZ, Form::Video(video.codec()))
             }
             TrackKind::Audio => {
                 let audio: &AudioTrack = stream.audio.as_ref()?;
-                let aac = audio.codec == AudioCodec::Aac;
-                (sdp::audio_payload_type(audio), audio.clock_hz, aac)
+                (sdp::audio_payload_type(audio), audio.clock_hz, Form::Audio(audio.clone()))
             }
         };
         #[expect(clippy::cast_possible_truncation, reason = "three pieces of one random number")]
         let (ssrc, sequence, base) =
             (random as u32, (random >> 32) as u16, ((random >> 32) ^ (random << 7)) as u32);
         let sender = Sender::new(payload_type, clock_hz, ssrc, sequence, base);
-        Some(Self { kind, carriage, aac, sender })
+        Some(Self { kind, carriage, form, sender })
     }
 
     /// Its sender.
@@ -79,21 +99,54 @@ impl PlayTrack {
         unit.is_video() == matches!(self.kind, TrackKind::Video)
     }
 
+    /// Whether a stream of this form can go on where the player was told another one's.
+    #[must_use]
+    pub fn fits(&self, stream: &StreamDescription) -> bool {
+        match &self.form {
+            Form::Video(codec) => stream.video.as_ref().is_some_and(|v| v.codec() == *codec),
+            Form::Audio(audio) => stream.audio.as_ref() == Some(audio),
+        }
+    }
+
     /// Writes the unit's packets behind each other into `out` and gives the length of each to
     /// `packet`. Interleaved packets have their channel header.
-    pub fn write(&mut self, unit: &AccessUnit, out: &mut BytesMut, mut packet: impl FnMut(usize)) {
+    pub fn write(&mut self, unit: &AccessUnit, out: &mut BytesMut, packet: impl FnMut(usize)) {
+        let (AccessUnit::Video { timestamp, captured_at, .. }
+        | AccessUnit::Audio { timestamp, captured_at, .. }) = unit;
+        let timestamp = self.sender.map(*timestamp, *captured_at);
+        self.write_at(unit, timestamp, None, out, packet);
+    }
+
+    /// The same for a recorded unit, after [`super::Server::replaying`].
+    pub fn write_replayed(
+        &mut self,
+        unit: &AccessUnit,
+        replayed: &Replayed,
+        out: &mut BytesMut,
+        packet: impl FnMut(usize),
+    ) {
+        let timestamp = self.sender.map_replayed(replayed.time_us, replayed.taken_at);
+        self.write_at(unit, timestamp, replayed.extension, out, packet);
+    }
+
+    fn write_at(
+        &mut self,
+        unit: &AccessUnit,
+        timestamp: u32,
+        extension: Option<ReplayExtension>,
+        out: &mut BytesMut,
+        mut packet: impl FnMut(usize),
+    ) {
+        let is_aac = matches!(&self.form, Form::Audio(audio) if audio.codec == AudioCodec::Aac);
+        let stamp = Stamp { timestamp, extension, ends_with_marker: true };
         match unit {
-            AccessUnit::Video { timestamp, captured_at, .. } => {
-                let timestamp = self.sender.map(*timestamp, *captured_at);
-                self.packets(unit.payloads(), timestamp, true, out, &mut packet);
+            AccessUnit::Video { .. } => self.packets(unit.payloads(), stamp, out, &mut packet),
+            AccessUnit::Audio { data, .. } if is_aac => {
+                self.packets(packetize_aac(data), stamp, out, &mut packet);
             }
-            AccessUnit::Audio { timestamp, captured_at, data } => {
-                let timestamp = self.sender.map(*timestamp, *captured_at);
-                if self.aac {
-                    self.packets(packetize_aac(data), timestamp, true, out, &mut packet);
-                } else {
-                    self.packets(unit.payloads(), timestamp, false, out, &mut packet);
-                }
+            AccessUnit::Audio { .. } => {
+                let stamp = Stamp { ends_with_marker: false, ..stamp };
+                self.packets(unit.payloads(), stamp, out, &mut packet);
             }
         }
     }
@@ -101,20 +154,34 @@ impl PlayTrack {
     fn packets<'a>(
         &mut self,
         payloads: impl Iterator<Item = Payload<'a>>,
-        timestamp: u32,
-        mark_last: bool,
+        stamp: Stamp,
         out: &mut BytesMut,
         packet: &mut impl FnMut(usize),
     ) {
+        let Stamp { timestamp, mut extension, ends_with_marker } = stamp;
         let mut payloads = payloads.peekable();
         while let Some(payload) = payloads.next() {
             let begin = out.len();
+            // Told once for every unit, with its first packet.
+            let extension = extension.take();
             if let Carriage::Interleaved { rtp, .. } = self.carriage {
-                let Ok(length) = u16::try_from(HEADER_LEN + payload.len()) else { continue };
+                let extra = if extension.is_some() { EXTENSION_LEN } else { 0 };
+                let Ok(length) = u16::try_from(HEADER_LEN + extra + payload.len()) else {
+                    continue;
+                };
                 out.put_slice(&interleaved_header(rtp, length));
             }
-            let marker = mark_last && payloads.peek().is_none();
-            self.sender.write_header(out, timestamp, marker, payload.len());
+            let marker = ends_with_marker && payloads.peek().is_none();
+            match &extension {
+                None => self.sender.write_header(out, timestamp, marker, payload.len()),
+                Some(extension) => self.sender.write_replay_header(
+                    out,
+                    timestamp,
+                    marker,
+                    payload.len(),
+                    extension,
+                ),
+            }
             for part in payload.parts() {
                 out.put_slice(part);
             }
@@ -140,4 +207,13 @@ impl PlayTrack {
         }
         out.put_slice(data);
     }
+}
+
+/// What the headers of one unit's packets say.
+#[derive(Debug, Clone, Copy)]
+struct Stamp {
+    timestamp: u32,
+    extension: Option<ReplayExtension>,
+    /// Whether the last packet has RTP's marker.
+    ends_with_marker: bool,
 }

@@ -7,10 +7,12 @@ use sightline_media::StreamDescription;
 
 use super::{
     Access, Carriage, Directory, Lookup, Output, Parked, PlayTrack, Resource, Server, Session,
-    cseq, resource,
+    cseq, replay, resource,
 };
 use crate::{
-    TrackKind, sdp,
+    TrackKind,
+    replay::ONVIF_REPLAY,
+    sdp,
     transport::{self, Offer},
 };
 
@@ -19,8 +21,10 @@ pub(super) const PUBLIC: &str =
     "OPTIONS, DESCRIBE, SETUP, PLAY, PAUSE, TEARDOWN, GET_PARAMETER, SET_PARAMETER";
 /// Features of RFC 7826 section 11.1 that are here.
 const SUPPORTED: &str = "play.basic";
+/// What is there besides where there are recordings (RFC 7826 section 11.1, ONVIF).
+const WITH_RECORDINGS: [&str; 3] = ["play.scale", "play.speed", ONVIF_REPLAY];
 
-type Asked = Request<Vec<u8>>;
+pub(super) type Asked = Request<Vec<u8>>;
 
 impl Server {
     /// Carries out one request. May come here twice: before and after its token was checked.
@@ -28,7 +32,7 @@ impl Server {
         if cseq(request).is_none() {
             return self.refuse(request, StatusCode::BadRequest);
         }
-        if let Some(unknown) = unknown_feature(request) {
+        if let Some(unknown) = unknown_feature(request, self.config.archive) {
             let answer = self.answer(request, StatusCode::OptionNotSupported);
             return self.send(answer.header(headers::UNSUPPORTED, unknown), None);
         }
@@ -47,7 +51,7 @@ impl Server {
         }
     }
 
-    fn refuse(&mut self, request: &Asked, status: StatusCode) {
+    pub(super) fn refuse(&mut self, request: &Asked, status: StatusCode) {
         let answer = self.answer(request, status);
         self.send(answer, None);
     }
@@ -55,7 +59,9 @@ impl Server {
     fn options(&mut self, request: &Asked) {
         let mut answer = self.answer(request, StatusCode::Ok).header(headers::PUBLIC, PUBLIC);
         if request.version() == Version::V2_0 {
-            answer = answer.header(headers::SUPPORTED, SUPPORTED);
+            let more: &[&str] = if self.config.archive { &WITH_RECORDINGS } else { &[] };
+            let supported = [&[SUPPORTED][..], more].concat().join(", ");
+            answer = answer.header(headers::SUPPORTED, supported);
         }
         self.send(answer, None);
     }
@@ -92,7 +98,10 @@ impl Server {
         let Some(resource) = Resource::parse(url) else {
             return self.refuse(request, StatusCode::NotFound);
         };
-        let allowed = |a: &Access| a.grant.view && a.grant.channel == resource.channel;
+        let allowed = |a: &Access| {
+            let right = if resource.span.is_some() { a.grant.playback } else { a.grant.view };
+            right && a.grant.channel == resource.channel
+        };
         if self.access.as_ref().is_some_and(allowed) {
             return then(self, request, resource, directory);
         }
@@ -115,22 +124,22 @@ impl Server {
         if !["application/sdp", "application/*", "*/*"].iter().any(|t| accept.contains(t)) {
             return self.refuse(request, StatusCode::NotAcceptable);
         }
-        let (name, stream) = match directory.look_up(resource.channel, resource.tier) {
-            Lookup::Unknown => return self.refuse(request, StatusCode::NotFound),
-            Lookup::Offline(_) => return self.refuse(request, StatusCode::ServiceUnavailable),
-            Lookup::Online { name, stream } => (name, stream),
-        };
+        let Some((name, stream)) = self.stream_at(request, resource, directory) else { return };
         let Some(url) = request.request_uri() else { return };
         let base = resource.base(url);
         let number = (self.random)() >> 2;
-        let description = sdp::write(&name, number, &self.stream_for(&stream));
+        let stream = self.stream_for(&stream);
+        let description = match &resource.span {
+            None => sdp::write(&name, number, &stream),
+            Some(span) => sdp::write_recorded(&name, number, &stream, &replay::sdp_range(span)),
+        };
         let mut answer = self
             .answer(request, StatusCode::Ok)
             .header(headers::CONTENT_TYPE, "application/sdp")
             .header(headers::CONTENT_BASE, base.as_str())
             .header(headers::CACHE_CONTROL, "no-store");
         if request.version() == Version::V2_0 {
-            answer = live_properties(answer);
+            answer = answer.header(headers::MEDIA_PROPERTIES, replay::properties(&resource));
         }
         self.send(answer, Some(description));
     }
@@ -139,11 +148,8 @@ impl Server {
         if let Err(status) = self.check_setup(request, &resource) {
             return self.refuse(request, status);
         }
-        let stream = match directory.look_up(resource.channel, resource.tier) {
-            Lookup::Unknown => return self.refuse(request, StatusCode::NotFound),
-            Lookup::Offline(_) => return self.refuse(request, StatusCode::ServiceUnavailable),
-            Lookup::Online { stream, .. } => self.stream_for(&stream),
-        };
+        let Some((_, stream)) = self.stream_at(request, resource, directory) else { return };
+        let stream = self.stream_for(&stream);
         let only = match (&stream.video, &stream.audio) {
             (Some(_), None) => Some(TrackKind::Video),
             (None, Some(_)) => Some(TrackKind::Audio),
@@ -171,6 +177,7 @@ impl Server {
                 pipeline: pipeline(request),
                 tracks: Vec::new(),
                 playing: false,
+                replay: None,
             });
         }
         self.set_up_track(request, carriage, offer, track);
@@ -208,8 +215,11 @@ impl Server {
         if let Some(session) = &self.session {
             answer = answer.header(headers::SESSION, format!("{};timeout={timeout}", session.id));
         }
-        if request.version() == Version::V2_0 {
-            answer = live_properties(answer).header(headers::ACCEPT_RANGES, "npt");
+        if let (Version::V2_0, Some(session)) = (request.version(), &self.session) {
+            let ranges = if self.config.archive { "npt, clock" } else { "npt" };
+            answer = answer
+                .header(headers::MEDIA_PROPERTIES, replay::properties(&session.resource))
+                .header(headers::ACCEPT_RANGES, ranges);
         }
         match carriage {
             Carriage::Interleaved { rtp, rtcp } => {
@@ -326,18 +336,9 @@ impl Server {
         then(self, request);
     }
 
-    fn play(&mut self, request: &Asked) {
-        let range = request.header(&headers::RANGE).map(|v| v.as_str().trim().to_owned());
-        // Live: every beginning means now (RFC 7826 section 13.4.6).
-        if range.is_some_and(|r| !r.starts_with("npt=") && !r.starts_with("clock=")) {
-            return self.refuse(request, StatusCode::InvalidRange);
-        }
-        let (Some(session), true) =
-            (&self.session, self.session.as_ref().is_some_and(|s| !s.tracks.is_empty()))
-        else {
-            return self.refuse(request, StatusCode::MethodNotValidInThisState);
-        };
-        let info = rtp_info(session, request.version());
+    pub(super) fn play_live(&mut self, request: &Asked) {
+        let Some(session) = &self.session else { return };
+        let info = rtp_info(session, request.version(), None);
         let mut answer = self
             .answer(request, StatusCode::Ok)
             .header(headers::SESSION, session.id.as_str())
@@ -346,10 +347,11 @@ impl Server {
         if request.header(&headers::SCALE).is_some() {
             answer = answer.header(headers::SCALE, "1.0");
         }
-        let (begin, resource) = (!session.playing, session.resource);
+        let begin = !session.playing || session.replay.is_some();
+        let resource = session.resource;
         self.send(answer, None);
         if let (true, Some(session)) = (begin, &mut self.session) {
-            session.playing = true;
+            (session.playing, session.replay) = (true, None);
             self.output.push_back(Output::Play(resource));
         }
     }
@@ -360,9 +362,10 @@ impl Server {
         };
         session.playing = false;
         let id = session.id.clone();
+        let range = replay::standing(session).unwrap_or_else(|| "npt=now-".to_owned());
         self.output.push_back(Output::Pause);
         let answer = self.answer(request, StatusCode::Ok).header(headers::SESSION, id);
-        self.send(answer.header(headers::RANGE, "npt=now-"), None);
+        self.send(answer.header(headers::RANGE, range), None);
     }
 
     fn teardown(&mut self, request: &Asked) {
@@ -399,26 +402,27 @@ fn pipeline(request: &Asked) -> Option<String> {
 }
 
 /// The first feature in `Require` that is not here.
-fn unknown_feature(request: &Asked) -> Option<String> {
+fn unknown_feature(request: &Asked, archive: bool) -> Option<String> {
     let required = request.header(&headers::REQUIRE)?.as_str().to_owned();
-    let known = |feature: &&str| matches!(*feature, "" | SUPPORTED);
+    let known = |feature: &&str| {
+        matches!(*feature, "" | SUPPORTED) || (archive && WITH_RECORDINGS.contains(feature))
+    };
     let unknown = required.split(',').map(str::trim).find(|f| !known(f))?;
     Some(unknown.chars().filter(char::is_ascii_graphic).take(64).collect())
 }
 
-/// RFC 7826 section 18.29: a live stream that is not kept.
-fn live_properties(answer: ResponseBuilder) -> ResponseBuilder {
-    answer.header(headers::MEDIA_PROPERTIES, "No-Seeking, Time-Progressing, Time-Duration=0.0")
-}
-
-/// RFC 2326 section 12.33, RFC 7826 section 18.45. After a pause the time of the next packet is
-/// not known yet and is left out.
-fn rtp_info(session: &Session, version: Version) -> String {
+/// RFC 2326 section 12.33, RFC 7826 section 18.45. `time_us` stands for the beginning of what is
+/// replayed; live, the time of the next packet is not known after a pause and is left out.
+pub(super) fn rtp_info(session: &Session, version: Version, time_us: Option<i64>) -> String {
     let of_track = |track: &PlayTrack| {
         let sender = track.sender();
         let sequence = sender.next_sequence();
         let url = format!("{}{}", session.base, track.kind.as_str());
-        let time = sender.first_timestamp().map(|t| format!(";rtptime={t}")).unwrap_or_default();
+        let time = match time_us {
+            Some(time_us) => sender.replay_timestamp(time_us),
+            None => sender.first_timestamp(),
+        };
+        let time = time.map(|t| format!(";rtptime={t}")).unwrap_or_default();
         match version {
             Version::V1_0 => format!("url={url};seq={sequence}{time}"),
             Version::V2_0 => {

@@ -24,6 +24,7 @@
 
 mod media;
 mod methods;
+mod replay;
 mod resource;
 #[cfg(test)]
 mod tests;
@@ -40,10 +41,11 @@ use rtsp_types::{
     Message, Method, Request, Response, ResponseBuilder, StatusCode, Version, headers,
 };
 use sightline_media::StreamDescription;
-use sightline_model::{ChannelId, SessionToken, StreamTier, TokenHash};
+use sightline_model::{ChannelId, SessionToken, StreamTier, TokenHash, UnixMicros};
 
-pub use media::{Carriage, PlayTrack};
-pub use resource::Resource;
+pub use media::{Carriage, PlayTrack, Replayed};
+pub use replay::{NoReplay, Replaying, Stamps, Wish};
+pub use resource::{Resource, Span};
 
 use crate::{
     TrackKind, rtp,
@@ -61,15 +63,17 @@ pub struct Config {
     pub peer: IpAddr,
     /// Whether RTP over UDP to `peer` is possible.
     pub udp: bool,
+    /// Whether there are recordings.
+    pub archive: bool,
     /// Silence after which a session over UDP, a paused one, or a connection without one ends.
     pub session_timeout: Duration,
 }
 
 impl Config {
-    /// UDP allowed, 60 s.
+    /// UDP allowed, no recordings, 60 s.
     #[must_use]
     pub const fn new(peer: IpAddr) -> Self {
-        Self { peer, udp: true, session_timeout: Duration::from_secs(60) }
+        Self { peer, udp: true, archive: false, session_timeout: Duration::from_secs(60) }
     }
 }
 
@@ -113,6 +117,12 @@ pub enum Output {
     },
     /// Begin or go on sending this stream, from a keyframe on, on [`Server::tracks_mut`].
     Play(Resource),
+    /// Find the form of what was recorded first in the span of this resource; answer with
+    /// [`Server::looked_up`].
+    LookUp(Resource),
+    /// Find what is wanted of a recording; answer with [`Server::replaying`], then send it on
+    /// [`Server::tracks_mut`]. What is being sent meanwhile is left when it is found.
+    Replay(Wish),
     /// Stop sending, keep the session.
     Pause,
     /// The session is over: close its sockets, forget its stream.
@@ -130,6 +140,8 @@ pub struct Grant {
     pub view: bool,
     /// Whether hearing is.
     pub listen: bool,
+    /// Whether watching recordings is.
+    pub playback: bool,
 }
 
 #[derive(Debug)]
@@ -142,6 +154,8 @@ struct Access {
 enum Parked {
     Access { request: Box<Request<Vec<u8>>>, token: TokenHash },
     Udp { answer: Box<ResponseBuilder>, offer: Box<Offer>, track: Box<PlayTrack> },
+    LookUp { request: Box<Request<Vec<u8>>>, resource: Resource },
+    Replay { request: Box<Request<Vec<u8>>>, npt: Option<UnixMicros> },
 }
 
 struct Session {
@@ -152,6 +166,8 @@ struct Session {
     pipeline: Option<String>,
     tracks: Vec<PlayTrack>,
     playing: bool,
+    /// How a recording is played, or was last.
+    replay: Option<replay::Replay>,
 }
 
 /// See the module.
@@ -164,6 +180,8 @@ pub struct Server {
     refusals: u8,
     parked: Option<Parked>,
     session: Option<Session>,
+    /// The form of the recording that was asked about last.
+    recorded: Option<(Resource, Arc<StreamDescription>)>,
     cseq_out: u32,
     active_at: Instant,
     closed: bool,
@@ -182,6 +200,7 @@ impl Server {
             refusals: 0,
             parked: None,
             session: None,
+            recorded: None,
             cseq_out: 0,
             active_at: now,
             closed: false,

@@ -1,24 +1,59 @@
 //! What a request's URL names, and the token that it shows.
 
 use data_encoding::BASE64;
-use sightline_model::{ChannelId, SessionToken, StreamTier};
+use sightline_model::{ChannelId, SessionToken, StreamTier, UnixMicros};
 use url::Url;
 
-use crate::TrackKind;
+use crate::{
+    TrackKind,
+    replay::{Range, TimeRange},
+};
 
-/// A stream of a camera, or one track of it.
+/// A span of recorded time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Span {
+    /// Its beginning.
+    pub from: UnixMicros,
+    /// Its end, not included; none: to the end of what is recorded.
+    pub to: Option<UnixMicros>,
+}
+
+impl Span {
+    /// Reads `20261121T170000.5Z-20261121T170500Z`, the end of which may be left out.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let range: Range = format!("clock={text}").parse().ok()?;
+        match range {
+            Range::Clock(TimeRange { from: Some(from), to }) => {
+                to.is_none_or(|to| from < to).then_some(Self { from, to })
+            }
+            Range::Clock(_) | Range::Npt(_) => None,
+        }
+    }
+}
+
+impl std::fmt::Display for Span {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let text = Range::Clock(TimeRange { from: Some(self.from), to: self.to }).to_string();
+        f.write_str(text.trim_start_matches("clock="))
+    }
+}
+
+/// A stream of a camera or a span of its recording, or one track of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Resource {
     /// The camera.
     pub channel: ChannelId,
     /// Which encoding; main unless said otherwise.
     pub tier: StreamTier,
+    /// What was recorded then; none: live.
+    pub span: Option<Span>,
     /// One track, or all.
     pub track: Option<TrackKind>,
 }
 
 impl Resource {
-    /// Reads `/<channel>[/main|/sub][/video|/audio]`. Players that append the control to the query
+    /// Reads `/<channel>[/main|/sub][/<span>][/video|/audio]`. Players that append the control to the query
     /// (`?token=…/video`) are understood too.
     #[must_use]
     pub fn parse(url: &Url) -> Option<Self> {
@@ -38,19 +73,23 @@ impl Resource {
         if matches!(part, Some("main" | "sub")) {
             part = parts.next();
         }
+        let span = part.and_then(Span::parse);
+        if span.is_some() {
+            part = parts.next();
+        }
         let track = match part {
             None => None,
             Some("video") => Some(TrackKind::Video),
             Some("audio") => Some(TrackKind::Audio),
             Some(_) => return None,
         };
-        parts.next().is_none().then_some(Self { channel, tier, track })
+        parts.next().is_none().then_some(Self { channel, tier, span, track })
     }
 
     /// Whether both name the same stream.
     #[must_use]
     pub fn same_stream(&self, other: &Self) -> bool {
-        self.channel == other.channel && self.tier == other.tier
+        (self.channel, self.tier, self.span) == (other.channel, other.tier, other.span)
     }
 
     /// The base that controls are relative to: without token and user, for it is shown in logs of
@@ -65,7 +104,8 @@ impl Resource {
             StreamTier::Main => "main",
             StreamTier::Sub => "sub",
         };
-        base.set_path(&format!("/{}/{tier}/", self.channel));
+        let span = self.span.map(|span| format!("{span}/")).unwrap_or_default();
+        base.set_path(&format!("/{}/{tier}/{span}", self.channel));
         base
     }
 }
@@ -116,6 +156,25 @@ mod tests {
         }
         assert_eq!(parse("rtsp://h/0/main/video/more"), None);
         assert_eq!(parse("data:0"), None);
+    }
+
+    #[test]
+    fn spans() {
+        let url = |text: &str| text.parse::<Url>().expect("a URL");
+        let of = |text: &str| Resource::parse(&url(text)).and_then(|r| r.span.zip(Some(r.track)));
+        let (span, track) =
+            of("rtsp://h/0/20261121T170000Z-20261121T170500.5Z/video?token=a").expect("valid");
+        assert_eq!(span.from, UnixMicros(1_795_280_400_000_000));
+        assert_eq!(span.to, Some(UnixMicros(1_795_280_700_500_000)));
+        assert_eq!(track, Some(TrackKind::Video));
+        let (span, _) = of("rtsp://h/0/sub/20261121T170000Z-").expect("valid");
+        assert_eq!((span.to, span.to_string().as_str()), (None, "20261121T170000Z-"));
+        let open = url("rtsp://h/3/sub/20261121T170000Z-?token=a");
+        let base = Resource::parse(&open).expect("valid").base(&open);
+        assert_eq!(base.as_str(), "rtsp://h/3/sub/20261121T170000Z-/");
+        for none in ["20261121T170000Z", "-20261121T170000Z", "20261121T170000Z-20261121T170000Z"] {
+            assert_eq!(Resource::parse(&url(&format!("rtsp://h/0/{none}"))), None, "{none}");
+        }
     }
 
     #[test]

@@ -7,6 +7,8 @@ use sightline_model::{AudioCodec, UnixMicros};
 use super::*;
 use crate::client;
 
+mod replay;
+
 struct OneCamera(Lookup);
 
 impl Directory for OneCamera {
@@ -42,6 +44,9 @@ struct Bench {
     now: Instant,
     other: Vec<Output>,
     text: String,
+    /// What the recordings answer.
+    replaying: Result<Replaying, NoReplay>,
+    wishes: Vec<Wish>,
 }
 
 impl Bench {
@@ -53,7 +58,15 @@ impl Bench {
             number
         });
         let server = Server::new(Config::new("192.0.2.9".parse().expect("valid")), random, now);
-        Self { server, camera: camera(), now, other: Vec::new(), text: String::new() }
+        Self {
+            server,
+            camera: camera(),
+            now,
+            other: Vec::new(),
+            text: String::new(),
+            replaying: Err(NoReplay::Nothing),
+            wishes: Vec::new(),
+        }
     }
 
     /// Sends a request with this first line and these headers; gives the status.
@@ -73,10 +86,13 @@ impl Bench {
             match output {
                 Output::Send(bytes) => self.text += &String::from_utf8_lossy(&bytes),
                 Output::Admit(token) => {
-                    let grant = Grant { channel: ChannelId(0), view: true, listen: true };
+                    let grant =
+                        Grant { channel: ChannelId(0), view: true, listen: true, playback: true };
                     let result = match token.expose().as_str() {
                         "good" => Ok(grant),
                         "deaf" => Ok(Grant { listen: false, ..grant }),
+                        "present" => Ok(Grant { playback: false, ..grant }),
+                        "past" => Ok(Grant { view: false, ..grant }),
                         "blind" => Ok(Grant { view: false, ..grant }),
                         "revoked" => Err((403, "taken\r\naway".into())),
                         _ => Err((401, "unknown".into())),
@@ -87,6 +103,16 @@ impl Bench {
                     let local = "198.51.100.1:6000".parse().expect("valid");
                     self.server.udp_opened(Some((local, 6_001)), &self.camera, self.now);
                     self.other.push(output);
+                }
+                Output::LookUp(_) => {
+                    let Lookup::Online { stream, .. } = camera().0 else { panic!("online") };
+                    let result = self.replaying.clone().map(|_| stream);
+                    self.server.looked_up(result, &self.camera, self.now);
+                    self.other.push(output);
+                }
+                Output::Replay(wish) => {
+                    self.wishes.push(wish);
+                    self.server.replaying(self.replaying.clone(), &self.camera, self.now);
                 }
                 Output::Play(_) | Output::Pause | Output::Teardown | Output::Close => {
                     self.other.push(output);
@@ -254,7 +280,12 @@ fn a_session_from_setup_to_teardown() {
     assert_eq!(bench.ask("PLAY rtsp://h/0/main/ RTSP/1.0", &session), 454);
     let kinds = bench.other.iter().map(std::mem::discriminant).collect::<Vec<_>>();
     let expected = [
-        Output::Play(Resource { channel: ChannelId(0), tier: StreamTier::Main, track: None }),
+        Output::Play(Resource {
+            channel: ChannelId(0),
+            tier: StreamTier::Main,
+            span: None,
+            track: None,
+        }),
         Output::Pause,
         Output::Teardown,
     ];

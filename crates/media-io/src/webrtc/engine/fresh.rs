@@ -191,7 +191,7 @@ pub(super) mod tests {
         camera::{Camera, Cameras},
         gate::Admission,
         hub::Hub,
-        webrtc::{LocalCandidates, NoTranscoder, OfferRequest, WebrtcConfig},
+        webrtc::{LocalCandidates, NoTranscoder, OfferRequest, Sources, WebrtcConfig},
     };
 
     const CHANNEL: ChannelId = ChannelId(1);
@@ -202,8 +202,7 @@ pub(super) mod tests {
         let parts = Parts {
             config: WebrtcConfig { bind: vec![loopback], ..WebrtcConfig::default() },
             local: LocalCandidates { host: vec![loopback], ..LocalCandidates::default() },
-            cameras,
-            quality: Arc::new(NoTranscoder),
+            sources: Sources { cameras, quality: Arc::new(NoTranscoder), archive: None },
             token: CancellationToken::new(),
             tasks: TaskTracker::new(),
         };

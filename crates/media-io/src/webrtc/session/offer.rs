@@ -74,6 +74,7 @@ impl Session {
             audio: None,
             audio_mid: None,
             control: Control::new(now.instant),
+            replay: None,
             serve: Serve::new(channel, capabilities, now, feeds),
             path: PathState::default(),
             next_policy: now.instant,

@@ -10,7 +10,7 @@ use crate::{
     packetize::nal_units,
 };
 
-const START: UnixMicros = UnixMicros(1_700_000_000_000_000);
+pub(in crate::mp4) const START: UnixMicros = UnixMicros(1_700_000_000_000_000);
 /// 640 by 128 pictures, as a coder states them.
 const SPS: &[u8] = &[
     0x67, 0x42, 0xc0, 0x1f, 0xd9, 0x00, 0xa0, 0x47, 0xfe, 0xc8, 0x08, 0x00, 0x00, 0x03, 0x00, 0x08,
@@ -18,7 +18,7 @@ const SPS: &[u8] = &[
 ];
 const PPS: &[u8] = &[0x68, 0xcb, 0x83, 0xcb, 0x20];
 
-fn h264() -> VideoTrack {
+pub(in crate::mp4) fn h264() -> VideoTrack {
     let parameter_sets =
         ParameterSets::H264 { sps: Bytes::from_static(SPS), pps: Bytes::from_static(PPS) };
     VideoTrack { width: 640, height: 128, fps: 25.0, parameter_sets }
@@ -34,7 +34,7 @@ fn prefixed(nals: &[&[u8]]) -> Bytes {
 }
 
 /// Pictures at 25 a second, every tenth a keyframe, and pieces of sound of 20 ms.
-fn units(seconds: i64, clock_hz: u32) -> Vec<AccessUnit> {
+pub(in crate::mp4) fn units(seconds: i64, clock_hz: u32) -> Vec<AccessUnit> {
     let mut units = Vec::new();
     for i in 0..seconds * 25 {
         let at = UnixMicros(START.0 + i * 40_000);
@@ -55,7 +55,7 @@ fn units(seconds: i64, clock_hz: u32) -> Vec<AccessUnit> {
 }
 
 /// The files of one run, cut at every fortieth picture.
-fn write(description: &StreamDescription, units: &[AccessUnit]) -> Vec<Bytes> {
+pub(in crate::mp4) fn write(description: &StreamDescription, units: &[AccessUnit]) -> Vec<Bytes> {
     let mut writer = RunWriter::new(description, START).expect("writer");
     let (mut pictures, mut files) = (0, Vec::new());
     let mut open = BytesMut::new();
@@ -88,7 +88,7 @@ fn write(description: &StreamDescription, units: &[AccessUnit]) -> Vec<Bytes> {
     files
 }
 
-fn sound(codec: AudioCodec, clock_hz: u32, config: &'static [u8]) -> AudioTrack {
+pub(in crate::mp4) fn sound(codec: AudioCodec, clock_hz: u32, config: &'static [u8]) -> AudioTrack {
     AudioTrack { codec, clock_hz, channels: 1, config: Bytes::from_static(config) }
 }
 

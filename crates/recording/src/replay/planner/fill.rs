@@ -1,18 +1,13 @@
 //! From groups of pictures to the queue.
 
 use super::{
-    Ahead, Current, Cursor, LONGEST_LEAD, Mode, Planner, Previous, Queued, SEAM_US, STALL_US,
+    Ahead, Current, Cursor, Mode, Planner, Previous, SEAM_US,
+    pace::{Plan, pace_forwards},
 };
 use crate::replay::{
-    Delivery, EndReason, Gaps, Notice, Output, Piece, Unit, UnitKind, Way,
+    EndReason, Notice, Output, Piece, Way,
     group::{self, Level, Wanted},
 };
-use sightline_model::UnixMicros;
-
-/// Distance of pictures that are only decoded, in presentation time: one tick of 90 kHz.
-const TICK_US: i64 = 12;
-/// Presentation time between what was shown and what follows a jump.
-const JUMP_US: i64 = 1_000;
 
 impl Planner {
     /// Plans until something is queued, or until it has to wait.
@@ -117,32 +112,30 @@ impl Planner {
         }
     }
 
-    /// In step with others, what is late is not waited for.
+    /// In step with others, what is more than a second late is passed over.
     fn catch_up(&mut self) {
         if !self.follows || self.mode != Mode::Playing || self.scale.way() != Way::Forwards {
             return;
         }
-        let at = self.clock.at(self.now);
         let slack = self.scale.recording_us(1_000_000);
-        let Some(late) = self.clock.wall(at).map(|wall| wall.saturating_sub(slack)) else { return };
-        if self.cursor.wall() < late {
-            self.cursor = Cursor::At(late.saturating_add(slack));
-            self.decoder = None;
-            self.broken = true;
-            self.sound_until = None;
+        let Some(playhead) = self.clock.wall(self.clock.at(self.now)) else { return };
+        let Some(current) = self.current.take() else { return };
+        let late = playhead.saturating_sub(slack);
+        let (piece, after) = (&current.piece, self.walls().start);
+        let is_over = piece.window_us().end <= late;
+        let is_late = |index: usize| (after..late).contains(&piece.wall(index));
+        if !is_over && !(0..piece.table().pictures().len()).any(is_late) {
+            self.current = Some(current);
+            return;
         }
-        if let Some(current) = self.current.take_if(|c| c.piece.window_us().end <= late) {
-            drop(current);
+        self.cursor = Cursor::At(playhead);
+        self.decoder = None;
+        self.broken = true;
+        self.sound_until = None;
+        if is_over {
             self.previous = None;
             self.ahead = Ahead::Unknown;
-        }
-        if matches!(&self.ahead, Ahead::Piece(piece) if piece.window_us().end <= late) {
-            self.previous = None;
-            self.ahead = Ahead::Unknown;
-        }
-        if self.broken
-            && let Some(current) = self.current.take()
-        {
+        } else {
             self.enter(current.piece);
         }
     }
@@ -222,7 +215,9 @@ impl Planner {
             Way::Backwards => {
                 let next = group.checked_sub(1).filter(|g| *g >= groups.start);
                 // What lies in groups below was taken before this one's keyframe.
-                (next, self.until.is_some_and(|until| key_wall <= until))
+                let next = next.filter(|_| self.until.is_none_or(|until| key_wall > until));
+                let to = current.piece.window_us().start;
+                (next, next.is_none() && self.until.is_some_and(|until| to <= until))
             }
         };
         current.group = next;
@@ -270,7 +265,7 @@ impl Planner {
         let walls = || plan.sent.iter().filter(|s| s.1).map(|s| piece.wall(s.0));
         let (Some(low), Some(high)) = (walls().min(), walls().max()) else { return };
         let first = if way == Way::Forwards { low } else { high };
-        let restarted = self.set_clock(&piece, plan, first);
+        self.set_clock(plan, first);
         let range = piece.group(plan.group);
         let anew = plan.from == range.start && (self.broken || self.way() == Way::Backwards);
         let again = plan.from == range.start
@@ -278,7 +273,7 @@ impl Planner {
         let mut queued = self.pictures(&piece, plan, first, anew || again);
         match way {
             Way::Forwards => pace_forwards(&mut queued),
-            Way::Backwards => self.pace_backwards(&piece, &mut queued, restarted, low, high),
+            Way::Backwards => self.pace_backwards(&piece, &mut queued, low, high),
         }
         if plan.closes
             && let Some(last) = queued.last_mut()
@@ -293,203 +288,6 @@ impl Planner {
         self.restart_clock = false;
         self.behind_gap = false;
         self.queue.extend(queued);
-    }
-
-    /// Sets when `first` is shown; whether the clock began anew.
-    fn set_clock(&mut self, piece: &Piece, plan: &Plan, first: i64) -> bool {
-        if self.follows {
-            return self.restart_clock;
-        }
-        let hidden = plan.sent.iter().filter(|s| !s.1).count();
-        let hidden = i64::try_from(hidden).unwrap_or(0).saturating_mul(TICK_US);
-        if self.restart_clock {
-            self.clock.restart(first, self.scale, JUMP_US + hidden, self.now);
-            return true;
-        }
-        if self.behind_gap && self.config.gaps == Gaps::Skip {
-            let next = self.scale.playing_us(piece.interval_us()).abs();
-            let at = self.clock.high_us().saturating_add(next.max(hidden + TICK_US));
-            self.clock.anchor(at, first, self.scale);
-        }
-        if self.delivery == Delivery::Paced {
-            self.clock.not_before(self.clock.presentation_us(first), STALL_US, self.now);
-        }
-        false
-    }
-
-    fn pictures(&self, piece: &Piece, plan: &Plan, first: i64, anew: bool) -> Vec<Queued> {
-        let shown_at = self.clock.presentation_us(first);
-        let mut hidden = plan.sent.iter().filter(|s| !s.1).count();
-        let mut queued = Vec::with_capacity(plan.sent.len());
-        for (index, shown) in &plan.sent {
-            let picture = &piece.table().pictures()[*index];
-            let wall = piece.wall(*index);
-            let presentation_us = if *shown {
-                self.clock.presentation_us(wall)
-            } else {
-                let before = i64::try_from(hidden).unwrap_or(0).saturating_mul(TICK_US);
-                hidden -= 1;
-                shown_at.saturating_sub(before)
-            };
-            queued.push(Queued {
-                due_us: presentation_us,
-                closes: false,
-                unit: Unit {
-                    segment: piece.key(),
-                    kind: UnitKind::Picture,
-                    index: *index,
-                    range: picture.range.clone(),
-                    wall: UnixMicros(wall),
-                    presentation_us,
-                    due: self.now,
-                    shown: *shown,
-                    keyframe: picture.keyframe,
-                    discontinuity: anew && queued.is_empty(),
-                    section_end: false,
-                    last: false,
-                    epoch: self.epoch,
-                },
-            });
-        }
-        queued
-    }
-
-    /// A group is sent while the one before it is shown: it is needed whole when its own turn comes.
-    fn pace_backwards(
-        &self,
-        piece: &Piece,
-        queued: &mut [Queued],
-        restarted: bool,
-        low: i64,
-        high: i64,
-    ) {
-        let count = i64::try_from(queued.len()).unwrap_or(i64::MAX);
-        let shown_at = self.clock.presentation_us(high);
-        let last = self.clock.presentation_us(low);
-        let longest = i64::try_from(LONGEST_LEAD.as_micros()).unwrap_or(i64::MAX);
-        let lead = last
-            .saturating_sub(shown_at)
-            .saturating_add(self.scale.playing_us(piece.interval_us()).abs())
-            .clamp(0, longest);
-        for (queued, rest) in queued.iter_mut().zip((1..=count).rev()) {
-            let before = i128::from(lead) * i128::from(rest) / i128::from(count.max(1));
-            let before = i64::try_from(before).unwrap_or(lead);
-            queued.due_us = if restarted { i64::MIN } else { shown_at.saturating_sub(before) };
-        }
-    }
-
-    fn add_sound(&mut self, piece: &Piece, plan: &Plan, low: i64, queued: &mut Vec<Queued>) {
-        if !plan.level.with_sound(self.scale) {
-            self.sound_until = None;
-            return;
-        }
-        let groups = piece.groups_in_window();
-        let next = Some(plan.group + 1).filter(|g| *g < groups.end);
-        let end = next.map_or(piece.window_us().end, |g| piece.wall(piece.group(g).start));
-        let end = end.min(self.until.unwrap_or(i64::MAX));
-        let begin = self.sound_until.filter(|_| !self.broken).unwrap_or(low);
-        self.sound_until = Some(end.max(begin));
-        for index in piece.sound_before(begin)..piece.sound_before(end) {
-            let wall = piece.sound_wall(index);
-            let presentation_us = self.clock.presentation_us(wall);
-            queued.push(Queued {
-                due_us: presentation_us,
-                closes: false,
-                unit: Unit {
-                    segment: piece.key(),
-                    kind: UnitKind::Sound,
-                    index,
-                    range: piece.table().sound()[index].range.clone(),
-                    wall: UnixMicros(wall),
-                    presentation_us,
-                    due: self.now,
-                    shown: true,
-                    keyframe: true,
-                    discontinuity: self.broken && index == piece.sound_before(begin),
-                    section_end: false,
-                    last: false,
-                    epoch: self.epoch,
-                },
-            });
-        }
-        queued.sort_by_key(|q| q.due_us);
-    }
-
-    pub(super) fn leave_out_beyond_until(&mut self) {
-        if let Some(until) = self.until {
-            let way = self.scale.way();
-            self.queue.retain(|q| {
-                !q.unit.shown
-                    || match way {
-                        Way::Forwards => q.unit.wall.0 < until,
-                        Way::Backwards => q.unit.wall.0 >= until,
-                    }
-            });
-        }
-    }
-
-    /// Another scale, forwards: what is queued is shown at other times, from where nothing that was
-    /// sent is shown later than what was not.
-    pub(super) fn retime(&mut self) {
-        let sounds = Level::All.with_sound(self.scale);
-        if !sounds {
-            self.queue.retain(|q| q.unit.kind == UnitKind::Picture);
-            self.sound_until = None;
-        }
-        let mut after = match self.cursor {
-            Cursor::Beyond(t) => t,
-            Cursor::At(t) => t.saturating_sub(1),
-        };
-        let shown = |q: &&Queued| q.unit.shown;
-        let wall = |q: &Queued| q.unit.wall.0;
-        let mut split = 0;
-        while let Some(queued) = self.queue.get(split)
-            && self.queue.range(split..).filter(shown).any(|q| wall(q) <= after)
-        {
-            after = if queued.unit.shown { after.max(wall(queued)) } else { after };
-            split += 1;
-        }
-        let Some(first) = self.queue.range(split..).filter(shown).map(wall).min() else {
-            let from = self.clock.presentation_us(after);
-            return self.clock.anchor(from, after, self.scale);
-        };
-        let from = self.clock.presentation_us(after.max(first - 1_000_000));
-        self.clock.anchor(from, after.max(first - 1_000_000), self.scale);
-        let mut rest: Vec<Queued> = self.queue.drain(split..).collect();
-        for queued in rest.iter_mut().filter(|q| q.unit.shown) {
-            queued.unit.presentation_us = self.clock.presentation_us(queued.unit.wall.0);
-        }
-        pace_forwards(&mut rest);
-        self.queue.extend(rest);
-    }
-}
-
-/// What is sent of one group.
-struct Plan {
-    group: usize,
-    /// Index, and whether it is shown.
-    sent: Vec<(usize, bool)>,
-    /// Index at which decoding begins or goes on.
-    from: usize,
-    level: Level,
-    closes: bool,
-}
-
-/// Each picture is sent when the first of it and all behind it is shown: never late, and as late as
-/// the order of decoding allows. What is only decoded goes at once.
-fn pace_forwards(queued: &mut [Queued]) {
-    let mut earliest = i64::MAX;
-    for queued in queued.iter_mut().rev().filter(|q| q.unit.shown) {
-        earliest = earliest.min(queued.unit.presentation_us);
-        queued.due_us = earliest;
-    }
-    let mut before = i64::MIN;
-    for queued in queued {
-        if queued.unit.shown {
-            before = queued.due_us;
-        } else {
-            queued.due_us = before;
-        }
     }
 }
 

@@ -1,0 +1,46 @@
+//! `PUT /cameras/{id}/recordings/lock`.
+
+use axum::extract::State;
+use sightline_model::{CameraId, Right};
+use sightline_protocol::{
+    cm::{LockChange, Locked},
+    ps::{LockSpan, RecordingReply, RecordingRequest},
+};
+
+use super::{ask_recorder, unexpected};
+use crate::{
+    error::{ApiError, ProblemDocument},
+    extract::{Caller, IdPath, Json},
+    state::AppState,
+};
+
+/// Keep what was recorded in a stretch of time from being overwritten, or no longer.
+#[utoipa::path(put, path = "/cameras/{id}/recordings/lock", operation_id = "lockRecordings",
+    tag = "recordings", security(("bearer" = [])),
+    params(("id" = CameraId, Path, description = "the camera")),
+    request_body = LockChange,
+    responses(
+        (status = 200, body = Locked),
+        (status = 400, body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 401, body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 403, description = "no right to change it", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 404, description = "no such camera, or nothing records it there", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 429, body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 503, description = "the recorder or its storage is away", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 504, description = "the recorder did not answer", body = ProblemDocument, content_type = "application/problem+json"),
+    ))]
+pub async fn handler(
+    State(app): State<AppState>,
+    caller: Caller,
+    IdPath(id): IdPath<CameraId>,
+    Json(change): Json<LockChange>,
+) -> Result<axum::Json<Locked>, ApiError> {
+    let LockChange { place, tier, from, to, locked } = change;
+    let span = LockSpan { camera: id.clone(), place, tier, from, to, locked };
+    let asked = ask_recorder(&app, &caller, &id, Right::Manage, RecordingRequest::Lock(span)).await;
+    let action = if locked { "recording.lock" } else { "recording.unlock" };
+    match app.audited(Some(&caller.0.account.id), action, &id.to_string(), asked).await? {
+        RecordingReply::Locked(locked) => Ok(axum::Json(locked)),
+        _ => Err(unexpected()),
+    }
+}

@@ -1,0 +1,4 @@
+//! A store with a recorded film whose pictures carry their number, and a unit that serves it.
+
+pub mod film;
+pub mod unit;

@@ -1,0 +1,179 @@
+/** Decodes recorded pictures (WebCodecs) and draws each when its time has come. */
+
+import { ShowQueue } from './queue';
+import type { ReplayVideo, Unit } from './messages';
+
+export interface ScreenEvents {
+  /** A picture is on the screen. */
+  onShown: (wallUs: number, presentationUs: number) => void;
+  /** The decoder does not take it. */
+  onError: (reason: string) => void;
+}
+
+interface Meta {
+  command: number;
+  wallUs: number;
+  presentationUs: number;
+  sentUs: number;
+  shown: boolean;
+}
+
+type Picture = VideoFrame | ImageBitmap;
+
+/** Pictures that are held as the decoder gave them; more are copied, for it has few of its own. */
+const HELD_FRAMES = 8;
+
+export class Screen {
+  readonly queue = new ShowQueue<Picture>((frame) => frame.close());
+  private decoder: VideoDecoder | undefined;
+  private form: ReplayVideo | undefined;
+  private metas = new Map<number, Meta>();
+  private next = 0;
+  private needsKey = true;
+  private timer: number | undefined;
+  private canvas: HTMLCanvasElement | undefined;
+
+  constructor(private readonly events: ScreenEvents) {}
+
+  /** Where to draw; nowhere when there is none. */
+  attach(canvas: HTMLCanvasElement | undefined): void {
+    this.canvas = canvas;
+    if (canvas && this.timer === undefined) this.tick();
+    if (!canvas && this.timer !== undefined) {
+      cancelAnimationFrame(this.timer);
+      this.timer = undefined;
+    }
+  }
+
+  /** What follows has this form. */
+  configure(form: ReplayVideo): void {
+    const same =
+      this.form?.codecs === form.codecs &&
+      this.form.width === form.width &&
+      this.form.height === form.height;
+    this.form = form;
+    if (same && this.decoder?.state === 'configured') return;
+    this.reset();
+  }
+
+  push(unit: Unit): void {
+    if (unit.keyframe && unit.discontinuity) this.needsKey = true;
+    if (this.needsKey && !unit.keyframe) return;
+    const decoder = this.ready();
+    if (!decoder) return;
+    this.needsKey = false;
+    const timestamp = this.next++;
+    const { command, wallUs, presentationUs, sentUs, shown } = unit;
+    this.metas.set(timestamp, { command, wallUs, presentationUs, sentUs, shown });
+    decoder.decode(
+      new EncodedVideoChunk({ type: unit.keyframe ? 'key' : 'delta', timestamp, data: unit.data }),
+    );
+  }
+
+  /** Whether decoding has to begin with a keyframe. */
+  get isEmpty(): boolean {
+    return this.needsKey;
+  }
+
+  /** Nothing more comes for now: what the decoder holds back is shown. */
+  async flush(): Promise<void> {
+    if (this.decoder?.state !== 'configured' || this.metas.size === 0) return;
+    // A flushed decoder begins with a keyframe again.
+    this.needsKey = true;
+    await this.decoder.flush().catch(() => undefined);
+  }
+
+  /** What comes does not follow what came: decoding begins with a keyframe. */
+  reset(): void {
+    this.closeDecoder();
+    this.needsKey = true;
+  }
+
+  /** What comes is sent by somebody who knows nothing of what came. */
+  restart(): void {
+    this.reset();
+    this.queue.reset();
+  }
+
+  /** The picture that is on the screen. */
+  picture(): HTMLCanvasElement | undefined {
+    return this.canvas && this.canvas.width > 0 ? this.canvas : undefined;
+  }
+
+  close(): void {
+    this.attach(undefined);
+    // Pictures that are still being copied are dropped as well.
+    this.queue.jump(Infinity);
+    this.closeDecoder();
+  }
+
+  private closeDecoder(): void {
+    if (this.decoder && this.decoder.state !== 'closed') this.decoder.close();
+    this.decoder = undefined;
+    this.metas.clear();
+  }
+
+  private ready(): VideoDecoder | undefined {
+    if (this.decoder?.state === 'configured') return this.decoder;
+    if (!this.form) return undefined;
+    if (typeof VideoDecoder === 'undefined') {
+      this.events.onError('WebCodecs');
+      return undefined;
+    }
+    const decoder = new VideoDecoder({
+      output: (frame) => this.decoded(frame),
+      error: (error) => {
+        this.reset();
+        this.events.onError(error.message);
+      },
+    });
+    // Without a description the decoder takes the byte stream format.
+    decoder.configure({
+      codec: this.form.codecs,
+      codedWidth: this.form.width,
+      codedHeight: this.form.height,
+      optimizeForLatency: true,
+    });
+    this.decoder = decoder;
+    return decoder;
+  }
+
+  private decoded(frame: VideoFrame): void {
+    const meta = this.metas.get(frame.timestamp);
+    this.metas.delete(frame.timestamp);
+    if (!meta?.shown) {
+      frame.close();
+      return;
+    }
+    const push = (picture: Picture) =>
+      this.queue.push({ ...meta, frame: picture }, performance.now());
+    if (this.queue.length < HELD_FRAMES) {
+      push(frame);
+      return;
+    }
+    const width = Math.min(frame.displayWidth, this.canvas?.clientWidth || 960);
+    createImageBitmap(frame, { resizeWidth: Math.max(Math.round(width), 16) })
+      .then(push)
+      .catch(() => undefined)
+      .finally(() => frame.close());
+  }
+
+  private readonly tick = (): void => {
+    this.timer = requestAnimationFrame(this.tick);
+    const due = this.queue.next(performance.now());
+    if (!due) return;
+    this.draw(due.frame);
+    due.frame.close();
+    this.events.onShown(due.wallUs, due.presentationUs);
+  };
+
+  private draw(picture: Picture): void {
+    const { canvas, form } = this;
+    if (!canvas || !form) return;
+    if (canvas.width !== form.width || canvas.height !== form.height) {
+      canvas.width = form.width;
+      canvas.height = form.height;
+    }
+    canvas.getContext('2d')?.drawImage(picture, 0, 0, canvas.width, canvas.height);
+  }
+}
