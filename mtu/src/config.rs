@@ -19,6 +19,8 @@ use sightline_service_kit::{
     tls::Identity,
 };
 
+use crate::capacity::Capacity;
+
 pub use many::Many;
 
 /// Everything that can be set.
@@ -72,7 +74,8 @@ pub struct Config {
     /// Given by a program that starts the MTU as a library; comes before the files.
     #[serde(skip)]
     pub secret: Option<Secret<String>>,
-    /// Relays at a time.
+    /// Relays at a time; fewer where ports or open files do not suffice (see
+    /// [`warnings`](Self::warnings)).
     pub max_allocations: u32,
     /// Relays at a time of one media session.
     pub allocations_per_user: u32,
@@ -85,11 +88,12 @@ pub struct Config {
     /// What this machine's line can carry, both directions together: the figure by which SCUs
     /// choose among MTUs. `server_bps` when absent.
     pub capacity_bps: Option<u64>,
-    /// Requests without good credentials that are answered per second and subscriber.
+    /// Requests without good credentials that each worker answers per second and subscriber. The
+    /// ports of one subscriber may be with several workers.
     pub newcomers_per_s: u32,
-    /// TCP, TLS and DTLS clients at a time.
+    /// TCP and TLS clients at a time, and as many of DTLS, shared out among the workers.
     pub max_connections: usize,
-    /// TCP, TLS and DTLS clients of one subscriber.
+    /// TCP and TLS clients of one subscriber, and as many of DTLS at each worker.
     pub connections_per_subscriber: usize,
     /// Threads that relay; as many as there are cores when absent.
     pub workers: Option<u16>,
@@ -215,6 +219,14 @@ impl Config {
         }
         self.credentials()?;
         Ok(())
+    }
+
+    /// What a service can start with, but cannot keep: in words, for whoever wrote the file.
+    ///
+    /// # Errors
+    /// [`ConfigError`], as of [`check`](Self::check).
+    pub fn warnings(&self) -> Result<Vec<String>, ConfigError> {
+        Ok(Capacity::of(self)?.warnings())
     }
 
     fn check_limits(&self) -> Result<(), ConfigError> {

@@ -8,12 +8,16 @@
 //! only this process knows, so a connection made later knows the cookie of the one that was
 //! forgotten, for that client alone. Keys do not come from the seed: `dimpl` takes those from the
 //! system always. See `docs/decisions/0065`.
+//!
+//! A panic of `dimpl` costs the connection in which it happened, not the worker and its other
+//! clients: whatever is asked of a connection is asked through [`guarded`].
 
 mod hello;
 
 use std::{
     collections::{HashMap, HashSet},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -122,13 +126,25 @@ fn is_hello_verify(datagram: &[u8]) -> bool {
     datagram.get(13) == Some(&HELLO_VERIFY_REQUEST)
 }
 
-/// Takes everything that a connection has to say.
-fn poll(dtls: &mut Dtls, buffer: &mut Vec<u8>, mut take: impl FnMut(Output<'_>)) {
+/// Asks something of a connection; `None` when it panics. Then it may be in the midst of anything,
+/// and is only good to be dropped.
+fn guarded<T>(ask: impl FnOnce() -> T) -> Option<T> {
+    let answer = catch_unwind(AssertUnwindSafe(ask));
+    if answer.is_err() {
+        metrics::counter!("sightline_mtu_dtls_panics_total").increment(1);
+        tracing::error!("a DTLS connection has panicked and is dropped");
+    }
+    answer.ok()
+}
+
+/// Takes everything that a connection has to say; `false` when it panics.
+fn poll(dtls: &mut Dtls, buffer: &mut Vec<u8>, mut take: impl FnMut(Output<'_>)) -> bool {
     loop {
-        let needed = match dtls.poll_output(buffer) {
-            Output::Timeout(_) => return,
-            Output::BufferTooSmall { needed } => needed,
-            output => {
+        let needed = match guarded(|| dtls.poll_output(buffer)) {
+            None => return false,
+            Some(Output::Timeout(_)) => return true,
+            Some(Output::BufferTooSmall { needed }) => needed,
+            Some(output) => {
                 take(output);
                 continue;
             }
@@ -250,9 +266,9 @@ impl Table {
             return;
         };
         session.heard = now;
-        let fed =
-            session.dtls.handle_timeout(now).and_then(|()| session.dtls.handle_packet(datagram));
-        self.drain(peer, fed.is_ok(), sink);
+        self.ask(peer, sink, |dtls| {
+            dtls.handle_timeout(now).and_then(|()| dtls.handle_packet(datagram))
+        });
     }
 
     /// A message for a client; `false` when there is no such client, or it is longer than a record
@@ -264,18 +280,16 @@ impl Table {
         message: &[u8],
         sink: &mut impl Sink,
     ) -> bool {
-        let Some(session) = self.sessions.get_mut(&peer).filter(|session| session.connected) else {
+        if self.sessions.get(&peer).is_none_or(|session| !session.connected) {
             return false;
-        };
+        }
         if message.len() > MAX_RECORD {
             metrics::counter!("sightline_mtu_unsent_packets_total").increment(1);
             return false;
         }
-        let fed = session
-            .dtls
-            .handle_timeout(now)
-            .and_then(|()| session.dtls.send_application_data(message));
-        self.drain(peer, fed.is_ok(), sink);
+        self.ask(peer, sink, |dtls| {
+            dtls.handle_timeout(now).and_then(|()| dtls.send_application_data(message))
+        });
         true
     }
 
@@ -291,10 +305,12 @@ impl Table {
         if now >= self.next_tick {
             self.next_tick = now + TICK;
             for peer in self.handshaking.iter().copied().collect::<Vec<_>>() {
-                let Some(session) = self.sessions.get_mut(&peer) else { continue };
+                let Some(session) = self.sessions.get(&peer) else { continue };
                 let late = now.saturating_duration_since(session.begun) >= HANDSHAKE;
-                let fed = session.dtls.handle_timeout(now);
-                self.drain(peer, fed.is_ok() && !late, sink);
+                self.ask(peer, sink, |dtls| dtls.handle_timeout(now));
+                if late {
+                    self.remove(peer, sink);
+                }
             }
         }
         if now >= self.next_sweep {
@@ -312,10 +328,7 @@ impl Table {
     /// Says goodbye to everybody.
     pub(crate) fn close(&mut self, sink: &mut impl Sink) {
         for peer in self.sessions.keys().copied().collect::<Vec<_>>() {
-            if let Some(session) = self.sessions.get_mut(&peer) {
-                let closed = session.dtls.close();
-                self.drain(peer, closed.is_ok(), sink);
-            }
+            self.ask(peer, sink, Dtls::close);
             self.remove(peer, sink);
         }
     }
@@ -377,15 +390,15 @@ impl Table {
         hello: &Hello<'_>,
     ) -> Option<(Dtls, Vec<Vec<u8>>)> {
         let mut dtls = self.begin(now, peer, epoch, &hello.first(), |_| {})?;
-        dtls.handle_packet(hello.datagram()).ok()?;
+        guarded(|| dtls.handle_packet(hello.datagram()))?.ok()?;
         let mut flight = Vec::new();
-        poll(&mut dtls, &mut self.buffer, |output| {
+        let whole = poll(&mut dtls, &mut self.buffer, |output| {
             if let Output::Packet(bytes) = output {
                 flight.push(bytes.to_vec());
             }
         });
         let verified = !flight.is_empty() && !flight.iter().any(|bytes| is_hello_verify(bytes));
-        verified.then_some((dtls, flight))
+        (whole && verified).then_some((dtls, flight))
     }
 
     /// A connection that has heard the first hello and asked for a cookie.
@@ -404,15 +417,15 @@ impl Table {
             .dangerously_set_rng_seed(self.seed(peer, epoch))
             .build()
             .ok()?;
-        let mut dtls = Dtls::new_12(Arc::new(config), self.certificate.clone(), now);
-        dtls.handle_timeout(now).ok()?;
-        dtls.handle_packet(hello).ok()?;
-        poll(&mut dtls, &mut self.buffer, |output| {
+        let certificate = self.certificate.clone();
+        let mut dtls = guarded(|| Dtls::new_12(Arc::new(config), certificate, now))?;
+        guarded(|| dtls.handle_timeout(now).and_then(|()| dtls.handle_packet(hello)))?.ok()?;
+        let whole = poll(&mut dtls, &mut self.buffer, |output| {
             if let Output::Packet(bytes) = output {
                 answered(bytes);
             }
         });
-        Some(dtls)
+        whole.then_some(dtls)
     }
 
     fn epoch(&self, now: Instant) -> u64 {
@@ -426,22 +439,28 @@ impl Table {
         u64::from_be_bytes(bytes)
     }
 
-    /// Hands on what a connection says; ends it when it has failed or its client has left.
-    fn drain(&mut self, peer: Peer, well: bool, sink: &mut impl Sink) {
-        let Some(session) = self.sessions.get_mut(&peer) else { return };
-        let mut left = !well;
-        let connected = &mut session.connected;
-        poll(&mut session.dtls, &mut self.buffer, |output| match output {
+    /// Asks something of a connection, and hands on what it says; ends it when it has failed or
+    /// panicked, or its client has left.
+    fn ask<T>(
+        &mut self,
+        peer: Peer,
+        sink: &mut impl Sink,
+        ask: impl FnOnce(&mut Dtls) -> Result<T, dimpl::Error>,
+    ) {
+        let Some(Session { dtls, connected, .. }) = self.sessions.get_mut(&peer) else { return };
+        let Some(asked) = guarded(|| ask(dtls)) else { return self.remove(peer, sink) };
+        let mut left = asked.is_err();
+        let whole = poll(dtls, &mut self.buffer, |output| match output {
             Output::Packet(bytes) => sink.datagram(&peer, bytes),
             Output::Connected => *connected = true,
             Output::ApplicationData(bytes) => sink.message(&peer, bytes),
             Output::CloseNotify => left = true,
             _ => {}
         });
-        if session.connected {
+        if *connected {
             self.handshaking.remove(&peer);
         }
-        if left {
+        if left || !whole {
             self.remove(peer, sink);
         }
     }

@@ -24,6 +24,7 @@
 //! ```
 
 mod announcement;
+mod capacity;
 mod config;
 mod control;
 mod dtls;
@@ -92,6 +93,9 @@ pub struct Running {
 /// [`StartError`], before anything is announced.
 pub async fn start(config: Config, bus: Bus, lifecycle: &Lifecycle) -> Result<Running, StartError> {
     config.check()?;
+    for warning in config.warnings()? {
+        tracing::warn!("{warning}");
+    }
     let mtu = match &config.id {
         Some(mtu) => mtu.clone(),
         None => MtuId::from_random(random()?),

@@ -4,6 +4,8 @@
 #[derive(Debug, Default)]
 pub(crate) struct Cpu {
     last: Option<Ticks>,
+    /// Whether it was told that the system does not tell.
+    warned: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,7 +18,18 @@ impl Cpu {
     /// Share of all processors' time since the last call; `None` at the first one, and where the
     /// system does not tell.
     pub(crate) fn busy(&mut self) -> Option<f32> {
-        let now = parse(&std::fs::read_to_string("/proc/stat").ok()?)?;
+        let stat = std::fs::read_to_string("/proc/stat").ok();
+        self.since_last(stat.as_deref().and_then(parse))
+    }
+
+    fn since_last(&mut self, now: Option<Ticks>) -> Option<f32> {
+        if now.is_none() && !self.warned {
+            self.warned = true;
+            tracing::warn!(
+                "/proc/stat cannot be read: SCUs do not hear how busy the processors here are"
+            );
+        }
+        let now = now?;
         let last = self.last.replace(now)?;
         let all = now.all.checked_sub(last.all).filter(|all| *all > 0)?;
         Some(now.busy.saturating_sub(last.busy) as f32 / all as f32)
@@ -44,5 +57,17 @@ mod tests {
         assert_eq!(ticks, Ticks { busy: 140, all: 1_000 });
         assert_eq!(parse("intr 1 2"), None);
         assert_eq!(parse("cpu  1 2"), None);
+    }
+
+    #[test]
+    fn a_system_that_does_not_tell_is_told_of_once() {
+        let mut cpu = Cpu::default();
+        let mut look = |now| {
+            let share = cpu.since_last(now);
+            (share, cpu.warned)
+        };
+        assert_eq!(look(Some(Ticks { busy: 0, all: 100 })), (None, false));
+        assert_eq!(look(None), (None, true));
+        assert_eq!(look(Some(Ticks { busy: 50, all: 200 })), (Some(0.5), true));
     }
 }

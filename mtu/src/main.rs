@@ -7,6 +7,7 @@ use clap::Parser;
 use sightline_bus::Bus;
 use sightline_service_kit::{
     alone::{ServiceArgs, needs_bus},
+    config::ConfigError,
     exit::{EXIT_CODES, exit_code},
     health::{self, Health},
     lifecycle::Lifecycle,
@@ -42,7 +43,9 @@ async fn main() -> ExitCode {
 
 async fn run() -> anyhow::Result<()> {
     let Args { service } = Args::parse();
-    let Some(config) = service.checked(mtu::Config::check)? else { return Ok(()) };
+    let only_checked = service.check_config;
+    let checked = service.checked(|config: &mtu::Config| check(config, only_checked))?;
+    let Some(config) = checked else { return Ok(()) };
     let _guard = telemetry::init("mtu", &config.telemetry)?;
     needs_bus(&config.bus_url)?;
     let bus = Bus::nats(&config.bus_url).await.context("cannot reach the bus")?;
@@ -59,6 +62,16 @@ async fn run() -> anyhow::Result<()> {
         return Ok(());
     }
     lifecycle.run_until_signal().await;
+    Ok(())
+}
+
+/// Where a file is only checked there is no log for the warnings: they are said `aloud`.
+fn check(config: &mtu::Config, aloud: bool) -> Result<(), ConfigError> {
+    config.check()?;
+    let warnings = config.warnings()?;
+    for warning in warnings.iter().filter(|_| aloud) {
+        eprintln!("Warning: {warning}");
+    }
     Ok(())
 }
 

@@ -18,7 +18,9 @@ use tokio::{net::TcpListener, sync::mpsc};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Config, StartError, dtls, own,
+    Config, StartError,
+    capacity::Capacity,
+    dtls, own,
     streams::{Streams, TlsConfig},
     tcp_relays::TcpRelays,
     udp::{DtlsOptions, Options, RelayAddress, Workers},
@@ -42,6 +44,8 @@ pub(crate) struct Relay {
     shown: Shown,
     pub(crate) udp: Vec<SocketAddr>,
     pub(crate) tcp: Vec<SocketAddr>,
+    /// Allocations that there can be at a time.
+    pub(crate) places: u32,
     stopping: AtomicBool,
 }
 
@@ -96,8 +100,9 @@ impl Relay {
         let tcp = listen_tcp(&config, &streams, lifecycle).await?;
         let udp = addresses.iter().copied().take(config.udp_listen.len()).collect();
         let workers = running;
+        let places = Capacity::of(&config)?.allocations();
         let stopping = AtomicBool::new(false);
-        let relay = Self { config, workers, settings, streams, shown, udp, tcp, stopping };
+        let relay = Self { config, workers, settings, streams, shown, udp, tcp, places, stopping };
         Ok((Arc::new(relay), usage))
     }
 

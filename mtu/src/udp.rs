@@ -40,6 +40,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use inbox::{Gone, StreamHandle, WorkerHandle};
 pub use options::{Options, RelayAddress};
+pub(crate) use sockets::file_limit;
 pub use streams::{StreamOut, TcpRelays};
 pub(crate) use veiled::DtlsOptions;
 
@@ -168,7 +169,8 @@ impl Workers {
         &self.handles
     }
 
-    /// The worker for a client of a stream: clients at one address share one.
+    /// The worker for a client of a stream: always the same for one address and port. Those of one
+    /// address are spread, as datagrams are: many clients may stand behind it.
     #[must_use]
     pub fn worker_for(&self, client: &ClientId) -> &WorkerHandle {
         let bits = match client.address.ip() {

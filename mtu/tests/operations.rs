@@ -2,7 +2,10 @@
 
 mod common;
 
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 
 use common::{Client, SECRET, config, credentials, loopback, soon};
 use sightline_bus::{Bus, Message};
@@ -85,6 +88,28 @@ async fn a_drained_mtu_names_another_one() {
     let mut client = Client::udp(&mtu).await;
     soon("refusal", async { while !matches!(client.allocate_once().await, Err(300)) {} }).await;
     soon("emptiness", mtu.control.drained(Duration::from_secs(60))).await;
+}
+
+#[tokio::test]
+async fn an_mtu_whose_ports_are_taken_is_full() {
+    let bus = Bus::in_process();
+    let lifecycle = Lifecycle::new();
+    let config = mtu::Config {
+        // No other test has relays there.
+        relay_addresses: mtu::RelayAddress::Plain(IpAddr::from([127, 0, 0, 77])).into(),
+        relay_ports: Some((24_001, 24_002)),
+        ..config(&[])
+    };
+    let warnings = config.warnings().expect("good");
+    assert!(warnings.iter().any(|warning| warning.contains("relay_ports")), "{warnings:?}");
+    let mtu = mtu::start(config, bus.clone(), &lifecycle).await.expect("started");
+    let mut clients = [Client::udp(&mtu).await, Client::udp(&mtu).await];
+    for client in &mut clients {
+        client.allocate().await.expect("allocated");
+    }
+    assert_eq!(Client::udp(&mtu).await.allocate().await, Err(508));
+    let status = order(&bus, &mtu.mtu, MtuCommand::Undrain).await;
+    assert_eq!((status.load, status.accepting, status.allocations), (1.0, false, 2));
 }
 
 async fn next_usage(reports: &mut sightline_bus::Subscription) -> Vec<UsageEntry> {

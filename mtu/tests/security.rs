@@ -7,7 +7,7 @@ use std::{
     net::{IpAddr, SocketAddr},
 };
 
-use common::{Client, Stream, config, loopback, soon, start, with_identity};
+use common::{Client, DENIED, Stream, config, loopback, soon, start, with_identity};
 use stun::{
     agent::TransactionId,
     message::{
@@ -17,26 +17,6 @@ use stun::{
 };
 use tokio::net::UdpSocket;
 use turn::proto::{PROTO_TCP, PROTO_UDP, peeraddr::PeerAddress, reqtrans::RequestedTransport};
-
-const DENIED: &[&str] = &[
-    "0.0.0.0",
-    "127.0.0.1",
-    "127.1.2.3",
-    "10.1.2.3",
-    "172.16.0.1",
-    "192.168.0.1",
-    "169.254.169.254",
-    "100.64.0.1",
-    "255.255.255.255",
-    "224.0.0.1",
-    "::",
-    "::1",
-    "::ffff:127.0.0.1",
-    "::ffff:10.0.0.1",
-    "64:ff9b::7f00:1",
-    "fe80::1",
-    "fd00::1",
-];
 
 fn ip(text: &str) -> IpAddr {
     text.parse().expect("an address")

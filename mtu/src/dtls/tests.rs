@@ -267,6 +267,71 @@ fn a_client_that_has_forgotten_its_connection_gets_a_new_one() {
     assert_eq!((table.len(), out.gone.len()), (1, 1));
 }
 
+/// A connection that panics whatever it is asked: one of `dimpl` that has lost its state halfway
+/// through.
+fn broken(now: Instant) -> Dtls {
+    let config = dimpl::Config::builder().build().expect("good");
+    let mut dtls = Dtls::new_auto(Arc::new(config), identity(), now);
+    dtls.set_active(true);
+    // What a client of no known version cannot do.
+    let back = catch_unwind(AssertUnwindSafe(|| dtls.set_active(false)));
+    assert!(back.is_err(), "it can");
+    dtls
+}
+
+#[test]
+fn a_connection_that_panics_takes_no_other_with_it() {
+    let now = Instant::now();
+    let mut table = table(now);
+    let mut clients = [1, 2, 3, 4].map(|host| Client::new(peer(host, 1), now));
+    for client in &mut clients {
+        client.talk(&mut table, now);
+    }
+    let peers = [2, 3, 4].map(|host| peer(host, 1));
+    for peer in &peers {
+        table.sessions.get_mut(peer).expect("connected").dtls = broken(now);
+    }
+    let mut out = Out::default();
+    table.handle_datagram(now, peers[0], &[23; 64], &mut out);
+    table.send(now, peers[1], b"answer", &mut out);
+    table.handshaking.insert(peers[2]);
+    table.handle_timeout(now + TICK, &mut out);
+    assert_eq!((out.gone, out.datagrams.len()), (peers.to_vec(), 0));
+    assert_eq!((table.len(), table.per_subscriber.len(), table.handshaking.len()), (1, 1, 0));
+    let whole = &mut clients[0];
+    whole.dtls.send_application_data(b"question").expect("queued");
+    assert_eq!(whole.talk(&mut table, now).messages, [b"question"]);
+    // Nor does it keep the others from being told goodbye.
+    let mut again = Client::new(peers[0], now);
+    again.talk(&mut table, now);
+    assert!(again.connected, "the client may not come back");
+    table.sessions.get_mut(&again.peer).expect("connected").dtls = broken(now);
+    let mut out = Out::default();
+    table.close(&mut out);
+    assert_eq!((table.len(), out.gone.len(), out.datagrams.len()), (0, 2, 1));
+}
+
+#[test]
+fn a_hello_at_which_the_library_panics_is_not_answered() {
+    let now = Instant::now();
+    let mut table = table(now);
+    let mut client = Client::new(peer(1, 1), now);
+    client.talk(&mut table, now);
+    // A key that `dimpl` cannot read; configurations with one are refused.
+    table.set_certificate(DtlsCertificate { certificate: vec![1], private_key: vec![1] });
+    let mut out = Out::default();
+    for bytes in Client::new(peer(2, 1), now).says() {
+        table.handle_datagram(now, peer(2, 1), &bytes, &mut out);
+    }
+    assert_eq!((out.datagrams.len(), table.len()), (0, 1));
+    client.dtls.send_application_data(b"question").expect("queued");
+    assert_eq!(client.talk(&mut table, now).messages, [b"question"]);
+    table.set_certificate(identity());
+    let mut next = Client::new(peer(3, 1), now);
+    next.talk(&mut table, now);
+    assert!(next.connected);
+}
+
 #[test]
 fn rubbish_is_dropped() {
     let now = Instant::now();

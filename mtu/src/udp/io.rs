@@ -9,7 +9,7 @@ use std::{
 use mio::Registry;
 use mtu_turn::{
     ClientId, Driver, Extension, ExtensionRequest, Fragment, IcmpError, OpenError, OpenRelay,
-    Opened, RelayId, RelayProtocol, Shared, Shortcut, Transport, Usage, WorkerIndex,
+    Opened, RefusedPeer, RelayId, RelayProtocol, Shared, Shortcut, Transport, Usage, WorkerIndex,
 };
 use tokio::sync::mpsc;
 
@@ -272,6 +272,12 @@ impl Driver for Io {
         if self.usage.try_send(usage).is_err() {
             self.losses.usages += 1;
         }
+    }
+
+    fn peer_refused(&mut self, refused: &RefusedPeer<'_>) {
+        let RefusedPeer { user, peer, untold } = *refused;
+        tracing::info!(user, untold, "a peer was refused to a client");
+        tracing::debug!(user, %peer, "which peer was refused");
     }
 
     fn released(&mut self, client: &ClientId) {

@@ -164,6 +164,11 @@ pub(super) fn raise_file_limit() {
     }
 }
 
+/// How many files this process may open at a time once it has raised its limit.
+pub(crate) fn file_limit() -> u64 {
+    getrlimit(Resource::Nofile).maximum.unwrap_or(FILES)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

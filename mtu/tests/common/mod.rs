@@ -37,6 +37,34 @@ use turn::proto::{
 pub const SECRET: &str = "0123456789abcdef";
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
+/// Of each kind of address that is no business of a client's: inner ones of IPv4, with those of
+/// carrier NATs, groups and everybody; the same of IPv6; and those that carry one of IPv4 within.
+pub const DENIED: &[&str] = &[
+    "0.0.0.0",
+    "127.0.0.1",
+    "127.1.2.3",
+    "10.0.0.1",
+    "10.1.2.3",
+    "172.16.0.1",
+    "192.168.0.1",
+    "169.254.169.254",
+    "100.64.0.1",
+    "100.127.255.254",
+    "255.255.255.255",
+    "224.0.0.1",
+    "::",
+    "::1",
+    "::ffff:127.0.0.1",
+    "::ffff:10.0.0.1",
+    "::ffff:169.254.169.254",
+    "64:ff9b::7f00:1",
+    "64:ff9b:1::7f00:1",
+    "2002:7f00:1::",
+    "fe80::1",
+    "fd00::1",
+    "ff02::1",
+];
+
 pub async fn soon<F: Future>(what: &str, future: F) -> F::Output {
     tokio::time::timeout(PATIENCE, future).await.unwrap_or_else(|_| panic!("no {what}"))
 }

@@ -10,7 +10,7 @@ use stun_rs::TransactionId;
 
 use crate::{
     ClientId,
-    driver::{Family, RelayProtocol, Usage},
+    driver::{Family, OpenError, RelayProtocol, Usage},
     shortcut::{Lent, Shortcut, Tally, Terms},
     users::User,
 };
@@ -33,6 +33,8 @@ pub(crate) struct Allocation {
     /// Of the Allocate request, so that its repetition gets the same answer.
     pub(crate) transaction: TransactionId,
     pub(crate) token: Option<[u8; 8]>,
+    /// The family that could not be had, and why (ADDRESS-ERROR-CODE).
+    pub(crate) failed: Option<(Family, OpenError)>,
     pub(crate) begun: Instant,
     pub(crate) ends: Instant,
     pub(crate) bytes_to_peers: u64,
@@ -89,6 +91,7 @@ impl Allocation {
             relayed: [None; 2],
             transaction,
             token: None,
+            failed: None,
             begun: now,
             ends: now,
             bytes_to_peers: 0,

@@ -150,6 +150,17 @@ pub struct Usage {
     pub packets: u64,
 }
 
+/// A peer that a user may not have (403).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RefusedPeer<'a> {
+    /// The part of the user name after the expiry.
+    pub user: &'a str,
+    /// What was asked for.
+    pub peer: SocketAddr,
+    /// How many others were refused since the last one that was told.
+    pub untold: u64,
+}
+
 /// A request that the core has authenticated but does not know: for RFC 6062.
 #[derive(Debug)]
 pub struct ExtensionRequest<'a> {
@@ -256,6 +267,11 @@ pub trait Driver {
 
     /// An allocation has ended.
     fn ended(&mut self, usage: Usage);
+
+    /// A peer was refused to a user: for the log. What comes too often is not told, but counted.
+    fn peer_refused(&mut self, refused: &RefusedPeer<'_>) {
+        let _ = refused;
+    }
 
     /// This client has no allocation any more.
     fn released(&mut self, client: &ClientId) {

@@ -49,7 +49,7 @@ pub use client::{ClientId, Transport};
 pub use counters::Counters;
 pub use driver::{
     Driver, EvenPort, Extension, ExtensionRequest, Family, Fragment, IcmpError, OpenError,
-    OpenRelay, Opened, RelayId, RelayProtocol, Ticket, Usage, WorkerIndex,
+    OpenRelay, Opened, RefusedPeer, RelayId, RelayProtocol, Ticket, Usage, WorkerIndex,
 };
 pub use live::LiveRelays;
 pub use server::{Now, Server};

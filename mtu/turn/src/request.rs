@@ -18,6 +18,9 @@ const UNDERSTOOD: &[u16] = &[
 
 /// A request is no longer than this, so that reading it costs little.
 const MAX_REQUEST: usize = 2_048;
+/// Of attributes that are not understood so many are named: looking for each among all that came
+/// before it would cost more than a stranger is worth.
+const MAX_UNKNOWN: usize = 16;
 
 /// The integrity attribute, and what it covers.
 #[derive(Debug)]
@@ -38,7 +41,7 @@ pub(crate) struct Request<'a> {
     pub(crate) signed: Option<Signed<'a>>,
     /// Whether it ends with a FINGERPRINT, so that the answer should too.
     pub(crate) fingerprint: bool,
-    /// Types that must be understood and are not.
+    /// Types that must be understood and are not: the first of them.
     pub(crate) unknown: Vec<u16>,
     /// CONNECTION-ID (RFC 6062), which `stun-rs` does not know.
     pub(crate) connection: Option<u32>,
@@ -116,6 +119,7 @@ impl<'a> Request<'a> {
             }
             unknown
                 if unknown < 0x8000
+                    && self.unknown.len() < MAX_UNKNOWN
                     && !UNDERSTOOD.contains(&unknown)
                     && !self.unknown.contains(&unknown) =>
             {

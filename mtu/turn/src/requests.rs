@@ -164,9 +164,9 @@ impl Server {
         Some(match request.method {
             ALLOCATE => self.allocate(caller, request, attributes, now, driver),
             REFRESH => self.refresh(caller, attributes, now, driver),
-            CREATE_PERMMISSION => self.create_permission(caller, request, now),
-            CHANNEL_BIND => self.channel_bind(caller, request, attributes, now),
-            _ => return self.extension(caller, request, seal, driver),
+            CREATE_PERMMISSION => self.create_permission(caller, request, now, driver),
+            CHANNEL_BIND => self.channel_bind(caller, request, attributes, now, driver),
+            _ => return self.extension(caller, request, seal, now, driver),
         })
     }
 

@@ -16,7 +16,7 @@ use crate::{
     client::{ClientId, canonical},
     counters::Counters,
     driver::{Driver, Family, IcmpError, RelayId, RelayProtocol, Ticket, Usage, WorkerIndex},
-    limits::Limiter,
+    limits::{Limiter, Meter},
     requests::refuse,
     settings::Settings,
     shared::Shared,
@@ -54,6 +54,10 @@ pub struct Server {
     pub(crate) held_until: Option<Instant>,
     pub(crate) refusals: Limiter,
     pub(crate) bindings: Limiter,
+    /// What may be told of refused peers: of one subscriber, and at all.
+    pub(crate) tellings: (Limiter, Meter),
+    /// Refused peers that were not told.
+    pub(crate) untold: u64,
     pub(crate) counters: Counters,
     indications: u64,
     /// Allocations ever made.
@@ -76,6 +80,8 @@ impl Server {
             held_until: None,
             refusals: Limiter::default(),
             bindings: Limiter::default(),
+            tellings: Default::default(),
+            untold: 0,
             counters: Counters::default(),
             indications: 0,
             made: 0,

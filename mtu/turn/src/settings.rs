@@ -49,9 +49,9 @@ pub struct Limits {
     pub user_bytes_per_s: Option<u64>,
     /// Payload of the whole server.
     pub server_bytes_per_s: Option<u64>,
-    /// Error answers to one subscriber (address or /64) that has not proved itself.
+    /// Error answers to one subscriber (address or /64) that has not proved itself, by each worker.
     pub refusals_per_s: u32,
-    /// Binding answers to one subscriber.
+    /// Binding answers to one subscriber, by each worker.
     pub bindings_per_s: u32,
     /// Lifetime of an allocation when none is asked for; the shortest too.
     pub lifetime: Duration,

@@ -146,6 +146,26 @@ fn where_one_family_fails_the_other_is_had_with_a_reason() {
 }
 
 #[test]
+fn a_repeated_request_hears_the_reason_again() {
+    let mut world = World::new(settings());
+    world.hands.no_v6 = true;
+    let mut client = Client::new(CLIENT, "call");
+    client.ask_once(&mut world, methods::ALLOCATE, vec![udp()]).unwrap_err();
+    let transaction = client.transaction();
+    let also = AdditionalAddressFamily::new(AddressFamily::IPv6).into();
+    let request = client.sign(methods::ALLOCATE, transaction, vec![udp(), also]);
+    for _ in 0..2 {
+        world.input(&client.id, &request);
+        let answer = world.take_for(&client.id);
+        let answer = client.understand(&answer, transaction).unwrap();
+        assert_eq!(relayed(&answer).len(), 1);
+        let error = answer.get::<AddressErrorCode>().expect("a reason");
+        let error = error.as_address_error_code().unwrap();
+        assert_eq!(error.error_code().error_code(), 440);
+    }
+}
+
+#[test]
 fn the_next_port_is_held_for_half_a_minute() {
     let mut world = World::new(settings());
     let mut client = Client::new(CLIENT, "call");
@@ -291,6 +311,9 @@ fn tcp_is_relayed_over_streams_where_it_is_wanted() {
     let outcome = client.ask(&mut world, methods::ALLOCATE, vec![protocol(6)]);
     assert_eq!(outcome.err(), Some(400), "over UDP");
     let mut client = Client::new(CLIENT, "call").over(Transport::Tls);
+    let whole = vec![protocol(6), DontFragment::default().into()];
+    let outcome = client.ask(&mut world, methods::ALLOCATE, whole);
+    assert_eq!(outcome.err(), Some(400), "streams have no fragments");
     let answer = client.ask(&mut world, methods::ALLOCATE, vec![protocol(6)]).unwrap();
     let relay = world.relay_of(relayed(&answer)[0]);
     let peer = address("8.8.8.8:9");
@@ -315,6 +338,37 @@ fn tcp_is_relayed_over_streams_where_it_is_wanted() {
     let attribute = stun_rs::attributes::turn::XorPeerAddress::from(address("127.0.0.1:22"));
     let refused = client.ask(&mut world, connect, vec![attribute.into()]);
     assert_eq!(refused.err(), Some(403));
+    assert_eq!(world.hands.refused, [("call".to_owned(), address("127.0.0.1:22"), 0)]);
+}
+
+#[test]
+fn refused_peers_are_told_and_a_flood_of_them_is_counted() {
+    let mut world = World::new(settings());
+    let mut client = Client::new(CLIENT, "call");
+    client.allocate(&mut world).unwrap();
+    let inner = address("10.0.0.1:22");
+    assert_eq!(client.permit(&mut world, &[inner]).err(), Some(403));
+    assert_eq!(world.hands.refused, [("call".to_owned(), inner, 0)]);
+    for _ in 0..100 {
+        assert_eq!(client.bind(&mut world, 0x4000, inner).err(), Some(403));
+    }
+    assert_eq!(world.hands.refused.len(), 1, "the log is flooded");
+    // Another subscriber's are told meanwhile.
+    let mut other = Client::new(OTHER, "another");
+    other.allocate(&mut world).unwrap();
+    assert_eq!(other.permit(&mut world, &[address("8.8.8.8:9"), inner]).err(), Some(403));
+    assert_eq!(world.hands.refused[1..], [("another".to_owned(), inner, 100)]);
+    world.pass(Duration::from_secs(1));
+    assert_eq!(client.permit(&mut world, &[address("127.0.0.1:80")]).err(), Some(403));
+    assert_eq!(world.hands.refused[2..], [("call".to_owned(), address("127.0.0.1:80"), 0)]);
+    assert_eq!(world.server.counters().denied_peers, 103);
+    // However many subscribers there are, it stays readable.
+    for n in 1..=100 {
+        let mut client = Client::new(&format!("203.0.113.{n}:1"), &format!("call{n}"));
+        client.allocate(&mut world).unwrap();
+        assert_eq!(client.permit(&mut world, &[inner]).err(), Some(403));
+    }
+    assert!(world.hands.refused.len() < 20, "{} lines at once", world.hands.refused.len());
 }
 
 #[test]

@@ -7,8 +7,9 @@ use stun_rs::{
     attributes::{
         stun::{AlternateServer, XorMappedAddress},
         turn::{
-            AdditionalAddressFamily, AddressErrorCode, EvenPort as EvenPortAttribute, LifeTime,
-            RequestedAddressFamily, RequestedTrasport, ReservationToken, XorRelayedAddress,
+            AdditionalAddressFamily, AddressErrorCode, DontFragment, EvenPort as EvenPortAttribute,
+            LifeTime, RequestedAddressFamily, RequestedTrasport, ReservationToken,
+            XorRelayedAddress,
         },
     },
 };
@@ -62,7 +63,7 @@ impl Server {
             let again = allocation.transaction == request.transaction
                 && *allocation.user_name == *caller.user;
             return if again {
-                Ok(self.granted(index, None, now))
+                Ok(self.granted(index, now))
             } else {
                 Err(refuse(437, "Allocation Mismatch"))
             };
@@ -105,6 +106,7 @@ impl Server {
         for &(family, address) in &relays.opened {
             allocation.set_relayed(family, Some(address));
         }
+        allocation.failed = relays.failed;
         let held = relays.held;
         allocation.token =
             held.and_then(|held| self.reserve((caller.user, user), held, now, driver));
@@ -113,7 +115,7 @@ impl Server {
         }
         allocation.ends = now.instant + self.lifetime(wanted.lifetime_s, caller, now);
         let index = self.insert(allocation);
-        Ok(self.granted(index, relays.failed, now))
+        Ok(self.granted(index, now))
     }
 
     /// What is asked for, if it makes sense together.
@@ -143,12 +145,14 @@ impl Server {
             || (also.is_some() && even == EvenPort::EvenAndHoldNext)
             // RFC 8656 section 18.10: only IPv6 can be had in addition.
             || also == Some(AddressFamily::IPv4);
-        // RFC 6062 section 5.1: over streams only, and nothing about ports.
+        // RFC 6062 section 5.1: over streams only, nothing about ports, and nothing about
+        // fragments, which streams do not have.
         let tcp_contradicts = protocol == RelayProtocol::Tcp
             && (!caller.client.transport.is_stream()
                 || even != EvenPort::Any
                 || token.is_some()
-                || also.is_some());
+                || also.is_some()
+                || attributes.has::<DontFragment>());
         if contradicts || tcp_contradicts {
             return Err(malformed());
         }
@@ -265,12 +269,7 @@ impl Server {
         index
     }
 
-    fn granted(
-        &self,
-        index: usize,
-        failed: Option<(Family, OpenError)>,
-        now: Now,
-    ) -> Vec<StunAttribute> {
+    fn granted(&self, index: usize, now: Now) -> Vec<StunAttribute> {
         let allocation = &self.allocations[index];
         let mut attributes: Vec<StunAttribute> = vec![];
         for (_, address) in allocation.all_relayed() {
@@ -282,7 +281,7 @@ impl Server {
         if let Some(token) = allocation.token {
             attributes.push(ReservationToken::from(token).into());
         }
-        if let Some((family, error)) = failed {
+        if let Some((family, error)) = allocation.failed {
             let Refusal { code, reason, .. } = refusal(error);
             let family = match family {
                 Family::V4 => AddressFamily::IPv4,

@@ -86,7 +86,9 @@ impl Server {
     }
 }
 
-/// RFC 5780 section 7.4: both another address and another port, or at least another port.
+/// Both another address and another port, or at least another port. RFC 5780 section 7.4 wants the
+/// attribute only where there is a second address; without one, units learn the second port here,
+/// and by that what one address can tell of their NATs.
 fn other_address(listening: &[Listening], local: SocketAddr) -> Option<SocketAddr> {
     another(listening, local, true, true)
         .or_else(|| another(listening, local, false, true))

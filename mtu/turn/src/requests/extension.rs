@@ -7,7 +7,7 @@ use crate::{
     answer::{Answer, Seal},
     driver::{Driver, Extension, ExtensionRequest, RelayId, RelayProtocol, Ticket},
     request::Request,
-    server::Server,
+    server::{Now, Server},
 };
 
 impl Server {
@@ -17,6 +17,7 @@ impl Server {
         caller: &Caller<'_>,
         request: &Request<'_>,
         seal: &Seal,
+        now: Now,
         driver: &mut impl Driver,
     ) -> Option<Outcome> {
         let ticket = Ticket {
@@ -40,7 +41,7 @@ impl Server {
         };
         let peer = request.peers.first().copied();
         if let (Some(index), Some(peer)) = (index, peer)
-            && let Err(refusal) = self.check_connection(index, peer)
+            && let Err(refusal) = self.check_connection(caller, index, peer, now, driver)
         {
             return Some(Err(refusal));
         }

@@ -11,8 +11,8 @@ use std::{
 
 use mtu_turn::{
     ClientId, Credentials, Driver, EvenPort, Extension, ExtensionRequest, Family, Fragment, Limits,
-    Now, OpenError, OpenRelay, Opened, RelayId, RelayProtocol, Server, Settings, Shared, Shortcut,
-    Ticket, Transport, Usage, WorkerIndex, peers::PeerRules, wire,
+    Now, OpenError, OpenRelay, Opened, RefusedPeer, RelayId, RelayProtocol, Server, Settings,
+    Shared, Shortcut, Ticket, Transport, Usage, WorkerIndex, peers::PeerRules, wire,
 };
 use sightline_model::Secret;
 use stun_rs::{
@@ -64,6 +64,8 @@ pub struct Hands {
     pub relays: Vec<(RelayId, SocketAddr)>,
     pub held: HashSet<SocketAddr>,
     pub ended: Vec<Usage>,
+    /// User, peer, and how many before were not told.
+    pub refused: Vec<(String, SocketAddr, u64)>,
     pub tickets: Vec<Ticket>,
     pub lent: Vec<(WorkerIndex, SocketAddr, SocketAddr, Arc<Shortcut>)>,
     pub no_v6: bool,
@@ -78,6 +80,7 @@ impl Hands {
             relays: vec![],
             held: HashSet::new(),
             ended: vec![],
+            refused: vec![],
             tickets: vec![],
             lent: vec![],
             no_v6: false,
@@ -152,6 +155,10 @@ impl Driver for Hands {
 
     fn ended(&mut self, usage: Usage) {
         self.ended.push(usage);
+    }
+
+    fn peer_refused(&mut self, refused: &RefusedPeer<'_>) {
+        self.refused.push((refused.user.to_owned(), refused.peer, refused.untold));
     }
 
     fn lend_shortcut(
