@@ -162,7 +162,7 @@ impl Ladders {
             let why = "the offer's fingerprint is not that of the client's key";
             return Err(Problem::new(ProblemKind::InvalidToken, why));
         }
-        if let Some(description) = self.go_on(name, &offer, client).await {
+        if let Some(description) = self.go_on(name, &offer, client, ice_servers).await {
             return Ok(description);
         }
         let Shared { settings, lifecycle, calls, .. } = &*self.shared;
@@ -190,11 +190,13 @@ impl Ladders {
     }
 
     /// The same viewer has come back to the centre with the same call: it runs on, with what is new.
+    /// The credentials of relays always are.
     async fn go_on(
         &self,
         name: &MediaSessionId,
         offer: &Description,
         client: PublicKey,
+        ice_servers: &[IceServer],
     ) -> Option<Description> {
         let running = self.shared.calls.lock().by_name.get(name).cloned()?;
         if running.client != client || running.credentials != offer.credentials {
@@ -207,6 +209,7 @@ impl Ladders {
         if offer.nat != NatReport::default() {
             running.session.add_remote(Line::Nat(offer.nat.clone())).await;
         }
+        running.session.set_servers(Servers::read(ice_servers)).await;
         Some(running.session.description().clone())
     }
 
@@ -383,6 +386,16 @@ mod tests {
     }
 
     async fn answer(ladders: &Ladders, offer: Description) {
+        answer_with(ladders, offer, &[]).await;
+    }
+
+    /// With the servers that the SCU has put into the offer. The leave to watch ends with what comes
+    /// back.
+    async fn answer_with(
+        ladders: &Ladders,
+        offer: Description,
+        servers: &[IceServer],
+    ) -> watch::Sender<Option<Problem>> {
         let grant = TokenGrant {
             domain: "example.org".parse().expect("a name"),
             user: "u1".parse().expect("an id"),
@@ -392,9 +405,10 @@ mod tests {
             capabilities: Capabilities::default(),
             expires_at: UnixMicros(i64::MAX),
         };
-        let ended = watch::channel(None).1;
+        let (leave, ended) = watch::channel(None);
         let admission = Admission { grant, ended, path: watch::Sender::new(None) };
-        ladders.answer(&name(), offer, viewer(), admission, &[]).await.expect("answered");
+        ladders.answer(&name(), offer, viewer(), admission, servers).await.expect("answered");
+        leave
     }
 
     #[tokio::test]
@@ -439,6 +453,32 @@ mod tests {
         let mut report = running.expect("it runs").session.report();
         let told = report.wait_for(|report| report.nat_remote == measured);
         tokio::time::timeout(PATIENCE, told).await.expect("in time").expect("alive");
+        lifecycle.token.cancel();
+    }
+
+    /// Nothing but a relay helps here, and the first offer named none.
+    #[tokio::test]
+    async fn the_same_offer_once_more_brings_servers_and_their_credentials() {
+        let lifecycle = Lifecycle::new();
+        let ladders = ladders(&lifecycle);
+        let relay = tokio::net::UdpSocket::bind("127.0.0.1:0").await.expect("a socket");
+        let at = relay.local_addr().expect("bound");
+        let _leave = answer_with(&ladders, offer(1, 0), &[]).await;
+        let server = IceServer {
+            urls: vec![format!("turn:{at}?transport=udp")],
+            username: Some("1700000000:s1".into()),
+            credential: Some(SessionToken::new("secret".to_owned())),
+        };
+        let _again = answer_with(&ladders, offer(1, 0), &[server]).await;
+        let asked = async {
+            let mut bytes = [0; 1_500];
+            // Allocate, RFC 8656 section 18; questions to a STUN server come here too.
+            while bytes[..2] != [0, 3] {
+                relay.recv_from(&mut bytes).await.expect("received");
+            }
+        };
+        tokio::time::timeout(PATIENCE, asked).await.expect("the relay is asked");
+        assert_eq!(ladders.shared.calls.lock().by_name.len(), 1);
         lifecycle.token.cancel();
     }
 }

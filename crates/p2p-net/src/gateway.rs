@@ -2,46 +2,33 @@
 //! the router speaks one of them, UPnP IGD otherwise. Leases are renewed while they are wanted and
 //! released at the end.
 
+mod lease;
 mod terms;
 
 use std::{
-    net::{IpAddr, Ipv4Addr, SocketAddr},
+    net::{Ipv4Addr, SocketAddr},
     num::NonZeroU16,
-    sync::Arc,
+    pin::pin,
     time::{Duration, Instant},
 };
 
-use crab_nat::{
-    InternetProtocol, PortMapping, PortMappingOptions, PortMappingType, TimeoutConfig, natpmp,
-};
-use igd_next::{
-    AddPortError, PortMappingProtocol, SearchOptions,
-    aio::{
-        Gateway,
-        tokio::{Tokio, search_gateway},
-    },
-};
+use futures_util::future::{Either, select};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-use self::terms::Terms;
+use self::lease::{Lease, by_igd, find_igd, pcp_port};
 use crate::network::Surroundings;
 
-/// How long a lease is asked for; a gateway may give another.
-const LEASE: Duration = Duration::from_secs(3_600);
 /// How often the network is looked at, and after how long a gateway that did not answer is asked
 /// again.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 const ASK_AGAIN: Duration = Duration::from_secs(120);
-/// How long UPnP may take to find a gateway.
-const SEARCH: Duration = Duration::from_secs(3);
-/// How long one request to it may take.
-const REQUEST: Duration = Duration::from_secs(4);
+/// At the end, a request that is on its way has so long to be answered: what it brings is to be
+/// released, too.
+const FINISH: Duration = Duration::from_secs(1);
 /// How long releasing everything may take.
 const RELEASE: Duration = Duration::from_secs(2);
-/// What a gateway's user interface shows.
-const DESCRIPTION: &str = "Sightline camera";
 
 /// What is behind a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -77,81 +64,193 @@ pub async fn keep(
     mapped: watch::Sender<Vec<MappedPort>>,
     token: CancellationToken,
 ) {
-    let mut leases: Vec<Lease> = Vec::new();
+    let mut keeper = Keeper::new(wanted, mapped, token.clone());
     let mut place: Option<(Option<Ipv4Addr>, Option<Ipv4Addr>)> = None;
-    // When ports that are not mapped are asked for, and when anything is due.
-    let mut ask_at = Instant::now();
-    let mut next = ask_at;
+    // When anything is due.
+    let mut next = Instant::now();
     loop {
         let now = Surroundings::look(false);
         let here = (now.outward_v4, now.gateway);
         let moved = place != Some(here);
         if moved {
-            // The old gateway is out of reach: its leases run out.
-            leases.clear();
             place = Some(here);
-            ask_at = Instant::now();
+            keeper.begin_anew();
         }
         if moved || Instant::now() >= next {
-            let refreshing = refresh(&mut leases, &wanted, &now, &mut ask_at);
-            if token.run_until_cancelled(refreshing).await.is_none() {
-                break;
-            }
-            next = leases.iter().map(|lease| lease.terms.next()).fold(ask_at, Instant::min);
-            let ports: Vec<_> = leases.iter().map(|lease| lease.mapped).collect();
-            mapped.send_if_modified(|known| {
-                let changed = *known != ports;
-                known.clone_from(&ports);
-                changed
-            });
+            run_out(keeper.refresh(&now), &token).await;
+            next = keeper.next();
+            keeper.tell();
         }
         tokio::select! {
             () = token.cancelled() => break,
             () = tokio::time::sleep(LOOK_EVERY) => {}
         }
     }
-    let releasing = async {
-        for lease in leases {
-            lease.release().await;
-        }
-    };
-    if tokio::time::timeout(RELEASE, releasing).await.is_err() {
-        debug!("the gateway did not confirm that mappings are released");
+    keeper.release().await;
+}
+
+/// Lets `work` come to its end; when `token` is cancelled, for a moment only.
+async fn run_out(work: impl Future<Output = ()>, token: &CancellationToken) {
+    let mut work = pin!(work);
+    if token.run_until_cancelled(work.as_mut()).await.is_none() {
+        // Silence is no reason to wait.
+        let _ = tokio::time::timeout(FINISH, work).await;
     }
 }
 
-/// Renews what is due, and asks for what is not there. A gateway that does not renew a lease may
-/// have started anew, elsewhere: it is looked for at once, and the lease is kept while it lives.
-async fn refresh(
-    leases: &mut Vec<Lease>,
-    wanted: &[Wanted],
-    place: &Surroundings,
-    ask_at: &mut Instant,
-) {
-    let Some(own) = place.outward_v4.filter(|ip| is_translated(*ip)) else {
-        *ask_at = Instant::now() + ASK_AGAIN;
-        return;
-    };
-    let mut missing: Vec<Wanted> = Vec::new();
-    if Instant::now() >= *ask_at {
-        let is_there = |wanted: &Wanted| leases.iter().any(|l| l.mapped.wanted == *wanted);
-        missing.extend(wanted.iter().filter(|wanted| !is_there(wanted)));
-        *ask_at = Instant::now() + ASK_AGAIN;
+/// What is mapped, and what is to be.
+struct Keeper {
+    wanted: Vec<Wanted>,
+    leases: Vec<Lease>,
+    mapped: watch::Sender<Vec<MappedPort>>,
+    /// When ports that are not mapped are asked for.
+    ask_at: Instant,
+    /// Once it is cancelled nothing further is asked for.
+    token: CancellationToken,
+}
+
+impl Keeper {
+    fn new(
+        wanted: Vec<Wanted>,
+        mapped: watch::Sender<Vec<MappedPort>>,
+        token: CancellationToken,
+    ) -> Self {
+        Self { wanted, leases: Vec::new(), mapped, ask_at: Instant::now(), token }
     }
-    for lease in leases.iter_mut().filter(|lease| Instant::now() >= lease.terms.next()) {
-        if lease.renew(own).await.is_none() {
-            missing.push(lease.mapped.wanted);
+
+    /// In another network: the old gateway is out of reach, its leases run out.
+    fn begin_anew(&mut self) {
+        self.leases.clear();
+        self.ask_at = Instant::now();
+    }
+
+    /// When [`refresh`](Self::refresh) has something to do.
+    fn next(&self) -> Instant {
+        self.leases.iter().map(|lease| lease.terms.next()).fold(self.ask_at, Instant::min)
+    }
+
+    /// Renews what is due, and asks for what is not there. A gateway that does not renew a lease
+    /// may have started anew, elsewhere: it is looked for at once, and the lease is kept while it
+    /// lives. What has been given is among the leases at once: whoever drops this loses an answer
+    /// that is on its way, and nothing else.
+    async fn refresh(&mut self, place: &Surroundings) {
+        let Some(own) = place.outward_v4.filter(|ip| is_translated(*ip)) else {
+            self.ask_at = Instant::now() + ASK_AGAIN;
+            return;
+        };
+        let mut missing: Vec<Wanted> = Vec::new();
+        if Instant::now() >= self.ask_at {
+            let is_there = |wanted: &Wanted| self.leases.iter().any(|l| l.mapped.wanted == *wanted);
+            missing.extend(self.wanted.iter().filter(|wanted| !is_there(wanted)));
+            self.ask_at = Instant::now() + ASK_AGAIN;
+        }
+        for lease in self.leases.iter_mut().filter(|lease| Instant::now() >= lease.terms.next()) {
+            if self.token.is_cancelled() {
+                return;
+            }
+            if lease.renew(own).await.is_none() {
+                missing.push(lease.mapped.wanted);
+            }
+        }
+        if !missing.is_empty() {
+            self.ask(&missing, own, place.gateway).await;
+        }
+        let now = Instant::now();
+        self.leases.retain(|lease| !lease.terms.is_over(now));
+    }
+
+    async fn ask(&mut self, missing: &[Wanted], own: Ipv4Addr, gateway: Option<Ipv4Addr>) {
+        let token = self.token.clone();
+        // It maps nothing, and need not come to its end.
+        let searching = async { token.run_until_cancelled(find_igd(own)).await.flatten() };
+        // Both at once: who has no PCP is silent rather than refusing.
+        let found = unless(self.ask_pcp(missing, own, gateway), searching).await;
+        let Some((igd, outside)) = found else { return };
+        for wanted in missing {
+            if self.token.is_cancelled() {
+                return;
+            }
+            if let Some(lease) = by_igd(&igd, outside, *wanted, own).await {
+                debug!("a port is mapped by UPnP");
+                self.add(lease);
+            }
         }
     }
-    if !missing.is_empty() {
-        for fresh in ask(&missing, own, place.gateway).await {
-            leases.retain(|old| old.mapped.wanted != fresh.mapped.wanted);
-            leases.push(fresh);
+
+    /// Whether there is a gateway that maps by PCP or NAT-PMP.
+    async fn ask_pcp(
+        &mut self,
+        missing: &[Wanted],
+        own: Ipv4Addr,
+        gateway: Option<Ipv4Addr>,
+    ) -> bool {
+        let Some(gateway) = gateway else { return false };
+        let mut any = false;
+        for wanted in missing {
+            if self.token.is_cancelled() {
+                break;
+            }
+            match pcp_port(*wanted, own, gateway).await {
+                Some(lease) => {
+                    debug!("a port is mapped by PCP or NAT-PMP");
+                    self.add(lease);
+                    any = true;
+                }
+                // The others would be silent too.
+                None if !any => break,
+                None => {}
+            }
+        }
+        any
+    }
+
+    /// Takes a lease, and tells of it: the next one may be long in coming.
+    fn add(&mut self, fresh: Lease) {
+        self.leases.retain(|old| old.mapped.wanted != fresh.mapped.wanted);
+        self.leases.push(fresh);
+        self.leases.sort_unstable_by_key(|lease| lease.mapped.wanted);
+        self.tell();
+    }
+
+    fn tell(&self) {
+        let ports: Vec<_> = self.leases.iter().map(|lease| lease.mapped).collect();
+        self.mapped.send_if_modified(|known| {
+            let changed = *known != ports;
+            known.clone_from(&ports);
+            changed
+        });
+    }
+
+    async fn release(self) {
+        let releasing = async {
+            for lease in self.leases {
+                lease.release().await;
+            }
+        };
+        if tokio::time::timeout(RELEASE, releasing).await.is_err() {
+            debug!("the gateway did not confirm that mappings are released");
         }
     }
-    let now = Instant::now();
-    leases.retain(|lease| !lease.terms.is_over(now));
-    leases.sort_unstable_by_key(|lease| lease.mapped.wanted);
+}
+
+/// What `searching` finds, unless `asking` comes to something: then nobody waits for the search.
+async fn unless<T>(
+    asking: impl Future<Output = bool>,
+    searching: impl Future<Output = Option<T>>,
+) -> Option<T> {
+    let asking = pin!(asking);
+    let searching = pin!(searching);
+    match select(asking, searching).await {
+        Either::Left((true, _)) => None,
+        Either::Left((false, searching)) => searching.await,
+        Either::Right((found, asking)) => {
+            if asking.await {
+                None
+            } else {
+                found
+            }
+        }
+    }
 }
 
 /// Whether the Internet sees another address than this one.
@@ -161,200 +260,5 @@ fn is_translated(ip: Ipv4Addr) -> bool {
     ip.is_private() || (a == 100 && (64..128).contains(&b))
 }
 
-async fn ask(wanted: &[Wanted], own: Ipv4Addr, gateway: Option<Ipv4Addr>) -> Vec<Lease> {
-    // Both at once: who has no PCP is silent rather than refusing.
-    let (by_pcp, igd) = tokio::join!(by_pcp(wanted, own, gateway), find_igd(own));
-    if !by_pcp.is_empty() {
-        debug!(ports = by_pcp.len(), "mapped by PCP or NAT-PMP");
-        return by_pcp;
-    }
-    let Some((igd, outside)) = igd else { return Vec::new() };
-    let mut leases = Vec::new();
-    for wanted in wanted {
-        if let Some(lease) = by_igd(&igd, outside, *wanted, own).await {
-            leases.push(lease);
-        }
-    }
-    debug!(ports = leases.len(), "mapped by UPnP");
-    leases
-}
-
-async fn by_pcp(wanted: &[Wanted], own: Ipv4Addr, gateway: Option<Ipv4Addr>) -> Vec<Lease> {
-    let Some(gateway) = gateway else { return Vec::new() };
-    let mut leases = Vec::new();
-    for wanted in wanted {
-        match pcp_port(*wanted, own, gateway).await {
-            Some(lease) => leases.push(lease),
-            // The others would be silent too.
-            None if leases.is_empty() => break,
-            None => {}
-        }
-    }
-    leases
-}
-
-async fn pcp_port(wanted: Wanted, own: Ipv4Addr, gateway: Ipv4Addr) -> Option<Lease> {
-    let protocol = match wanted.protocol {
-        Protocol::Udp => InternetProtocol::Udp,
-        Protocol::Tcp => InternetProtocol::Tcp,
-    };
-    let options = PortMappingOptions {
-        external_port: Some(wanted.port),
-        lifetime_seconds: u32::try_from(LEASE.as_secs()).ok(),
-        timeout_config: Some(patience()),
-    };
-    let gateway = gateway.into();
-    let asking = PortMapping::new(gateway, own.into(), protocol, wanted.port, options);
-    let mapping = match asking.await {
-        Ok(mapping) => mapping,
-        Err(error) => {
-            debug!(%error, "no mapping by PCP or NAT-PMP");
-            return None;
-        }
-    };
-    let ip = match mapping.mapping_type() {
-        PortMappingType::Pcp { external_ip, .. } => external_ip,
-        PortMappingType::NatPmp => {
-            natpmp::external_address(gateway, Some(patience())).await.ok()?.into()
-        }
-    };
-    let outside = SocketAddr::new(ip.to_canonical(), mapping.external_port().get());
-    let lifetime = Duration::from_secs(mapping.lifetime().into());
-    let terms = Terms::given(Instant::now(), lifetime);
-    Some(Lease { mapped: MappedPort { wanted, outside }, terms, by: By::Pcp(Box::new(mapping)) })
-}
-
-const fn patience() -> TimeoutConfig {
-    TimeoutConfig {
-        initial_timeout: Duration::from_millis(250),
-        max_retries: 3,
-        max_retry_timeout: Some(Duration::from_secs(1)),
-    }
-}
-
-async fn find_igd(own: Ipv4Addr) -> Option<(Arc<Gateway<Tokio>>, IpAddr)> {
-    let mut options = SearchOptions::default();
-    options.bind_addr = (own, 0).into();
-    options.timeout = Some(SEARCH);
-    options.single_search_timeout = Some(SEARCH);
-    let searching = async {
-        let gateway = search_gateway(options).await.ok()?;
-        let outside = gateway.get_external_ip().await.ok()?;
-        Some((Arc::new(gateway), outside))
-    };
-    tokio::time::timeout(SEARCH + REQUEST, searching).await.ok()?
-}
-
-async fn by_igd(
-    gateway: &Arc<Gateway<Tokio>>,
-    outside: IpAddr,
-    wanted: Wanted,
-    own: Ipv4Addr,
-) -> Option<Lease> {
-    let mut lease = Lease {
-        mapped: MappedPort { wanted, outside: SocketAddr::new(outside, wanted.port.get()) },
-        terms: Terms::given(Instant::now(), LEASE),
-        by: By::Igd { gateway: Arc::clone(gateway), lease: LEASE },
-    };
-    lease.renew(own).await?;
-    Some(lease)
-}
-
-struct Lease {
-    mapped: MappedPort,
-    terms: Terms,
-    by: By,
-}
-
-enum By {
-    Pcp(Box<PortMapping>),
-    Igd { gateway: Arc<Gateway<Tokio>>, lease: Duration },
-}
-
-impl Lease {
-    fn lifetime(&self) -> Duration {
-        match &self.by {
-            By::Pcp(mapping) => Duration::from_secs(mapping.lifetime().into()),
-            By::Igd { lease, .. } => *lease,
-        }
-    }
-
-    /// `None` when the gateway does not renew it.
-    async fn renew(&mut self, own: Ipv4Addr) -> Option<()> {
-        let renewed = self.try_renew(own).await;
-        match renewed {
-            Some(()) => self.terms = Terms::given(Instant::now(), self.lifetime()),
-            None => self.terms.failed(Instant::now()),
-        }
-        renewed
-    }
-
-    async fn try_renew(&mut self, own: Ipv4Addr) -> Option<()> {
-        match &mut self.by {
-            By::Pcp(mapping) => {
-                mapping.renew().await.ok()?;
-                self.mapped.outside.set_port(mapping.external_port().get());
-                Some(())
-            }
-            By::Igd { gateway, lease } => {
-                let port = igd_port(gateway, self.mapped, own, lease).await?;
-                self.mapped.outside.set_port(port);
-                Some(())
-            }
-        }
-    }
-
-    async fn release(self) {
-        match self.by {
-            By::Pcp(mapping) => {
-                if let Err((error, _)) = mapping.try_drop().await {
-                    debug!(%error, "a mapping was not released");
-                }
-            }
-            By::Igd { gateway, .. } => {
-                let protocol = igd_protocol(self.mapped.wanted.protocol);
-                let port = self.mapped.outside.port();
-                if let Err(error) = gateway.remove_port(protocol, port).await {
-                    debug!(%error, "a mapping was not released");
-                }
-            }
-        }
-    }
-}
-
-const fn igd_protocol(protocol: Protocol) -> PortMappingProtocol {
-    match protocol {
-        Protocol::Udp => PortMappingProtocol::UDP,
-        Protocol::Tcp => PortMappingProtocol::TCP,
-    }
-}
-
-/// The port outside: the same as before, or as inside, if it is free; any other, if not.
-async fn igd_port(
-    gateway: &Gateway<Tokio>,
-    mapped: MappedPort,
-    own: Ipv4Addr,
-    lease: &mut Duration,
-) -> Option<u16> {
-    let protocol = igd_protocol(mapped.wanted.protocol);
-    let inside: SocketAddr = (own, mapped.wanted.port.get()).into();
-    let seconds = |lease: &Duration| u32::try_from(lease.as_secs()).unwrap_or(0);
-    let asking = async {
-        let port = mapped.outside.port();
-        let first = gateway.add_port(protocol, port, inside, seconds(lease), DESCRIPTION).await;
-        match first {
-            Ok(()) => Some(port),
-            Err(AddPortError::OnlyPermanentLeasesSupported) => {
-                // Released at the end, like the others; renewed all the same, for a router that
-                // was started anew.
-                gateway.add_port(protocol, port, inside, 0, DESCRIPTION).await.ok()?;
-                Some(port)
-            }
-            Err(error) => {
-                debug!(%error, "the gateway does not map this port");
-                gateway.add_any_port(protocol, inside, seconds(lease), DESCRIPTION).await.ok()
-            }
-        }
-    };
-    tokio::time::timeout(REQUEST, asking).await.ok()?
-}
+#[cfg(test)]
+mod tests;

@@ -2,7 +2,7 @@
 
 use std::{fmt, net::SocketAddr, time::Duration};
 
-use sightline_model::{Rung, SessionToken};
+use sightline_model::{Rung, SessionToken, UnixMicros};
 use sightline_protocol::cm::IceServer;
 
 use crate::nat64::Nat64;
@@ -92,6 +92,26 @@ pub struct RelayServer {
     pub credential: SessionToken,
 }
 
+impl RelayServer {
+    /// Whether that is the same server, reached in the same way; the credentials may differ.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        self.place == other.place && self.transport == other.transport
+    }
+
+    /// Whether both are opened by the same credential.
+    pub(crate) fn has_credential_of(&self, other: &Self) -> bool {
+        self.username == other.username && self.credential.expose() == other.credential.expose()
+    }
+
+    /// When the credential ends, by the centre's clock: its user name begins with that
+    /// (draft-uberti-behave-turn-rest-00 section 2.2). `None` when it tells nothing.
+    #[must_use]
+    pub fn expires_at(&self) -> Option<UnixMicros> {
+        let (seconds, _) = self.username.split_once(':')?;
+        seconds.parse::<i64>().ok()?.checked_mul(1_000_000).map(UnixMicros)
+    }
+}
+
 /// One URL of an [`IceServer`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ServerUrl {
@@ -153,6 +173,12 @@ impl Servers {
         servers.relays.truncate(MAX_SERVERS);
         servers.stun.truncate(MAX_SERVERS);
         servers
+    }
+
+    /// When the first of the credentials ends, by the centre's clock; `None` when none tells.
+    #[must_use]
+    pub fn expires_at(&self) -> Option<UnixMicros> {
+        self.relays.iter().filter_map(RelayServer::expires_at).min()
     }
 
     fn take(&mut self, url: ServerUrl, server: &IceServer) {
@@ -226,5 +252,22 @@ mod tests {
             [("a", RelayTransport::Udp), ("c", RelayTransport::Udp), ("a", RelayTransport::Tls)];
         assert_eq!(relays, expected);
         assert_eq!(servers.stun.len(), 3);
+    }
+
+    #[test]
+    fn credentials_tell_when_they_end() {
+        let list = |names: &[&str]| -> Vec<IceServer> {
+            let of = |name: &&str| IceServer {
+                urls: vec!["turn:a".into()],
+                username: Some((*name).to_owned()),
+                credential: Some(SessionToken::new("p".to_owned())),
+            };
+            names.iter().map(of).collect()
+        };
+        let ends = |names: &[&str]| Servers::read(&list(names)).expires_at();
+        let first = UnixMicros(1_700_000_000_000_000);
+        assert_eq!(ends(&["1700000100:s1", "1700000000:s2"]), Some(first));
+        assert_eq!(ends(&["user", "x:s1", "9223372036854775807:s1", ""]), None);
+        assert_eq!(ends(&[]), None);
     }
 }

@@ -2,7 +2,11 @@
 
 mod coturn;
 
-use std::{net::UdpSocket, sync::Arc, time::Duration};
+use std::{
+    net::{SocketAddr, UdpSocket},
+    sync::Arc,
+    time::Duration,
+};
 
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use rustls::{RootCertStore, pki_types::PrivateKeyDer};
@@ -13,6 +17,7 @@ use sightline_p2p_net::{
     server::{Place, RelayServer, RelayTransport, Servers},
     session_of,
 };
+use tokio::sync::mpsc;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::coturn::Coturn;
@@ -228,6 +233,81 @@ async fn quic_through_a_relay_alone() {
         let ends = [pu, cu].map(|end| Arc::try_unwrap(end).ok().expect("the last"));
         world.end_all(ends).await;
     }
+    coturn.kill().await;
+}
+
+/// A description without addresses.
+fn hidden(end: &End) -> Description {
+    let text = end.session.description().to_string();
+    let mut description: Description = text.parse().expect("its own text");
+    description.candidates.clear();
+    description
+}
+
+/// The address of a relayed candidate.
+fn relayed(line: &Line) -> Option<SocketAddr> {
+    match line {
+        Line::Candidate(candidate) if candidate.kind.is_relayed() => Some(candidate.address),
+        Line::Candidate(_) | Line::Nat(_) => None,
+    }
+}
+
+/// The ends know each other's relays alone. What the centre names later has allocations made with
+/// the new credential, and media moves there.
+#[tokio::test]
+async fn fresh_credentials_move_a_session_to_a_new_allocation() {
+    let Some(mut coturn) = Coturn::start().await else { return };
+    let world = World::new();
+    let place = Place { host: "127.0.0.1".into(), port: coturn.port };
+    let servers = |username: &str| {
+        let credential = SessionToken::new("password".to_owned());
+        let (place, transport) = (place.clone(), RelayTransport::Udp);
+        let relay = RelayServer { place, transport, username: username.into(), credential };
+        Servers { stun: Vec::new(), relays: vec![relay] }
+    };
+    let mut pu = world.end(Role::Controlled, servers("user"), true);
+    let mut cu = world.end(Role::Controlling, servers("user"), true);
+    cu.session.set_remote(hidden(&pu)).await;
+    pu.session.set_remote(hidden(&cu)).await;
+    let (mut of_pu, mut of_cu) =
+        (pu.session.take_lines().expect("once"), cu.session.take_lines().expect("once"));
+    let (pu, cu) = (Arc::new(pu), Arc::new(cu));
+    let (told, mut allocations) = mpsc::unbounded_channel();
+    let (to_pu, to_cu) = (Arc::clone(&pu), Arc::clone(&cu));
+    let lines = tokio::spawn(async move {
+        loop {
+            tokio::select! {
+                Some(line) = of_cu.recv() => if relayed(&line).is_some() {
+                    to_pu.session.add_remote(line).await;
+                },
+                Some(line) = of_pu.recv() => if let Some(address) = relayed(&line) {
+                    to_cu.session.add_remote(line).await;
+                    let _ = told.send(address);
+                },
+                else => return,
+            }
+        }
+    });
+    let renewing = async {
+        let first = allocations.recv().await.expect("the unit's relay");
+        let mut path = cu.session.first_path();
+        path.wait_for(Option::is_some).await.expect("alive");
+        for end in [&pu, &cu] {
+            end.session.set_servers(servers("fresh")).await;
+        }
+        let second = allocations.recv().await.expect("another allocation");
+        assert_ne!(first, second);
+        let mut report = cu.session.report();
+        let moved = report.wait_for(|report| report.remote == Some(second)).await;
+        assert_eq!(moved.expect("alive").rung, Some(Rung::RelayUdp));
+        talk(&pu, &cu).await
+    };
+    let rung = tokio::time::timeout(LONG, renewing).await.expect("in time");
+    assert_eq!(rung, Rung::RelayUdp);
+    lines.abort();
+    let _ = lines.await;
+    let ends = [pu, cu].map(|end| Arc::try_unwrap(end).ok().expect("the last"));
+    world.end_all(ends).await;
     coturn.kill().await;
 }
 

@@ -223,14 +223,16 @@ impl fmt::Display for Candidate {
     }
 }
 
-/// Whether an address belongs to a local network only, so that a relay on the Internet refuses it.
+/// Whether an address belongs to one machine or a local network only, so that a relay on the
+/// Internet refuses it, and its ports are not tried on anybody's word.
 pub(crate) fn is_private(ip: IpAddr) -> bool {
     match ip.to_canonical() {
         IpAddr::V4(v4) => {
+            let local = v4.is_private() || v4.is_loopback() || v4.is_link_local();
             // 100.64.0.0/10 is between a carrier and its customers (RFC 6598).
-            v4.is_private() || v4.is_loopback() || in_net(v4, [100, 64, 0, 0], 10)
+            local || in_net(v4, [100, 64, 0, 0], 10)
         }
-        IpAddr::V6(v6) => v6.is_loopback() || v6.is_unique_local(),
+        IpAddr::V6(v6) => v6.is_loopback() || v6.is_unique_local() || v6.is_unicast_link_local(),
     }
 }
 
@@ -265,6 +267,32 @@ mod tests {
                 assert_eq!(generation(candidate.priority), 3);
             }
         }
+    }
+
+    #[test]
+    fn private_is_what_means_another_machine_elsewhere() {
+        let private = |ip: &str| is_private(ip.parse().expect("an address"));
+        for ip in [
+            "10.0.0.1",
+            "172.31.255.255",
+            "192.168.1.20",
+            "127.0.0.1",
+            "127.255.0.9",
+            "169.254.1.1",
+            "100.64.0.1",
+            "100.127.255.255",
+            "::1",
+            "fd00::1",
+            "fe80::1",
+            "::ffff:127.0.0.1",
+            "::ffff:100.64.0.1",
+        ] {
+            assert!(private(ip), "{ip}");
+        }
+        for ip in ["203.0.113.1", "198.51.100.1", "11.0.0.9", "100.63.0.1", "100.128.0.1"] {
+            assert!(!private(ip), "{ip}");
+        }
+        assert!(!private("2001:db8::1") && !private("::ffff:203.0.113.1"));
     }
 
     #[test]

@@ -3,7 +3,10 @@
 //! Mapping is judged from one socket, filtering from another, at the same time: a packet of the one
 //! would open the filter for the other. With a server that has a second address both are told
 //! exactly; with a second port only, or with several servers, as well as it goes: what cannot be
-//! told stays unknown, or is taken for the stricter case.
+//! told stays unknown, or is taken for the stricter case. With one exception: a mapping that is the
+//! same for a second port is taken for the same at a second address too. Hardly any NAT minds the
+//! address alone, and an unknown mapping would keep every home from port probing where the centre
+//! has a single address; where it is wrong, the rounds of probing are in vain.
 
 use std::{
     collections::VecDeque,
@@ -255,6 +258,7 @@ impl NatTest {
             (Some(_), _, _) => Some(AddressAndPortDependent),
             (None, Some(both), _) if both == seen => Some(EndpointIndependent),
             (None, _, Some(port)) if port != seen => Some(AddressAndPortDependent),
+            // No second address: several servers know better than a second port.
             (None, _, port) => self.mapping_by_servers().or(port.map(|_| EndpointIndependent)),
         }
     }

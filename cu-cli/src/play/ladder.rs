@@ -7,6 +7,7 @@
 
 mod centre;
 mod offer;
+mod renewal;
 
 use std::{
     net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},

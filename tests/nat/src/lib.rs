@@ -34,6 +34,7 @@ pub use self::{
     kind::{Kind, Theory},
     network::Network,
     rung::{Cell, name},
+    services::Speaks,
     space::{Space, lab_allowed},
     viewer::{Person, Via},
     wan::Wan,

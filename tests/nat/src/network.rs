@@ -14,7 +14,7 @@ use crate::{
     kind::Kind,
     names::Names,
     rules::router,
-    services,
+    services::{self, Speaks},
     space::Space,
     wan::{End, Wan, ipv6_lan, ipv6_wan, on_link, public_address},
 };
@@ -58,6 +58,22 @@ impl Network {
         end: End,
         lifetime: Option<std::time::Duration>,
     ) -> Self {
+        Self::made(wan, kind, end, lifetime, Speaks::Everything)
+    }
+
+    /// A home whose gateway maps ports for those who ask in one of these languages.
+    #[must_use]
+    pub fn with_gateway(wan: &Wan, end: End, speaks: Speaks) -> Self {
+        Self::made(wan, Kind::Gateway, end, None, speaks)
+    }
+
+    fn made(
+        wan: &Wan,
+        kind: Kind,
+        end: End,
+        lifetime: Option<std::time::Duration>,
+        speaks: Speaks,
+    ) -> Self {
         let number = wan.next_number();
         let side = if end == End::Camera { "camera" } else { "viewer" };
         let name = format!("{side}{number}");
@@ -72,14 +88,14 @@ impl Network {
             folder: tempfile::tempdir().expect("a temporary folder"),
             routers: vec![],
         };
-        network.build(wan, &name, number);
+        network.build(wan, &name, number, speaks);
         if let Some(lifetime) = lifetime {
             network.reaper = Some(Reaper::start(Arc::clone(&network.routers[0]), lifetime));
         }
         network
     }
 
-    fn build(&mut self, wan: &Wan, name: &str, number: u8) {
+    fn build(&mut self, wan: &Wan, name: &str, number: u8, speaks: Speaks) {
         if self.kind == Kind::Public {
             self.names = Some(Names::start(&self.host));
             resolves(&self.host, "127.0.0.1");
@@ -100,7 +116,7 @@ impl Network {
             Kind::DoubleNat => self.second_router(wan, &outer, &format!("{name}-r2")),
             Kind::Nat64 => return self.ipv6_only(wan, &outer, number),
             Kind::Gateway => {
-                let gateway = services::gateway(&outer, self.folder.path(), HOME);
+                let gateway = services::gateway(&outer, self.folder.path(), HOME, speaks);
                 self.services.push(gateway);
             }
             _ => {}
@@ -190,6 +206,15 @@ impl Network {
             text.ok().and_then(|t| t.parse().ok()).expect("a link has counters")
         };
         read("rx_bytes") + read("tx_bytes")
+    }
+
+    /// How many ports the home's gateway maps now.
+    ///
+    /// # Panics
+    /// When there is no gateway.
+    #[must_use]
+    pub fn mappings(&self) -> usize {
+        services::mappings(self.routers.last().expect("a home has a router"), HOME)
     }
 
     /// How many mappings have died of age.

@@ -18,8 +18,41 @@ pub(crate) const NAT64: &str = "2001:db8:64::";
 /// tayga's own pool, behind the router's masquerade.
 const POOL: &str = "192.168.255";
 
-/// A home gateway that maps ports by UPnP IGD, NAT-PMP and PCP.
-pub(crate) fn gateway(router: &Space, folder: &Path, lan: &str) -> Process {
+/// What a home gateway understands of those who want a port mapped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Speaks {
+    /// UPnP IGD, NAT-PMP and PCP.
+    Everything,
+    /// UPnP IGD alone.
+    Upnp,
+    /// NAT-PMP and PCP, which share a port.
+    PmpAndPcp,
+}
+
+impl Speaks {
+    /// What the configuration says of UPnP and of the other two, and the UDP port of what is there.
+    const fn switches(self) -> (&'static str, &'static str, u16) {
+        match self {
+            Self::Everything => ("yes", "yes", 5_351),
+            Self::Upnp => ("yes", "no", 1_900),
+            Self::PmpAndPcp => ("no", "yes", 5_351),
+        }
+    }
+}
+
+/// The chain of the table `inet filter` in which the gateway notes what it maps.
+const MAPPINGS: &str = "prerouting_miniupnpd";
+
+/// How many ports of a home's hosts a gateway maps now.
+pub(crate) fn mappings(router: &Space, lan: &str) -> usize {
+    let rules = router.chain("inet filter", MAPPINGS);
+    let is_mapping = |line: &&str| line.contains("dnat") && line.contains(&format!("{lan}."));
+    rules.lines().filter(is_mapping).count()
+}
+
+/// A home gateway that maps ports when asked.
+pub(crate) fn gateway(router: &Space, folder: &Path, lan: &str, speaks: Speaks) -> Process {
+    let (upnp, natpmp, port) = speaks.switches();
     // What Debian's nft_init.sh makes.
     router.nft(
         "table inet filter {
@@ -33,11 +66,11 @@ pub(crate) fn gateway(router: &Space, folder: &Path, lan: &str) -> Process {
     );
     let configuration = format!(
         "ext_ifname=wan0\nlistening_ip=lan0\nipv6_disable=yes\nhttp_port=0\n\
-         enable_natpmp=yes\nenable_upnp=yes\nmin_lifetime=60\nmax_lifetime=86400\n\
+         enable_natpmp={natpmp}\nenable_upnp={upnp}\nmin_lifetime=60\nmax_lifetime=86400\n\
          secure_mode=yes\nsystem_uptime=yes\nnotify_interval=60\nclean_ruleset_interval=600\n\
          uuid=00000000-0000-4000-8000-000000000001\nserial=1\nmodel_number=1\n\
          upnp_table_name=filter\nupnp_nat_table_name=filter\nupnp_forward_chain=miniupnpd\n\
-         upnp_nat_chain=prerouting_miniupnpd\n\
+         upnp_nat_chain={MAPPINGS}\n\
          upnp_nat_postrouting_chain=postrouting_miniupnpd\n\
          allow 1024-65535 {lan}.0/24 1024-65535\ndeny 0-65535 0.0.0.0/0 0-65535\n"
     );
@@ -48,7 +81,7 @@ pub(crate) fn gateway(router: &Space, folder: &Path, lan: &str) -> Process {
     let mut command = router.command(&program);
     command.arg("-d").arg("-f").arg(&path).arg("-P").arg(folder.join("miniupnpd.pid"));
     let daemon = Process::start(command.stderr(log(folder, "miniupnpd")));
-    wait_for_udp(router, 5351, "miniupnpd");
+    wait_for_udp(router, port, "miniupnpd");
     daemon
 }
 

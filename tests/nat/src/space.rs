@@ -129,6 +129,20 @@ impl Space {
         found.unwrap_or_else(|| panic!("{}: no counter {counter}", self.name))
     }
 
+    /// The rules of a chain of its netfilter, as `nft` lists them.
+    ///
+    /// # Panics
+    /// When there is no such chain.
+    #[must_use]
+    pub fn chain(&self, table: &str, chain: &str) -> String {
+        let nft = e2e::tool("nft").expect("nftables is installed");
+        let mut command = self.command(&nft);
+        command.args(["list", "chain"]).args(table.split(' ')).arg(chain);
+        let output = command.output().expect("nft starts");
+        assert!(output.status.success(), "{}: no chain {chain}", self.name);
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
     /// Gives it an own file in `/etc`, such as `hosts`.
     pub fn etc_file(&self, name: &str, text: &str) {
         fs::write(self.etc().join(name), text).expect("/etc/netns can be written");

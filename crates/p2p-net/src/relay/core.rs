@@ -21,17 +21,16 @@ use turn_client_proto::{
     udp::TurnClientUdp,
 };
 
-use super::io::Io;
+use super::{
+    io::Io,
+    permissions::{ASK_AGAIN, MAX_PEERS, Permissions, UNUSED, peer_of_request},
+};
 use crate::stun;
 
-/// Peers of one relay; more are not sent to.
-const MAX_PEERS: usize = 64;
 /// Transmissions that wait for permissions; more are lost.
 const MAX_WAITING: usize = 32;
 /// A peer to which more datagrams were sent gets a channel: four bytes of header instead of 36.
 const CHANNEL_AFTER: u32 = 8;
-/// A permission or channel that was refused is not asked for again before.
-const ASK_AGAIN: Duration = Duration::from_secs(5);
 /// Steps without waiting that the protocol may take in a row.
 const MAX_STEPS: usize = 256;
 
@@ -58,8 +57,7 @@ struct Inner {
     client: TurnClient,
     /// To whom, what, in datagrams of which size.
     waiting: VecDeque<(SocketAddr, Box<[u8]>, Option<usize>)>,
-    /// When each permission was asked for.
-    permissions: HashMap<IpAddr, Option<Instant>>,
+    permissions: Permissions,
     peers: HashMap<SocketAddr, PeerState>,
     answers: Answers,
     allocated: bool,
@@ -67,9 +65,10 @@ struct Inner {
     out: Vec<u8>,
 }
 
-#[derive(Default)]
 struct PeerState {
     sent: u32,
+    /// When something was last sent there.
+    used: Instant,
     /// Not before this, when it is set.
     channel_asked: Option<Instant>,
 }
@@ -98,7 +97,7 @@ impl Core {
         let inner = Inner {
             client,
             waiting: VecDeque::new(),
-            permissions: HashMap::new(),
+            permissions: Permissions::default(),
             peers: HashMap::new(),
             answers: Answers::default(),
             allocated: false,
@@ -141,7 +140,7 @@ impl Core {
         let mut inner = self.inner.lock();
         if !inner.client.have_permission(TransportType::Udp, peer.ip()) {
             let asked = inner.ask_permission(peer.ip(), now, at);
-            let hopeful = matches!(inner.permissions.get(&peer.ip()), Some(None));
+            let hopeful = inner.permissions.is_hopeful(peer.ip());
             if hopeful && inner.waiting.len() < MAX_WAITING {
                 inner.waiting.push_back((peer, contents.into(), segment_size));
             }
@@ -151,6 +150,7 @@ impl Core {
             }
             return Ok(());
         }
+        inner.permissions.sent(peer.ip(), now);
         let result = inner.transmit(io, peer, contents, segment_size, at);
         let asked = inner.count(peer, now, at);
         drop(inner);
@@ -184,6 +184,11 @@ impl Core {
         }
         for _ in 0..MAX_STEPS {
             while let Some(message) = inner.client.poll_transmit(at) {
+                // The library refreshes for ever: what nobody uses any more is to end.
+                let peer = peer_of_request(&message.data);
+                if peer.is_some_and(|peer| !inner.permissions.keeps(peer)) {
+                    continue;
+                }
                 // Requests are repeated when they are lost.
                 let _ = io.send(&framed(io, &message.data), None);
             }
@@ -222,35 +227,44 @@ impl Core {
 impl Inner {
     /// Whether the task must run for it.
     fn ask_permission(&mut self, peer: IpAddr, now: Instant, at: TurnInstant) -> bool {
-        match self.permissions.get(&peer) {
-            Some(None) => return false,
-            Some(Some(until)) if *until > now => return false,
-            Some(Some(_)) => {}
-            None if self.permissions.len() >= MAX_PEERS => return false,
-            None => {}
+        if !self.permissions.wants(peer, now) {
+            return false;
         }
+        self.permissions.asked(peer, now);
         // A relay has at most one address a family, and may lack the peer's.
-        let until = match self.client.create_permission(TransportType::Udp, peer, at) {
-            Ok(()) | Err(turn_client_proto::api::CreatePermissionError::AlreadyExists) => None,
-            Err(_) => Some(now + ASK_AGAIN),
-        };
-        self.permissions.insert(peer, until);
-        until.is_none()
+        let asked = matches!(
+            self.client.create_permission(TransportType::Udp, peer, at),
+            Ok(()) | Err(turn_client_proto::api::CreatePermissionError::AlreadyExists)
+        );
+        if !asked {
+            self.permissions.refused(peer, now);
+        }
+        asked
     }
 
     /// Counts a transmission; asks for a channel when there were enough. Whether the task must run.
     fn count(&mut self, peer: SocketAddr, now: Instant, at: TurnInstant) -> bool {
-        if self.peers.len() >= MAX_PEERS && !self.peers.contains_key(&peer) {
+        if !self.peers.contains_key(&peer) && !self.has_room_for_peer(now) {
             return false;
         }
-        let state = self.peers.entry(peer).or_default();
+        let new = PeerState { sent: 0, used: now, channel_asked: None };
+        let state = self.peers.entry(peer).or_insert(new);
         state.sent = state.sent.saturating_add(1);
+        state.used = now;
         if state.sent < CHANNEL_AFTER || state.channel_asked.is_some_and(|until| until > now) {
             return false;
         }
         // Channels last for ten minutes and are refreshed; a lost one is noticed by its event.
         state.channel_asked = Some(now + Duration::from_secs(3_600));
         self.client.bind_channel(TransportType::Udp, peer, at).is_ok()
+    }
+
+    /// Whether another peer is counted; those that are sent nothing any more are forgotten for it.
+    fn has_room_for_peer(&mut self, now: Instant) -> bool {
+        if self.peers.len() >= MAX_PEERS {
+            self.peers.retain(|_, state| now.saturating_duration_since(state.used) < UNUSED);
+        }
+        self.peers.len() < MAX_PEERS
     }
 
     fn transmit(
@@ -287,7 +301,7 @@ impl Inner {
         match event {
             TurnEvent::AllocationCreated(..) => self.allocated = true,
             TurnEvent::PermissionCreated(_, ip) => {
-                self.permissions.insert(ip, None);
+                self.permissions.granted(ip);
                 for (peer, contents, segment_size) in std::mem::take(&mut self.waiting) {
                     if peer.ip() == ip {
                         // Lost if the socket is full.
@@ -298,7 +312,7 @@ impl Inner {
                 }
             }
             TurnEvent::PermissionCreateFailed(_, ip) => {
-                self.permissions.insert(ip, Some(now + ASK_AGAIN));
+                self.permissions.refused(ip, now);
                 self.waiting.retain(|(peer, ..)| peer.ip() != ip);
             }
             TurnEvent::ChannelCreateFailed(_, peer) => {

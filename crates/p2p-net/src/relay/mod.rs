@@ -2,7 +2,8 @@
 //!
 //! The protocol is `turn-client-proto`'s; here are its sockets (UDP, TCP, TLS), its clock and its
 //! task. What is sent to a peer for the first time asks for a permission and waits for it; a peer
-//! to which much is sent gets a channel. Both are refreshed for as long as the relay lives.
+//! to which much is sent gets a channel. Both are refreshed for as long as the peer is sent to, or
+//! no other one needs its place.
 //!
 //! What comes from peers goes to the sink that the caller gave: called by the relay's own task, it
 //! must not block. A relay deletes its allocation and ends when the last handle is dropped or its
@@ -10,6 +11,7 @@
 
 mod core;
 mod io;
+mod permissions;
 mod task;
 
 use std::{

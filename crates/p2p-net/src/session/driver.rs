@@ -25,6 +25,7 @@ use crate::{
     nat64::Translation,
     network::Surroundings,
     relay::{Relay, RelayError},
+    server::RelayServer,
 };
 
 /// What helpers have found and the task has not heard; they wait then.
@@ -54,7 +55,8 @@ enum Found {
         seen: SocketAddr,
     },
     Relay {
-        entry: usize,
+        /// With the credential that was shown to it.
+        server: RelayServer,
         id: SocketId,
         replaces: Option<SocketId>,
         result: Result<Relay, RelayError>,
@@ -276,6 +278,7 @@ impl Driver {
             Command::Line(Line::Nat(nat)) => self.ladder.set_remote_nat(now, nat),
             Command::Nat(nat) => self.measured(now, nat),
             Command::Mapped(addresses) => self.mapped(now, &addresses),
+            Command::Servers(servers) => self.take_servers(now, servers),
         }
     }
 

@@ -107,6 +107,8 @@ pub(super) enum Command {
     Nat(NatReport),
     /// A gateway maps the main socket.
     Mapped(Vec<SocketAddr>),
+    /// The centre has named servers anew.
+    Servers(Servers),
 }
 
 /// A ladder of its own random numbers and credentials.
@@ -255,6 +257,13 @@ impl Session {
     /// Where gateways map the main socket, as the caller has found; the other end is told.
     pub async fn set_mapped(&self, mapped: Vec<SocketAddr>) {
         let _ = self.commands.send(Command::Mapped(mapped)).await;
+    }
+
+    /// STUN servers and relays as the centre has named them since, with credentials that last
+    /// longer. Allocations with older ones get successors, the spares first, and are given up when
+    /// those work: none outlives its credential. A list without relays leaves those that there are.
+    pub async fn set_servers(&self, servers: Servers) {
+        let _ = self.commands.send(Command::Servers(servers)).await;
     }
 
     /// Where the session stands, and its changes.

@@ -1,5 +1,9 @@
 //! Which relays are asked, in which order: the better transport first, the next one soon after
 //! when it does not answer, and never two on one server where a second is kept as a spare.
+//!
+//! Credentials end, and no allocation outlives its own. When the centre names servers anew, each
+//! allocation that stands gets a successor with the new credential, one after the other, the one
+//! that carries media last.
 
 use std::time::{Duration, Instant};
 
@@ -11,8 +15,11 @@ use crate::server::RelayServer;
 const STAGGER: Duration = Duration::from_millis(400);
 /// A server that failed is not tried again before.
 const AGAIN: Duration = Duration::from_secs(10);
+/// However often the centre names servers anew, allocations are replaced no sooner than so long
+/// after the last time.
+const RENEW_EVERY: Duration = Duration::from_secs(60);
 
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 enum State {
     Idle,
     Asked,
@@ -26,6 +33,18 @@ struct Entry {
     state: State,
 }
 
+/// An allocation whose credential is not the newest.
+#[derive(Debug)]
+struct Outdated {
+    id: SocketId,
+    /// Whose it is; it may be listed no more.
+    server: RelayServer,
+    /// Its successor has been asked for.
+    asked: bool,
+    /// Nor is it asked for before.
+    not_before: Instant,
+}
+
 /// The servers of one session.
 #[derive(Debug)]
 pub(super) struct Relays {
@@ -34,13 +53,26 @@ pub(super) struct Relays {
     wanted: usize,
     /// When the last one was asked.
     asked: Option<Instant>,
+    outdated: Vec<Outdated>,
+    /// When allocations last began to be replaced.
+    renewed: Option<Instant>,
+}
+
+/// Each server once.
+fn entries(servers: Vec<RelayServer>) -> Vec<Entry> {
+    let mut entries: Vec<Entry> = Vec::new();
+    for server in servers {
+        if !entries.iter().any(|entry| entry.server.is_same(&server)) {
+            entries.push(Entry { server, state: State::Idle });
+        }
+    }
+    entries
 }
 
 impl Relays {
     pub(super) fn new(servers: Vec<RelayServer>, wanted: usize) -> Self {
-        let entries =
-            servers.into_iter().map(|server| Entry { server, state: State::Idle }).collect();
-        Self { entries, wanted, asked: None }
+        let entries = entries(servers);
+        Self { entries, wanted, asked: None, outdated: Vec::new(), renewed: None }
     }
 
     /// One at least.
@@ -55,6 +87,40 @@ impl Relays {
         }
     }
 
+    /// The centre has named servers anew. Those that have refused may have done so for the
+    /// credential: they are tried again.
+    pub(super) fn renew(&mut self, servers: Vec<RelayServer>, now: Instant) {
+        let before = std::mem::replace(&mut self.entries, entries(servers));
+        for Entry { server, state } in before {
+            let listed = self.entries.iter_mut().find(|entry| entry.server.is_same(&server));
+            let is_current =
+                listed.as_ref().is_some_and(|entry| entry.server.has_credential_of(&server));
+            match (listed, state) {
+                (Some(entry), State::Asked | State::Up(_)) => entry.state = state,
+                (Some(_), State::Idle | State::Failed(_)) | (None, _) => {}
+            }
+            if let State::Up(id) = state
+                && !is_current
+            {
+                self.outdate(id, server, now);
+            }
+        }
+    }
+
+    fn outdate(&mut self, id: SocketId, server: RelayServer, now: Instant) {
+        if self.outdated.iter().any(|outdated| outdated.id == id) {
+            return;
+        }
+        let not_before = match self.renewed {
+            // All that the same list outdates goes together.
+            Some(at) if at >= now => at,
+            Some(at) => now.max(at + RENEW_EVERY),
+            None => now,
+        };
+        self.renewed = Some(not_before);
+        self.outdated.push(Outdated { id, server, asked: false, not_before });
+    }
+
     fn up(&self) -> usize {
         self.entries.iter().filter(|e| matches!(e.state, State::Up(_))).count()
     }
@@ -64,15 +130,54 @@ impl Relays {
         self.entries.iter().any(up)
     }
 
+    fn entry(&mut self, server: &RelayServer) -> Option<&mut Entry> {
+        self.entries.iter_mut().find(|entry| entry.server.is_same(server))
+    }
+
     /// The next server to ask, if one is due.
-    pub(super) fn next(&mut self, now: Instant) -> Option<(usize, RelayServer)> {
-        if self.due(now)? > now {
+    pub(super) fn next(&mut self, now: Instant) -> Option<RelayServer> {
+        if self.next_due(now)? > now {
             return None;
         }
         let at = self.candidate(now)?;
         self.entries[at].state = State::Asked;
         self.asked = Some(now);
-        Some((at, self.entries[at].server.clone()))
+        Some(self.entries[at].server.clone())
+    }
+
+    /// The next allocation that gets a successor, and the server that is asked for it. `active` is
+    /// the one that carries media, if one does.
+    pub(super) fn next_renewal(
+        &mut self,
+        now: Instant,
+        active: Option<SocketId>,
+    ) -> Option<(SocketId, RelayServer)> {
+        while !self.outdated.iter().any(|outdated| outdated.asked) {
+            let due = (0..self.outdated.len()).filter(|at| self.outdated[*at].not_before <= now);
+            let at = due.min_by_key(|at| Some(self.outdated[*at].id) == active)?;
+            let server = self.successor(at, now);
+            let outdated = &mut self.outdated[at];
+            match server {
+                Some(server) => {
+                    outdated.asked = true;
+                    return Some((outdated.id, server));
+                }
+                None => outdated.not_before = now + AGAIN,
+            }
+        }
+        None
+    }
+
+    /// The same server, or, where that is named no more, another one.
+    fn successor(&mut self, at: usize, now: Instant) -> Option<RelayServer> {
+        let same = self.entries.iter().find(|e| e.server.is_same(&self.outdated[at].server));
+        if let Some(entry) = same {
+            return Some(entry.server.clone());
+        }
+        let other = self.candidate(now)?;
+        self.entries[other].state = State::Asked;
+        self.asked = Some(now);
+        Some(self.entries[other].server.clone())
     }
 
     fn candidate(&self, now: Instant) -> Option<usize> {
@@ -92,8 +197,15 @@ impl Relays {
         fresh.or_else(|| self.entries.iter().position(fit))
     }
 
-    /// When [`Self::next`] has something to say; `None` while enough are up.
+    /// When [`Self::next`] or [`Self::next_renewal`] has something to say.
     pub(super) fn due(&self, now: Instant) -> Option<Instant> {
+        let is_asked = self.outdated.iter().any(|outdated| outdated.asked);
+        let renewals = self.outdated.iter().filter(|_| !is_asked);
+        renewals.map(|outdated| outdated.not_before).chain(self.next_due(now)).min()
+    }
+
+    /// `None` while enough are up.
+    fn next_due(&self, now: Instant) -> Option<Instant> {
         if self.up() >= self.wanted {
             return None;
         }
@@ -112,26 +224,41 @@ impl Relays {
         Some(self.asked.map_or(now, |asked| asked + STAGGER))
     }
 
-    /// A server has given an allocation. Whether it is kept.
-    pub(super) fn up_is(&mut self, at: usize, id: SocketId) -> bool {
+    /// A server has given an allocation to whoever has this credential. Whether it is kept.
+    pub(super) fn up_is(&mut self, server: &RelayServer, id: SocketId, now: Instant) -> bool {
         let surplus = self.up() >= self.wanted;
-        let Some(entry) = self.entries.get_mut(at) else { return false };
+        let Some(entry) = self.entry(server) else { return false };
         entry.state = if surplus { State::Idle } else { State::Up(id) };
+        if !surplus {
+            self.outdate_unless_current(server, id, now);
+        }
         !surplus
     }
 
+    /// The centre may have named servers anew while this one was asked.
+    fn outdate_unless_current(&mut self, server: &RelayServer, id: SocketId, now: Instant) {
+        let is_current =
+            |entry: &Entry| entry.server.is_same(server) && entry.server.has_credential_of(server);
+        if !self.entries.iter().any(is_current) {
+            self.outdate(id, server.clone(), now);
+        }
+    }
+
     /// A server has refused, or is silent.
-    pub(super) fn failed(&mut self, at: usize, now: Instant) {
-        if let Some(entry) = self.entries.get_mut(at) {
+    pub(super) fn failed(&mut self, server: &RelayServer, now: Instant) {
+        if let Some(entry) = self.entry(server) {
             entry.state = State::Failed(now);
         }
     }
 
     /// An allocation is gone.
     pub(super) fn gone(&mut self, id: SocketId, now: Instant) {
+        // That its credential has ended says nothing of the server.
+        let was_outdated = self.outdated.iter().any(|outdated| outdated.id == id);
+        self.outdated.retain(|outdated| outdated.id != id);
         for entry in &mut self.entries {
             if matches!(entry.state, State::Up(up) if up == id) {
-                entry.state = State::Failed(now);
+                entry.state = if was_outdated { State::Idle } else { State::Failed(now) };
             }
         }
     }
@@ -142,18 +269,40 @@ impl Relays {
             entry.state = State::Idle;
         }
         self.asked = None;
+        self.outdated.clear();
     }
 
-    /// The server of an allocation.
-    pub(super) fn server_of(&self, id: SocketId) -> Option<(usize, RelayServer)> {
-        let at = self.entries.iter().position(|e| matches!(e.state, State::Up(up) if up == id))?;
-        Some((at, self.entries[at].server.clone()))
+    /// The server of an allocation, where it is still named.
+    pub(super) fn server_of(&self, id: SocketId) -> Option<RelayServer> {
+        let of = |e: &&Entry| matches!(e.state, State::Up(up) if up == id);
+        self.entries.iter().find(of).map(|entry| entry.server.clone())
     }
 
-    /// Another allocation of the same server has taken the place of the one that there was.
-    pub(super) fn replaced(&mut self, at: usize, id: SocketId) {
-        if let Some(entry) = self.entries.get_mut(at) {
-            entry.state = State::Up(id);
+    /// Another allocation has taken the place of the one that there was.
+    pub(super) fn replaced(
+        &mut self,
+        server: &RelayServer,
+        old: SocketId,
+        new: SocketId,
+        now: Instant,
+    ) {
+        self.outdated.retain(|outdated| outdated.id != old);
+        if let Some(entry) = self.entry(server) {
+            entry.state = State::Up(new);
+        }
+        self.outdate_unless_current(server, new, now);
+    }
+
+    /// There is no successor for an allocation yet: it is kept while it lives.
+    pub(super) fn not_replaced(&mut self, server: &RelayServer, old: SocketId, now: Instant) {
+        for outdated in self.outdated.iter_mut().filter(|outdated| outdated.id == old) {
+            outdated.asked = false;
+            outdated.not_before = now + AGAIN;
+        }
+        if let Some(entry) = self.entry(server)
+            && matches!(entry.state, State::Asked)
+        {
+            entry.state = State::Failed(now);
         }
     }
 }
@@ -165,23 +314,35 @@ mod tests {
     use super::*;
     use crate::server::{Place, RelayTransport};
 
-    fn servers() -> Vec<RelayServer> {
-        let of = |host: &str, transport| RelayServer {
+    fn server(host: &str, transport: RelayTransport, username: &str) -> RelayServer {
+        RelayServer {
             place: Place { host: host.into(), port: 1 },
             transport,
-            username: String::new(),
+            username: username.into(),
             credential: SessionToken::new(String::new()),
-        };
+        }
+    }
+
+    /// With this credential.
+    fn servers_for(username: &str) -> Vec<RelayServer> {
         vec![
-            of("a", RelayTransport::Udp),
-            of("b", RelayTransport::Udp),
-            of("a", RelayTransport::Tcp),
-            of("b", RelayTransport::Tcp),
+            server("a", RelayTransport::Udp, username),
+            server("b", RelayTransport::Udp, username),
+            server("a", RelayTransport::Tcp, username),
+            server("b", RelayTransport::Tcp, username),
         ]
     }
 
+    fn servers() -> Vec<RelayServer> {
+        servers_for("")
+    }
+
+    fn place_of(asked: &RelayServer) -> usize {
+        servers().iter().position(|server| server.is_same(asked)).expect("one of these")
+    }
+
     fn asks(relays: &mut Relays, now: Instant) -> Vec<usize> {
-        std::iter::from_fn(|| relays.next(now).map(|(at, _)| at)).collect()
+        std::iter::from_fn(|| relays.next(now).map(|server| place_of(&server))).collect()
     }
 
     #[test]
@@ -189,7 +350,8 @@ mod tests {
         let now = Instant::now();
         let mut relays = Relays::new(servers(), 2);
         assert_eq!(asks(&mut relays, now), [0, 1]);
-        assert!(relays.up_is(0, SocketId(1)) && relays.up_is(1, SocketId(2)));
+        assert!(relays.up_is(&servers()[0], SocketId(1), now));
+        assert!(relays.up_is(&servers()[1], SocketId(2), now));
         assert_eq!(relays.due(now), None);
         relays.gone(SocketId(1), now);
         // The other transport of the server that is left is no spare.
@@ -204,8 +366,8 @@ mod tests {
         assert_eq!(asks(&mut relays, now), Vec::<usize>::new());
         assert_eq!(asks(&mut relays, now + STAGGER), [1]);
         assert_eq!(asks(&mut relays, now + STAGGER * 2), [2]);
-        assert!(relays.up_is(2, SocketId(7)));
-        assert!(!relays.up_is(0, SocketId(8)), "one is enough");
+        assert!(relays.up_is(&servers()[2], SocketId(7), now));
+        assert!(!relays.up_is(&servers()[0], SocketId(8), now), "one is enough");
         assert_eq!(relays.due(now + STAGGER * 3), None);
     }
 
@@ -216,7 +378,111 @@ mod tests {
         assert_eq!(relays.due(now), None);
         relays.want_one(now);
         assert_eq!(asks(&mut relays, now), [0]);
-        relays.failed(0, now);
+        relays.failed(&servers()[0], now);
         assert_eq!(asks(&mut relays, now), [1], "at once when the last one has failed");
+    }
+
+    /// Two allocations stand, the first of which carries media.
+    fn two_up(now: Instant) -> Relays {
+        let mut relays = Relays::new(servers_for("old"), 2);
+        assert_eq!(asks(&mut relays, now), [0, 1]);
+        for (at, id) in [(0, ACTIVE), (1, SPARE)] {
+            assert!(relays.up_is(&servers_for("old")[at], id, now));
+        }
+        relays
+    }
+
+    const ACTIVE: SocketId = SocketId(1);
+    const SPARE: SocketId = SocketId(2);
+
+    #[test]
+    fn allocations_get_successors_with_the_new_credential_the_spare_first() {
+        let now = Instant::now();
+        let mut relays = two_up(now);
+        relays.renew(servers_for("new"), now);
+        assert_eq!(relays.due(now), Some(now));
+        let (old, server) = relays.next_renewal(now, Some(ACTIVE)).expect("the spare");
+        assert_eq!((old, place_of(&server), server.username.as_str()), (SPARE, 1, "new"));
+        // One after the other.
+        assert!(relays.next_renewal(now, Some(ACTIVE)).is_none());
+        assert_eq!(relays.due(now), None);
+        relays.replaced(&server, SPARE, SocketId(3), now);
+        let (old, server) = relays.next_renewal(now, Some(ACTIVE)).expect("the active one");
+        assert_eq!((old, place_of(&server), server.username.as_str()), (ACTIVE, 0, "new"));
+        relays.replaced(&server, ACTIVE, SocketId(4), now);
+        assert_eq!((relays.due(now), relays.up()), (None, 2));
+        // The old ones may go now, and nothing is asked for in their place.
+        relays.gone(ACTIVE, now);
+        relays.gone(SPARE, now);
+        assert_eq!((relays.due(now), relays.up()), (None, 2));
+    }
+
+    #[test]
+    fn a_server_that_refuses_the_successor_is_asked_again_while_the_old_one_lives() {
+        let now = Instant::now();
+        let mut relays = two_up(now);
+        relays.renew(servers_for("new"), now);
+        let (old, server) = relays.next_renewal(now, Some(ACTIVE)).expect("the spare");
+        relays.not_replaced(&server, old, now);
+        let (old, _) = relays.next_renewal(now, Some(ACTIVE)).expect("the other meanwhile");
+        assert_eq!((old, relays.up()), (ACTIVE, 2));
+        relays.not_replaced(&server, old, now);
+        assert!(relays.next_renewal(now, Some(ACTIVE)).is_none());
+        assert_eq!(relays.due(now), Some(now + AGAIN));
+        assert!(relays.next_renewal(now + AGAIN, Some(ACTIVE)).is_some());
+        // The end of an outdated one is no fault of its server.
+        relays.gone(ACTIVE, now + AGAIN);
+        assert_eq!(asks(&mut relays, now + AGAIN), [0]);
+    }
+
+    #[test]
+    fn a_server_that_is_named_no_more_is_replaced_by_another() {
+        let now = Instant::now();
+        let mut relays = two_up(now);
+        let others = ["b", "c"].map(|host| server(host, RelayTransport::Udp, "new"));
+        relays.renew(others.to_vec(), now);
+        // Of the server that is still named the allocation counts; another one is wanted.
+        assert_eq!(relays.up(), 1);
+        let asked = |relays: &mut Relays| {
+            let (old, server) = relays.next_renewal(now, Some(ACTIVE)).expect("outdated");
+            relays.replaced(&server, old, SocketId(old.0 + 10), now);
+            (old, server.place.host)
+        };
+        assert_eq!(asked(&mut relays), (SPARE, "b".to_owned()));
+        assert_eq!(asked(&mut relays), (ACTIVE, "c".to_owned()));
+        assert_eq!((relays.up(), relays.due(now)), (2, None));
+    }
+
+    #[test]
+    fn what_was_asked_with_the_old_credential_is_replaced_too() {
+        let now = Instant::now();
+        let mut relays = Relays::new(servers_for("old"), 1);
+        let asked = relays.next(now).expect("one is wanted");
+        relays.renew(servers_for("new"), now);
+        assert!(relays.up_is(&asked, ACTIVE, now));
+        let (old, server) = relays.next_renewal(now, None).expect("outdated already");
+        assert_eq!((old, server.username.as_str()), (ACTIVE, "new"));
+        // A list with the same credential changes nothing.
+        relays.replaced(&server, old, SPARE, now);
+        relays.renew(servers_for("new"), now);
+        assert_eq!(relays.due(now), None);
+    }
+
+    #[test]
+    fn however_often_servers_are_named_allocations_are_replaced_now_and_then() {
+        let start = Instant::now();
+        let mut relays = two_up(start);
+        let (mut asked, mut id) = (0, 10);
+        for second in 0..600_u32 {
+            let now = start + Duration::from_secs(1) * second;
+            relays.renew(servers_for(&format!("{second}")), now);
+            while let Some((old, server)) = relays.next_renewal(now, Some(ACTIVE)) {
+                id += 1;
+                asked += 1;
+                relays.replaced(&server, old, SocketId(id), now);
+            }
+        }
+        // Both, at once and then each minute.
+        assert_eq!(asked, 2 * 10);
     }
 }

@@ -29,7 +29,7 @@ impl Coturn {
         let mut command = Command::new("turnserver");
         command
             .args(["-n", "-L", "127.0.0.1", "-E", "127.0.0.1", "--no-dtls", "--no-cli"])
-            .args(["--lt-cred-mech", "-u", "user:password", "-r", "test"])
+            .args(["--lt-cred-mech", "-u", "user:password", "-u", "fresh:password", "-r", "test"])
             .args(["--allow-loopback-peers", "--log-file", "stdout"])
             .args(["-p", &port.to_string(), "--tls-listening-port", &tls_port.to_string()])
             .arg("--cert")

@@ -21,7 +21,7 @@ use super::{
         PROBE_REPEAT, PROBE_SOON, PROBE_WAIT,
     },
 };
-use crate::candidate::CandidateKind;
+use crate::candidate::{CandidateKind, is_private};
 
 /// What stands in the way of probing, or what became of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -155,8 +155,8 @@ impl Ladder {
     }
 
     fn public_of_remote(&self) -> Option<SocketAddr> {
-        // On a viewer's word nobody's home is searched for open ports.
-        let public = |ip: IpAddr| matches!(ip, IpAddr::V4(v4) if !v4.is_private());
+        // On a viewer's word nobody's machine or home is searched for open ports, nor this one.
+        let public = |ip: IpAddr| ip.is_ipv4() && !is_private(ip);
         let mut reflexive = self
             .remotes
             .iter()

@@ -41,6 +41,8 @@ pub struct End {
     pub legs: Vec<Leg>,
     /// Which servers it knows, best first.
     pub servers: Vec<usize>,
+    /// When its credential for them ends, if it does.
+    pub credential: Option<Instant>,
     pub nat64: bool,
     /// The port that its gateway maps.
     pub mapped: Option<SocketAddr>,
@@ -110,6 +112,7 @@ impl World {
             sockets: BTreeMap::new(),
             legs: vec![Leg::Udp, Leg::Tcp, Leg::Tls],
             servers: vec![0, 1],
+            credential: None,
             nat64: false,
             mapped: None,
             next: 1,
@@ -203,7 +206,10 @@ impl World {
         if waits && left > 0 {
             match self.ends[end].sockets.get(&socket) {
                 Some(Socket::Direct { .. }) => self.query_once(end, socket),
-                Some(Socket::Relay { .. }) => self.through_relay(end, socket, Body::Allocate),
+                Some(Socket::Relay { .. }) => {
+                    let credential = self.ends[end].credential;
+                    self.through_relay(end, socket, Body::Allocate(credential));
+                }
                 None => return,
             }
             let left = left - 1;

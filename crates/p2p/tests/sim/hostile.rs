@@ -214,3 +214,46 @@ fn packets_go_to_few_machines_however_many_ladders_the_call_has() {
     // 64, and one a minute of nearly three.
     assert!((33..=64 + 2).contains(&reached.len()), "{} machines", reached.len());
 }
+
+/// The ports of this address that a camera tries when a viewer names it as what a server has seen
+/// of a router that gives each destination another port.
+fn ports_tried_of(named: SocketAddr) -> usize {
+    let start = Instant::now();
+    let mut ladder = lone(start, Place::PortRestricted.report());
+    let mut other = lone(start, Place::Symmetric.report()).description([7; 32]);
+    let (foundation, kind) = ("1".into(), CandidateKind::ServerReflexive);
+    other.candidates = vec![Candidate { foundation, priority: 1, address: named, kind }];
+    ladder.set_remote(start, &other);
+    let (mut now, end) = (start, start + Duration::from_secs(60));
+    let mut tried = BTreeSet::new();
+    while let Some(due) = ladder.poll_timeout().filter(|due| *due <= end) {
+        now = now.max(due);
+        ladder.handle_timeout(now);
+        let sent = std::iter::from_fn(|| ladder.poll_transmit()).map(|t| t.to);
+        tried.extend(sent.filter(|to| to.ip().to_canonical() == named.ip().to_canonical()));
+        while ladder.poll_event().is_some() {}
+    }
+    // The one that was named is no try.
+    tried.iter().filter(|to| to.port() != named.port()).count()
+}
+
+#[test]
+fn no_ports_are_tried_of_this_machine_a_home_or_a_carriers_network() {
+    for named in [
+        "127.0.0.1:6000",
+        "127.9.9.9:6000",
+        "[::ffff:127.0.0.1]:6000",
+        "100.64.1.2:6000",
+        "100.127.255.254:6000",
+        "169.254.1.1:6000",
+        "10.0.0.7:6000",
+        "172.16.0.7:6000",
+        "192.168.1.7:6000",
+        "[fd00::7]:6000",
+        "[::1]:6000",
+    ] {
+        assert_eq!(ports_tried_of(named.parse().expect("an address")), 0, "{named}");
+    }
+    // Those of a router on the Internet are.
+    assert!(ports_tried_of("203.0.113.2:6000".parse().expect("an address")) > 1_000);
+}

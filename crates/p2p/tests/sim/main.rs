@@ -1,6 +1,7 @@
 //! Two ladders in a simulated network, on virtual time.
 
 mod chaos;
+mod credentials;
 mod end;
 mod home;
 mod hostile;

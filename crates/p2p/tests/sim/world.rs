@@ -45,7 +45,8 @@ pub enum Body {
     Raw(Bytes),
     Query,
     Answer(SocketAddr),
-    Allocate,
+    /// With a credential that ends then, if it does.
+    Allocate(Option<Instant>),
     Allocated(SocketAddr),
     ToPeer(SocketAddr, Bytes),
     FromPeer(SocketAddr, Bytes),
@@ -61,6 +62,14 @@ pub enum Client {
 pub struct Allocation {
     pub client: Client,
     pub permissions: BTreeSet<IpAddr>,
+    /// With the credential that opened it.
+    pub ends: Option<Instant>,
+}
+
+impl Allocation {
+    pub fn lives(&self, now: Instant) -> bool {
+        self.ends.is_none_or(|ends| now < ends)
+    }
 }
 
 /// A STUN server and relay.
@@ -331,7 +340,8 @@ impl World {
         let Some(allocation) = self.servers[server].allocations.get(&packet.to.port()) else {
             return;
         };
-        if allocation.permissions.contains(&packet.from.ip()) && self.servers[server].alive {
+        let lives = allocation.lives(self.now) && self.servers[server].alive;
+        if lives && allocation.permissions.contains(&packet.from.ip()) {
             let client = allocation.client;
             self.servers[server].relayed_bytes += bytes.len() as u64;
             self.answer(server, client, Body::FromPeer(packet.from, bytes));
@@ -349,11 +359,11 @@ impl World {
         };
         match (body, client) {
             (Body::Query, Client::Udp(from)) => self.answer(id, client, Body::Answer(from)),
-            (Body::Allocate, _) => {
+            (Body::Allocate(ends), _) if ends.is_none_or(|ends| self.now < ends) => {
                 let port = own(&self.servers[id]).unwrap_or_else(|| {
                     let port = self.rng.random_range(49_152..=u16::MAX);
                     let permissions = BTreeSet::new();
-                    let allocation = Allocation { client, permissions };
+                    let allocation = Allocation { client, permissions, ends };
                     self.servers[id].allocations.insert(port, allocation);
                     port
                 });
@@ -361,11 +371,12 @@ impl World {
             }
             (Body::ToPeer(peer, bytes), _) => {
                 let Some(port) = own(&self.servers[id]) else { return };
+                let now = self.now;
                 let server = &mut self.servers[id];
+                let allocation = server.allocations.get_mut(&port).filter(|a| a.lives(now));
+                let Some(allocation) = allocation else { return };
+                allocation.permissions.insert(peer.ip());
                 server.relayed_bytes += bytes.len() as u64;
-                if let Some(allocation) = server.allocations.get_mut(&port) {
-                    allocation.permissions.insert(peer.ip());
-                }
                 let from = SocketAddr::new(ip, port);
                 self.send(INTERNET, Packet { from, to: peer, body: Body::Raw(bytes) });
             }

@@ -10,6 +10,7 @@ use sightline_p2p_net::{
     Line, Session as Ways, Surroundings,
     p2p::{Description, Report},
     path_report,
+    server::Servers,
 };
 use sightline_protocol::{
     cs::{CuToScu, KEEP_ALIVE_MS, ScuToCu},
@@ -28,6 +29,7 @@ use super::{
         signal::{Signal, sign_offer},
     },
     over,
+    renewal::Renewal,
 };
 use crate::{api::now, error::CuError, home::ClientKey};
 
@@ -42,6 +44,7 @@ const MAX_TOLD: usize = 48;
 pub(super) struct Centre {
     signal: Option<Signal>,
     again: Again,
+    renewal: Renewal,
     session: MediaSessionId,
     ways: Arc<Ways>,
     figures: Arc<Figures>,
@@ -65,6 +68,7 @@ impl Centre {
         Self {
             signal: Some(signal),
             again: Again::new(session, &ways),
+            renewal: Renewal::new(session),
             session: session.answer.session.clone(),
             ways,
             figures,
@@ -87,6 +91,7 @@ impl Centre {
                     Err(_) => self.signal = None,
                 },
                 signal = back(&mut self.again.connecting) => self.back(signal).await,
+                servers = self.renewal.next() => self.renewed(servers).await,
                 Some(line) = next_line(&mut self.lines), if self.signal.is_some() => {
                     let (session, candidate) = (self.session.clone(), line.to_string());
                     self.again.keep(line);
@@ -117,6 +122,16 @@ impl Centre {
     /// knows the call by the passwords of its checks, and goes on with it.
     async fn back(&mut self, signal: Option<Signal>) {
         self.signal = signal;
+        self.offer().await;
+    }
+
+    /// Relays with fresh credentials for this end. With the offer once more the PU gets its own.
+    async fn renewed(&mut self, servers: Servers) {
+        self.ways.set_servers(servers).await;
+        self.offer().await;
+    }
+
+    async fn offer(&mut self) {
         match self.again.offer() {
             Ok(offer) => self.say(&offer).await,
             Err(_) => self.signal = None,
@@ -131,7 +146,7 @@ impl Centre {
         }
     }
 
-    fn heard(&self, message: ScuToCu) {
+    fn heard(&mut self, message: ScuToCu) {
         match message {
             ScuToCu::Candidate { session, candidate } if session == self.session => {
                 if let Ok(candidate) = candidate.parse() {
@@ -141,12 +156,12 @@ impl Centre {
             ScuToCu::Ended { session, problem } if session == self.session => {
                 self.ended.send_replace(Some(over(problem)));
             }
+            ScuToCu::KeepAliveAck { server_time, .. } => self.renewal.clock(server_time),
             // Only a new offer can be refused now; media needs no centre.
             ScuToCu::Answer { .. }
             | ScuToCu::Candidate { .. }
             | ScuToCu::Refused { .. }
             | ScuToCu::Ended { .. }
-            | ScuToCu::KeepAliveAck { .. }
             | ScuToCu::Malformed { .. } => {}
         }
     }

@@ -26,7 +26,7 @@ use crate::{
     nat64::Translation,
     network::Surroundings,
     relay::{Relay, RelayError},
-    server::RelayTransport,
+    server::{RelayServer, RelayTransport, Servers},
 };
 
 /// A question to a STUN server is repeated after these (RFC 8489 section 6.2.1, sooner).
@@ -51,8 +51,11 @@ impl Driver {
 
     /// The mapping of a socket or allocation will end: a fresh one beside it.
     pub(super) fn succeed(&mut self, now: Instant, replaces: SocketId, network: NetworkId) {
-        if let Some((entry, server)) = self.relays.server_of(replaces) {
-            self.allocate(entry, server, Some(replaces));
+        if self.own.get(&replaces).is_some_and(|own| own.is_relay) {
+            // One of a server that is named no more has a successor elsewhere soon.
+            if let Some(server) = self.relays.server_of(replaces) {
+                self.allocate(server, Some(replaces));
+            }
             return;
         }
         self.open_socket(now, Some(replaces), network);
@@ -132,17 +135,29 @@ impl Driver {
     }
 
     pub(super) fn ask_relays(&mut self, now: Instant) {
-        while let Some((entry, server)) = self.relays.next(now) {
-            self.allocate(entry, server, None);
+        while let Some(server) = self.relays.next(now) {
+            self.allocate(server, None);
+        }
+        let active = self.ladder.active_path().map(|path| path.socket);
+        while let Some((old, server)) = self.relays.next_renewal(now, active) {
+            debug!(session = self.route.number, "a relay with a fresh credential");
+            self.allocate(server, Some(old));
         }
     }
 
-    fn allocate(
-        &self,
-        entry: usize,
-        server: crate::server::RelayServer,
-        replaces: Option<SocketId>,
-    ) {
+    /// Servers that the centre has named since. They are asked in the next turn.
+    pub(super) fn take_servers(&mut self, now: Instant, servers: Servers) {
+        let Servers { stun, relays } = servers;
+        if !stun.is_empty() {
+            self.config.servers.stun = stun;
+        }
+        if !relays.is_empty() {
+            self.config.servers.relays.clone_from(&relays);
+            self.relays.renew(relays, now);
+        }
+    }
+
+    fn allocate(&self, server: RelayServer, replaces: Option<SocketId>) {
         let id = self.mux.new_socket_id();
         let sink = self.mux.relay_sink(id);
         let (finder, token, tasks) = (self.finder.clone(), self.token.clone(), self.tasks.clone());
@@ -152,7 +167,7 @@ impl Driver {
             options.nat64 = known.flatten();
             let result = Relay::allocate(&server, &options, sink, &token, &tasks).await;
             let dead = result.as_ref().ok().map(Relay::dead);
-            if finder.send(Found::Relay { entry, id, replaces, result }).await.is_err() {
+            if finder.send(Found::Relay { server, id, replaces, result }).await.is_err() {
                 return;
             }
             let Some(mut dead) = dead else { return };
@@ -172,8 +187,8 @@ impl Driver {
             Found::Reflexive { socket, seen } => {
                 self.add_and_tell(now, socket, CandidateKind::ServerReflexive, seen);
             }
-            Found::Relay { entry, id, replaces, result } => {
-                self.relay_came(now, entry, id, replaces, result);
+            Found::Relay { server, id, replaces, result } => {
+                self.relay_came(now, &server, id, replaces, result);
             }
             Found::RelayDead(id) => {
                 self.relays.gone(id, now);
@@ -239,7 +254,7 @@ impl Driver {
     fn relay_came(
         &mut self,
         now: Instant,
-        entry: usize,
+        server: &RelayServer,
         id: SocketId,
         replaces: Option<SocketId>,
         result: Result<Relay, RelayError>,
@@ -248,15 +263,16 @@ impl Driver {
             Ok(relay) => relay,
             Err(error) => {
                 debug!(%error, "no relay");
-                if replaces.is_none() {
-                    self.relays.failed(entry, now);
+                match replaces {
+                    Some(old) => self.relays.not_replaced(server, old, now),
+                    None => self.relays.failed(server, now),
                 }
                 return;
             }
         };
-        if replaces.is_some() {
-            self.relays.replaced(entry, id);
-        } else if !self.relays.up_is(entry, id) {
+        if let Some(old) = replaces {
+            self.relays.replaced(server, old, id, now);
+        } else if !self.relays.up_is(server, id, now) {
             return;
         }
         let leg = match relay.transport() {
@@ -389,7 +405,6 @@ mod tests {
     use super::*;
     use crate::{
         Lifetimes, RelayOptions,
-        server::Servers,
         session::{SessionConfig, driver::Ends},
     };
 

@@ -1,0 +1,198 @@
+//! What becomes of leases, at a router that speaks PCP.
+
+use std::{
+    future::pending,
+    sync::atomic::{AtomicU8, Ordering},
+};
+
+use tokio::net::UdpSocket;
+
+use super::{lease::LEASE, terms::Terms, *};
+
+const PATIENCE: Duration = Duration::from_secs(10);
+/// RFC 6887 section 7.
+const PCP_PORT: u16 = 5_351;
+/// What a router's outside looks like.
+const OUTSIDE: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 9);
+const HOUR: u32 = 3_600;
+
+/// A router that speaks PCP, at a loopback address of its own.
+struct Router {
+    ip: Ipv4Addr,
+    socket: UdpSocket,
+    /// A request that comes once more was answered before.
+    last: Vec<u8>,
+}
+
+impl Router {
+    async fn start() -> Self {
+        static NUMBER: AtomicU8 = AtomicU8::new(1);
+        let [_, _, high, low] = std::process::id().to_be_bytes();
+        let ip = Ipv4Addr::new(127, NUMBER.fetch_add(1, Ordering::Relaxed), high, low);
+        let socket = UdpSocket::bind((ip, PCP_PORT)).await.expect("an address of this test's own");
+        Self { ip, socket, last: Vec::new() }
+    }
+
+    /// As this machine sees it. No interface has the address that leads outside, so that nobody
+    /// is searched for by UPnP.
+    fn place(&self) -> Surroundings {
+        Surroundings {
+            outward_v4: Some(Ipv4Addr::new(10, 255, 254, 253)),
+            gateway: Some(self.ip),
+            ..Surroundings::default()
+        }
+    }
+
+    /// The next request to map a port (RFC 6887 section 11.1).
+    async fn hear(&mut self) -> (Request, SocketAddr) {
+        let hearing = async {
+            loop {
+                let mut bytes = [0; 100];
+                let (length, from) = self.socket.recv_from(&mut bytes).await.expect("received");
+                let bytes = &bytes[..length];
+                if self.last != bytes {
+                    self.last = bytes.to_vec();
+                    return (Request(bytes.try_into().expect("60 bytes")), from);
+                }
+            }
+        };
+        tokio::time::timeout(PATIENCE, hearing).await.expect("a request")
+    }
+
+    async fn give(&self, request: &Request, to: SocketAddr) {
+        self.socket.send_to(&request.granted(), to).await.expect("sent");
+    }
+
+    /// Gives what is asked for next; says for which port and for how long.
+    async fn answer(&mut self) -> (u16, u32) {
+        let (request, from) = self.hear().await;
+        self.give(&request, from).await;
+        (request.port(), request.lifetime())
+    }
+}
+
+/// A request for MAP, all of it.
+#[derive(Clone, Copy)]
+struct Request([u8; 60]);
+
+impl Request {
+    fn lifetime(&self) -> u32 {
+        u32::from_be_bytes(self.0[4..8].try_into().expect("four"))
+    }
+
+    fn nonce(&self) -> [u8; 12] {
+        self.0[24..36].try_into().expect("twelve")
+    }
+
+    fn port(&self) -> u16 {
+        u16::from_be_bytes([self.0[40], self.0[41]])
+    }
+
+    /// The response that gives just that (RFC 6887 sections 7.2 and 11.1).
+    fn granted(&self) -> [u8; 60] {
+        let mut bytes = self.0;
+        bytes[1] |= 0x80;
+        bytes[2..4].fill(0);
+        bytes[8..24].fill(0);
+        bytes[44..60].copy_from_slice(&OUTSIDE.to_ipv6_mapped().octets());
+        bytes
+    }
+}
+
+fn wanted() -> Vec<Wanted> {
+    let port = |port| NonZeroU16::new(port).expect("a port");
+    vec![
+        Wanted { protocol: Protocol::Udp, port: port(7_000) },
+        Wanted { protocol: Protocol::Tcp, port: port(8_000) },
+    ]
+}
+
+fn keeper(token: &CancellationToken) -> (Keeper, watch::Receiver<Vec<MappedPort>>) {
+    let (sender, mapped) = watch::channel(Vec::new());
+    (Keeper::new(wanted(), sender, token.clone()), mapped)
+}
+
+#[tokio::test]
+async fn what_a_gateway_gives_is_told_at_once() {
+    let mut router = Router::start().await;
+    let place = router.place();
+    let (mut keeper, mut mapped) = keeper(&CancellationToken::new());
+    let serving = async {
+        assert_eq!(router.answer().await, (7_000, HOUR));
+        // The second port is not given before the first is known.
+        let (request, from) = router.hear().await;
+        let told = mapped.wait_for(|ports| !ports.is_empty());
+        let told = tokio::time::timeout(PATIENCE, told).await.expect("in time");
+        let outside = SocketAddr::from((OUTSIDE, 7_000));
+        assert_eq!(told.expect("alive")[..], [MappedPort { wanted: wanted()[0], outside }]);
+        router.give(&request, from).await;
+    };
+    tokio::join!(keeper.refresh(&place), serving);
+    assert_eq!(mapped.borrow().len(), 2);
+}
+
+#[tokio::test]
+async fn who_has_a_mapping_waits_for_no_search() {
+    let search = pending::<Option<()>>();
+    let found = tokio::time::timeout(PATIENCE, unless(async { true }, search)).await;
+    assert_eq!(found, Ok(None));
+    // Whichever of the two comes first.
+    for yields in [0, 2] {
+        let asking = async {
+            for _ in 0..yields {
+                tokio::task::yield_now().await;
+            }
+            false
+        };
+        let searching = async {
+            tokio::task::yield_now().await;
+            Some(1)
+        };
+        assert_eq!(unless(asking, searching).await, Some(1));
+    }
+}
+
+#[tokio::test]
+async fn what_is_given_while_everything_ends_is_released_too() {
+    let mut router = Router::start().await;
+    let place = router.place();
+    let token = CancellationToken::new();
+    let (mut keeper, _mapped) = keeper(&token);
+    let serving = async {
+        assert_eq!(router.answer().await, (7_000, HOUR));
+        let (request, from) = router.hear().await;
+        token.cancel();
+        router.give(&request, from).await;
+    };
+    tokio::join!(run_out(keeper.refresh(&place), &token), serving);
+    let serving = async { [router.answer().await, router.answer().await] };
+    let ((), released) = tokio::join!(keeper.release(), serving);
+    assert_eq!(released, [(7_000, 0), (8_000, 0)]);
+}
+
+#[tokio::test]
+async fn a_lease_is_renewed_as_what_it_was() {
+    let mut router = Router::start().await;
+    let place = router.place();
+    let (mut keeper, mapped) = keeper(&CancellationToken::new());
+    keeper.wanted.truncate(1);
+    let serving = async {
+        let (request, from) = router.hear().await;
+        router.give(&request, from).await;
+        request.nonce()
+    };
+    let ((), nonce) = tokio::join!(keeper.refresh(&place), serving);
+    // Nothing is asked for that is not due.
+    keeper.refresh(&place).await;
+    let given = Instant::now().checked_sub(LEASE / 2).expect("a machine that has run for long");
+    keeper.leases[0].terms = Terms::given(given, LEASE);
+    let serving = async {
+        let (request, from) = router.hear().await;
+        router.give(&request, from).await;
+        (request.nonce(), request.port(), request.lifetime())
+    };
+    let ((), renewed) = tokio::join!(keeper.refresh(&place), serving);
+    assert_eq!(renewed, (nonce, 7_000, HOUR));
+    assert!(keeper.next() > Instant::now());
+    assert_eq!(mapped.borrow().len(), 1);
+}
