@@ -94,6 +94,30 @@ fn the_units_of_compose_have_good_configurations() {
     }
 }
 
+#[test]
+fn what_compose_has_in_comments_is_good_too() {
+    let secrets = Secrets::new();
+    let secret = secrets.path("turn.secret").display().to_string();
+    let path = root().join("infra/compose/mtu.env");
+    let text = fs::read_to_string(path).expect("an env file");
+    let pairs = text.lines().filter_map(|line| line.trim_start_matches('#').split_once('='));
+    // There is no certificate here.
+    let of_tls = ["SIGHTLINE_CERTIFICATE_FILE", "SIGHTLINE_KEY_FILE"];
+    let keys = pairs.filter(|(key, _)| key.starts_with("SIGHTLINE_") && !of_tls.contains(key));
+    let mut environment: Vec<(String, PathBuf)> = keys
+        .map(|(key, value)| {
+            let value = value.replace("/run/secrets/turn.secret.more", &secret);
+            (key.to_owned(), value.replace("/run/secrets/turn.secret", &secret).into())
+        })
+        .collect();
+    for key in ["PUBLIC_NAME", "TCP_LISTEN", "UDP_LISTEN", "MORE_SECRET_FILES"] {
+        let key = format!("SIGHTLINE_{key}");
+        assert!(environment.iter().any(|(named, _)| *named == key), "{key} is not shown");
+    }
+    environment.push(("SIGHTLINE_PUBLIC_IP".into(), "[203.0.113.10, 2001:db8::10]".into()));
+    assert_good("mtu", &check("mtu", &[], &environment));
+}
+
 fn unit_file(unit: &str) -> String {
     let path = root().join(format!("infra/systemd/{unit}.service"));
     fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
@@ -115,6 +139,28 @@ fn the_services_start_what_there_is() {
         let help = String::from_utf8_lossy(&help);
         for option in ["--config", "--check-config"] {
             assert!(help.contains(option), "{unit} has no {option}");
+        }
+    }
+}
+
+/// What systemd copies for a service stays as it was when the service started. Without the kernel's
+/// own files in `/proc` an MTU has no load to announce, and a PU neither gateway nor number of the
+/// machine's start.
+#[test]
+fn the_services_reach_what_they_read_while_they_run() {
+    for (unit, _) in UNITS {
+        let text = unit_file(unit);
+        let has = |key: &str| text.lines().any(|line| line.starts_with(key));
+        let copied = has("ExecReload=") && has("LoadCredential=");
+        assert!(!copied, "{unit}.service reads again what never changes");
+    }
+    for unit in ["mtu", "sightline", "pu-agent"] {
+        assert!(!unit_file(unit).contains("\nProcSubset=pid\n"), "{unit}.service hides /proc");
+    }
+    for unit in ["mtu", "sightline"] {
+        let text = unit_file(unit);
+        for line in ["ExecReload=/bin/kill -HUP $MAINPID", "LimitNOFILE=1048576"] {
+            assert!(text.contains(&format!("\n{line}\n")), "{unit}.service lacks {line}");
         }
     }
 }

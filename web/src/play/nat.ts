@@ -15,6 +15,12 @@ export interface NatReport {
   mapping_lifetime_ms?: number;
 }
 
+/** What the candidates here show beyond what the centre is told. */
+export interface OwnNat extends NatReport {
+  /** Whether IPv4 is reached through NAT64 only (RFC 6146), for all that is known. */
+  onlyNat64?: boolean;
+}
+
 /** The part of an `RTCIceCandidate` that matters here. */
 export interface LocalCandidate {
   type: string | null;
@@ -38,13 +44,18 @@ export class NatProbe {
   /** Destinations that told how they see us, as far as the browser names them. */
   private readonly tellers = new Set<string>();
   private readonly relays = new Set<string>();
+  /** Whether a socket with IPv6 is seen under an IPv4 address; whether one with IPv4 exists. */
+  private readonly own = { nat64: false, ipv4: false };
   private complete = false;
 
   /** `urls` are those that the browser was given. */
   constructor(private readonly urls: readonly string[] = []) {}
 
   note(candidate: LocalCandidate): void {
-    if (candidate.type === 'srflx' && candidate.protocol === 'udp') {
+    if (candidate.type === 'host') {
+      this.own.ipv4 ||= isIpv4(candidate.address);
+    } else if (candidate.type === 'srflx' && candidate.protocol === 'udp') {
+      this.sawThrough(candidate);
       this.saw(candidate.address, candidate.port, candidate.url);
     } else if (candidate.type === 'relay') {
       const over = candidate.relayProtocol ?? '';
@@ -68,8 +79,8 @@ export class NatProbe {
     return this.seen[0]?.address;
   }
 
-  report(): NatReport {
-    const report: NatReport = {};
+  report(): OwnNat {
+    const report: OwnNat = {};
     const throughUdp = this.seen.length > 0 || this.relays.has('udp');
     const offeredUdp = this.urls.some((url) => url.startsWith('turn:') && !url.includes('=tcp'));
     if (throughUdp) report.udp = true;
@@ -77,7 +88,14 @@ export class NatProbe {
     if (this.seen.length > 0) report.translated = true;
     const mapping = this.mapping();
     if (mapping) report.mapping = mapping;
+    if (this.own.nat64 && !this.own.ipv4) report.onlyNat64 = true;
     return report;
+  }
+
+  /** Browsers hide the base of a candidate, but not its family: `0.0.0.0` or `::`. */
+  private sawThrough({ address, relatedAddress }: LocalCandidate): void {
+    if (isIpv4(relatedAddress)) this.own.ipv4 = true;
+    else if (isIpv4(address) && relatedAddress?.includes(':')) this.own.nat64 = true;
   }
 
   private saw(address: string | null, port: number | null, url: string | null | undefined): void {
@@ -101,6 +119,10 @@ export class NatProbe {
       ? 'endpoint_independent'
       : undefined;
   }
+}
+
+function isIpv4(address: string | null): boolean {
+  return /^\d+(\.\d+){3}$/.test(address ?? '');
 }
 
 /** Host and port of a STUN or TURN URL (RFC 7064, 7065). */

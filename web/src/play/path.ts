@@ -1,7 +1,7 @@
 /** Which rung of the connection ladder a pair of candidates stands on, and why on none better. */
 
 import type { IceServer } from '../api/types';
-import { isSymmetric, natOfAnswer, type NatReport } from './nat';
+import { isSymmetric, natOfAnswer, type NatReport, type OwnNat } from './nat';
 import type { PathInfo } from './stats';
 
 /** `Rung` of crates/model/src/path.rs, best first. */
@@ -26,6 +26,7 @@ export type Why =
   | 'there_symmetric'
   | 'here_blocked'
   | 'there_blocked'
+  | 'here_nat64'
   | 'no_answer'
   | 'still_trying'
   | 'no_probing'
@@ -39,15 +40,19 @@ export class RemoteFacts {
   translated = false;
   /** How long its router had mapped its address when it answered; absent where it does not know. */
   mappedForMs: number | undefined;
+  /** Families of the addresses at which the Internet may reach the device without a relay. */
+  private readonly families = new Set<4 | 6>();
   private readonly mapped = new Set<string>();
   private readonly relays = new Map<string, string>();
 
   /** A `candidate:` line of the device; `sl-kind` and `sl-via` are extensions (RFC 8839 5.1). */
   note(line: string): void {
     const words = line.trim().replace(/^a=/, '').split(/\s+/);
-    const address = endpoint(words[4], words[5]);
+    const host = words[4] ?? '';
+    const address = endpoint(host, words[5]);
     const value = (name: string) => words[words.indexOf(name, 6) + 1] ?? '';
     if (!address || !words.includes('typ')) return;
+    if (value('typ') !== 'relay') this.noteFamily(host);
     if (words.includes('sl-kind') && value('sl-kind') === 'mapped') this.mapped.add(address);
     else if (value('typ') === 'srflx') this.translated = true;
     else if (value('typ') === 'relay') {
@@ -71,9 +76,19 @@ export class RemoteFacts {
     return this.mapped.size > 0;
   }
 
+  get hasOnlyIpv4(): boolean {
+    return this.families.has(4) && !this.families.has(6);
+  }
+
   /** Over what the device reaches its own relay. */
   relayProtocol(address: string | undefined): string {
     return (address !== undefined && this.relays.get(address)) || 'udp';
+  }
+
+  /** Of IPv6, only global unicast addresses count (RFC 4291 section 2.4: 2000::/3 so far). */
+  private noteFamily(host: string): void {
+    if (/^\d+(\.\d+){3}$/.test(host)) this.families.add(4);
+    else if (/^[23][0-9a-f]{3}:/i.test(host)) this.families.add(6);
   }
 }
 
@@ -115,28 +130,28 @@ export function rungOf(path: PathInfo, here: NatReport, facts: RemoteFacts): Run
 }
 
 /**
- * A server-reflexive candidate proves a NAT. A peer-reflexive one may also be an address of the
- * same network that nobody had told yet; it counts where a NAT is known on its side.
+ * A server-reflexive candidate proves a NAT. So does a peer-reflexive one here, unless it is known
+ * that there is none: a browser knows the addresses of its own sockets, and the device saw another
+ * (RFC 8445 section 7.2.5.3.1). One of the device may also be an address of the same network that
+ * it had not told yet; it counts where a NAT is known there.
  */
 function throughNat({ local, remote }: PathInfo, here: NatReport, facts: RemoteFacts): boolean {
   if (local === 'srflx' || remote === 'srflx') return true;
   return (
-    (local === 'prflx' && here.translated === true) || (remote === 'prflx' && facts.translated)
+    (local === 'prflx' && here.translated !== false) || (remote === 'prflx' && facts.translated)
   );
 }
 
 /** For each better rung why it is not the one, best rung first, nothing twice. */
-export function whyNotBetter(
-  rung: Rung,
-  path: PathInfo,
-  here: NatReport,
-  facts: RemoteFacts,
-): Why[] {
+export function whyNotBetter(rung: Rung, path: PathInfo, here: OwnNat, facts: RemoteFacts): Why[] {
   const at = RUNGS.indexOf(rung);
   const why: Why[] = [];
+  // Then no mapped port was tried either.
+  const untried = here.onlyNat64 === true && facts.hasOnlyIpv4;
   if (at > RUNGS.indexOf('host')) why.push('other_network');
-  if (at > RUNGS.indexOf('mapped')) why.push(facts.hasMapped ? 'mapping_silent' : 'no_mapping');
-  if (at > RUNGS.indexOf('punched')) why.push(whyNotPunched(path, here, facts.nat));
+  if (at > RUNGS.indexOf('mapped') && !facts.hasMapped) why.push('no_mapping');
+  else if (at > RUNGS.indexOf('mapped') && !untried) why.push('mapping_silent');
+  if (at > RUNGS.indexOf('punched')) why.push(whyNotPunched(path, here, facts));
   if (at > RUNGS.indexOf('probed') && (isSymmetric(here) || isSymmetric(facts.nat)))
     why.push('no_probing');
   if (rung === 'relay_tcp') why.push('relay_no_udp');
@@ -144,9 +159,13 @@ export function whyNotBetter(
   return why;
 }
 
-function whyNotPunched(path: PathInfo, here: NatReport, there: NatReport): Why {
+function whyNotPunched(path: PathInfo, here: OwnNat, facts: RemoteFacts): Why {
+  const there = facts.nat;
   if (here.udp === false) return 'here_blocked';
   if (there.udp === false) return 'there_blocked';
+  // A browser pairs addresses of one family only (RFC 8445 section 6.1.2.2), and makes no IPv6
+  // addresses out of IPv4 ones (RFC 6052).
+  if (here.onlyNat64 === true && facts.hasOnlyIpv4) return 'here_nat64';
   if (isSymmetric(here) && isSymmetric(there)) return 'both_symmetric';
   if (isSymmetric(here)) return 'here_symmetric';
   if (isSymmetric(there)) return 'there_symmetric';

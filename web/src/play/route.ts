@@ -2,7 +2,7 @@
 
 import { en } from '../i18n/en';
 import type { PathReport } from './messages';
-import type { NatReport } from './nat';
+import type { NatReport, OwnNat } from './nat';
 import { rungOf, whyNotBetter, type RemoteFacts, type Rung, type Why } from './path';
 import type { PathInfo } from './stats';
 
@@ -14,9 +14,13 @@ export interface Route {
   there: NatReport;
 }
 
-export function routeOf(path: PathInfo, here: NatReport, remote: RemoteFacts): Route {
-  const rung = rungOf(path, here, remote);
-  return { rung, why: whyNotBetter(rung, path, here, remote), here, there: { ...remote.nat } };
+export function routeOf(path: PathInfo, own: OwnNat, remote: RemoteFacts): Route {
+  const rung = rungOf(path, own, remote);
+  const why = whyNotBetter(rung, path, own, remote);
+  // The centre is told no more than a `NatReport` has.
+  const here = { ...own };
+  delete here.onlyNat64;
+  return { rung, why, here, there: { ...remote.nat } };
 }
 
 export function isRelayed(rung: Rung): boolean {

@@ -81,6 +81,54 @@ describe('the NAT here', () => {
   });
 });
 
+describe('NAT64', () => {
+  const seen = (probe: NatProbe) => probe.report().onlyNat64;
+
+  it('is before a browser whose IPv6 sockets alone are seen, under an IPv4 address', () => {
+    const probe = new NatProbe(SERVERS);
+    probe.note(candidate({ type: 'host', address: '5d3e7b1a.local' }));
+    expect(seen(probe)).toBeUndefined();
+    probe.note(candidate({ relatedAddress: '::' }));
+    expect(seen(probe)).toBe(true);
+    probe.note(candidate({ port: 4001, relatedAddress: '0.0.0.0' }));
+    expect(seen(probe)).toBeUndefined();
+  });
+
+  it('is not known where IPv6 is seen as it is, or where there is an address of IPv4', () => {
+    const six = new NatProbe(SERVERS);
+    six.note(candidate({ address: '2001:db8::7', relatedAddress: '::' }));
+    expect(seen(six)).toBeUndefined();
+    const both = new NatProbe(SERVERS);
+    both.note(candidate({ relatedAddress: '::' }));
+    both.note(candidate({ type: 'host', address: '192.0.0.4' }));
+    expect(seen(both)).toBeUndefined();
+  });
+
+  it('is why a camera with IPv4 alone is watched over a relay', () => {
+    const facts = new RemoteFacts();
+    facts.note('candidate:1 1 udp 1 192.168.1.7 5000 typ host');
+    facts.note('candidate:2 1 udp 1 fd00::7 5000 typ host');
+    facts.note('candidate:3 1 udp 1 203.0.113.7 5000 typ srflx raddr 0.0.0.0 rport 0');
+    facts.note('candidate:4 1 udp 1 2001:db8::9 6000 typ relay raddr 0.0.0.0 rport 0');
+    const nat64 = { udp: true, onlyNat64: true };
+    const why = () => whyNotBetter('relay_udp', path({}), nat64, facts);
+    expect(why()).toEqual(['other_network', 'no_mapping', 'here_nat64']);
+    facts.note('candidate:5 1 udp 1 203.0.113.7 5001 typ srflx sl-kind mapped');
+    expect(why()).toEqual(['other_network', 'here_nat64']);
+    facts.note('candidate:6 1 udp 1 2001:db8::7 5000 typ host');
+    expect(why()).toEqual(['other_network', 'mapping_silent', 'no_answer']);
+  });
+
+  it('is told to nobody but the person', () => {
+    const facts = new RemoteFacts();
+    facts.note('candidate:1 1 udp 1 203.0.113.7 5000 typ srflx raddr 0.0.0.0 rport 0');
+    const relay = path({ relayed: true, local: 'relay', relayProtocol: 'udp' });
+    const route = routeOf(relay, { udp: true, onlyNat64: true }, facts);
+    expect(route.why).toContain('here_nat64');
+    expect(route.here).toEqual({ udp: true });
+  });
+});
+
 describe('the NAT there', () => {
   it('is read from the answer, whatever else stands there', () => {
     const sdp =
@@ -100,8 +148,12 @@ describe('the rung', () => {
     expect(rungOf(path({}), {}, facts)).toBe('host');
     expect(rungOf(path({ remoteAddress: '203.0.113.7:5000' }), {}, facts)).toBe('mapped');
     expect(rungOf(path({ local: 'srflx' }), {}, facts)).toBe('punched');
-    expect(rungOf(path({ local: 'prflx' }), {}, facts)).toBe('host');
+    // The device saw another address than this browser's sockets have: a NAT, unless known better.
+    expect(rungOf(path({ local: 'prflx' }), {}, facts)).toBe('punched');
     expect(rungOf(path({ local: 'prflx' }), { translated: true }, facts)).toBe('punched');
+    expect(rungOf(path({ local: 'prflx' }), { translated: false }, facts)).toBe('host');
+    // The device's may be one of this network that it had not told yet.
+    expect(rungOf(path({ remote: 'prflx' }), {}, facts)).toBe('host');
     const relay = { relayed: true, local: 'relay', relayProtocol: 'tcp' };
     expect(rungOf(path(relay), {}, facts)).toBe('relay_tcp');
     const both = { ...relay, remote: 'relay', remoteAddress: '198.51.100.1:6000' };

@@ -17,8 +17,8 @@ use serde_json::json;
     name = "load-relay",
     about = "Load for a TURN server, for benchmarks",
     long_about = "Load for a TURN server: allocations with time-limited credentials, bursts through \
-                  them at a fixed rate, and one JSON line of what arrived. Everything runs on \
-                  127.0.0.1, so the server must allow loopback peers.",
+                  them at a fixed rate or as fast as it goes, and one JSON line of what arrived. \
+                  Everything runs on 127.0.0.1, so the server must allow loopback peers.",
     after_help = "Examples:\n  \
         load-relay flows --server 127.0.0.1:3478 --secret S --direction channel-to-peer\n  \
         load-relay flows --server 127.0.0.1:3478 --secret S --direction relayed --watch $(pidof mtu)\n  \
@@ -65,7 +65,7 @@ struct FlowArgs {
     /// Packets in a burst; a train is at most 64 KB
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=48))]
     burst: u16,
-    /// From one burst of a flow to its next, in milliseconds
+    /// From one burst of a flow to its next, in milliseconds; 0: as fast as it goes
     #[arg(long, default_value_t = 20)]
     interval_ms: u64,
     /// Payload of a packet in bytes
@@ -110,7 +110,7 @@ fn main() -> ExitCode {
 
 fn flows(args: &FlowArgs) -> anyhow::Result<()> {
     ensure!((SMALLEST..=1_300).contains(&args.size), "a payload has {SMALLEST} to 1300 bytes");
-    ensure!(args.flows > 0 && args.interval_ms > 0, "there must be flows, and time between bursts");
+    ensure!(args.flows > 0, "there must be flows");
     let server = match args.forwarder {
         true => Server::Forwarder(args.to.server),
         false => Server::Turn(args.to.server, args.to.secret.clone()),

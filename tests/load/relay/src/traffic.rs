@@ -1,4 +1,4 @@
-//! Paced bursts through all flows, and what arrived of them.
+//! Bursts through all flows, paced or as fast as it goes, and what arrived of them.
 //!
 //! Receivers are not woken by what arrives: they are read every `SWEEP`, so that no server pays
 //! for waking them. How long a packet took is known all the same, from the kernel's time stamps.
@@ -32,7 +32,7 @@ const SEED: u64 = 3;
 pub struct Shape {
     /// Packets in a burst.
     pub burst: usize,
-    /// Between two bursts of a flow.
+    /// Between two bursts of a flow; zero: as fast as it goes.
     pub interval: Duration,
     /// Payload of a packet in bytes.
     pub size: usize,
@@ -131,6 +131,23 @@ impl Traffic {
     }
 
     fn send_for(&mut self, time: Duration) -> anyhow::Result<()> {
+        if self.shape.interval.is_zero() { self.flood_for(time) } else { self.pace_for(time) }
+    }
+
+    /// As fast as it goes, and no longer: what has not arrived by then does not count. Everything is
+    /// read after a burst of each flow, so that no receiver's socket is ever full.
+    fn flood_for(&mut self, time: Duration) -> anyhow::Result<()> {
+        let end = Instant::now() + time;
+        while Instant::now() < end {
+            for at in 0..self.flows.len() {
+                self.send(at)?;
+            }
+            self.sweep()?;
+        }
+        Ok(())
+    }
+
+    fn pace_for(&mut self, time: Duration) -> anyhow::Result<()> {
         let begin = Instant::now();
         let mut next_sweep = begin + SWEEP;
         let rounds = (time.as_secs_f64() / self.shape.interval.as_secs_f64()).ceil() as u32;

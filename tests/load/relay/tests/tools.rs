@@ -60,6 +60,20 @@ fn everything_comes_through_the_forwarder() {
 }
 
 #[test]
+fn a_flood_counts_what_came_through_in_its_time() {
+    let forwarder = Server::start(env!("CARGO_BIN_EXE_load-forwarder"), &[]);
+    let mut flood = Command::new(env!("CARGO_BIN_EXE_load-relay"));
+    flood.args(["flows", "--server", &forwarder.1, "--forwarder"]);
+    flood.args(["--direction", "channel-to-peer", "--flows", "4", "--interval-ms", "0"]);
+    let output = flood.args(["--warm-up-ms", "0", "--seconds", "1"]).output().expect("run");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let figures: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(figures["wrong"], 0, "{figures}");
+    assert!(figures["delivered"].as_u64().is_some_and(|delivered| delivered > 0), "{figures}");
+    assert!(figures["seconds"].as_f64().is_some_and(|seconds| seconds >= 1.0), "{figures}");
+}
+
+#[test]
 fn everything_comes_through_the_turn_crate() {
     let words = ["--relay", "127.0.0.1", "--secret", "tests"];
     let server = Server::start(env!("CARGO_BIN_EXE_load-turn-crate"), &words);

@@ -149,6 +149,27 @@ impl Cell {
     }
 
     fn once(&self, bed: &Bed, server: &Server, plan: &Plan) -> anyhow::Result<Value> {
+        let figures = self.load(bed, server, plan, (plan.interval_ms, plan.seconds))?;
+        let lost = figures["lost_share"].as_f64().context("lost_share")?;
+        if lost > LOSS || figures["wrong"] != 0 {
+            bail!("{:.1} % lost, {} wrong", 100.0 * lost, figures["wrong"]);
+        }
+        Ok(figures)
+    }
+
+    /// More than the server can carry, for a time.
+    pub fn flood(&self, bed: &Bed, server: &Server, plan: &Plan) -> anyhow::Result<Value> {
+        self.load(bed, server, plan, (0, plan.flood_seconds))
+    }
+
+    /// Bursts so many milliseconds apart, counted for so many seconds.
+    fn load(
+        &self,
+        bed: &Bed,
+        server: &Server,
+        plan: &Plan,
+        (interval_ms, seconds): (u32, u32),
+    ) -> anyhow::Result<Value> {
         let running = server.start(bed, 1, self.direction != Direction::Relayed)?;
         let _idle = (self.beside > 0).then(|| idle(bed, &running, self.beside)).transpose()?;
         let mut load = bed.load();
@@ -156,8 +177,8 @@ impl Cell {
         load.args(["--direction", self.direction.word()]);
         load.args(["--watch", &running.process.pid().to_string()]);
         load.args(["--flows", &plan.flows.to_string(), "--burst", &plan.burst.to_string()]);
-        load.args(["--interval-ms", &plan.interval_ms.to_string()]);
-        load.args(["--seconds", &plan.seconds.to_string(), "--warm-up-ms", "500"]);
+        load.args(["--interval-ms", &interval_ms.to_string()]);
+        load.args(["--seconds", &seconds.to_string(), "--warm-up-ms", "500"]);
         if self.arrival == Arrival::OneByOne {
             load.arg("--one-by-one");
         }
@@ -165,13 +186,8 @@ impl Cell {
             load.arg("--forwarder");
         }
         let load = Process::start(&mut load)?;
-        let limit = Duration::from_secs(60 + u64::from(plan.seconds));
-        let figures = load.line(limit, |line| serde_json::from_str::<Value>(line).ok())?;
-        let lost = figures["lost_share"].as_f64().context("lost_share")?;
-        if lost > LOSS || figures["wrong"] != 0 {
-            bail!("{:.1} % lost, {} wrong", 100.0 * lost, figures["wrong"]);
-        }
-        Ok(figures)
+        let limit = Duration::from_secs(60 + u64::from(seconds));
+        load.line(limit, |line| serde_json::from_str::<Value>(line).ok())
     }
 }
 

@@ -2,6 +2,7 @@
 //! is possible, everything in turn, A B C A B C.
 
 mod cell;
+mod flood;
 mod memory;
 mod report;
 mod server;
@@ -11,12 +12,13 @@ use std::{fs, path::PathBuf};
 use anyhow::{Context, bail};
 
 use cell::{Arrival, Cell, Direction, Measured};
+use flood::Carried;
 use memory::Memory;
 use server::{Bed, Server};
 
 use crate::run::{cargo, command, execute, target_dir};
 
-/// How much is measured. The whole takes about twenty minutes; two cores are enough, as long as
+/// How much is measured. The whole takes about half an hour; two cores are enough, as long as
 /// nothing else wants them for long.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:\n  \
@@ -29,12 +31,13 @@ use crate::run::{cargo, command, execute, target_dir};
     cmake -S . -B build -DCMAKE_BUILD_TYPE=Release && make -C build turnserver\n\n\
     The load is paced, so that no server is saturated; processor time is what counts, not speed, and\n\
     a busy machine changes it little. A run that loses more than 1 % is repeated, then not counted.\n\
+    Only the floods at the end ask how much a server can carry.\n\
     An allocation is an open file: where a process may not open 100,000, several share them.")]
 pub struct RelayArgs {
     /// A further coturn, with its own batching switched on (repeatable)
     #[arg(long = "peer", value_name = "PATH")]
     peers: Vec<PathBuf>,
-    /// Two minutes instead of twenty: one short round of trains, few idle allocations
+    /// Two minutes instead of thirty: one short round of trains, few idle allocations
     #[arg(long)]
     quick: bool,
     /// How often everything is measured, in turn; the table has the medians
@@ -67,6 +70,9 @@ pub struct RelayArgs {
     /// Idle allocations beside the busy ones; 0 for none
     #[arg(long, default_value_t = 10_000)]
     beside: u32,
+    /// Length of a flood, in which more is sent than a server can carry, in seconds; 0 for none
+    #[arg(long, default_value_t = 2)]
+    flood_seconds: u32,
     /// Folder with our binaries; without it they are built with `--release`
     #[arg(long, value_name = "DIR")]
     binaries: Option<PathBuf>,
@@ -79,6 +85,7 @@ pub struct RelayArgs {
 pub struct Results {
     pub servers: Vec<Server>,
     pub cells: Vec<(Cell, Vec<Measured>)>,
+    pub floods: Vec<(Cell, Vec<Carried>)>,
     pub memory: Vec<(u32, Vec<Option<Memory>>)>,
 }
 
@@ -89,7 +96,9 @@ pub struct Plan {
     pub flows: u32,
     pub burst: u32,
     pub interval_ms: u32,
+    pub flood_seconds: u32,
     cells: Vec<Cell>,
+    floods: Vec<Cell>,
     idle: Vec<u32>,
 }
 
@@ -111,12 +120,29 @@ pub fn run(args: &RelayArgs) -> anyhow::Result<()> {
             }
         }
     }
+    let floods = floods(&plan, &bed, &servers);
     let mut memory = vec![];
     for count in &plan.idle {
         let of = |server: &Server| memory::measure(&bed, server, *count);
         memory.push((*count, servers.iter().map(of).collect()));
     }
-    report::write(args, &plan, &Results { servers, cells, memory })
+    report::write(args, &plan, &Results { servers, cells, floods, memory })
+}
+
+fn floods(plan: &Plan, bed: &Bed, servers: &[Server]) -> Vec<(Cell, Vec<Carried>)> {
+    let none = || servers.iter().map(|_| Carried::default()).collect();
+    let mut floods: Vec<(Cell, Vec<Carried>)> =
+        plan.floods.iter().map(|cell| (*cell, none())).collect();
+    for _ in 0..plan.rounds {
+        for (cell, carried) in &mut floods {
+            for (server, carried) in servers.iter().zip(carried) {
+                if cell.is_for(server) {
+                    carried.measure(cell, bed, server, plan);
+                }
+            }
+        }
+    }
+    floods
 }
 
 fn plan(args: &RelayArgs) -> anyhow::Result<Plan> {
@@ -143,6 +169,8 @@ fn plan(args: &RelayArgs) -> anyhow::Result<Plan> {
             cells.push(Cell { arrival: arrivals[0], direction: *direction, beside });
         }
     }
+    let flood_seconds = if args.quick { args.flood_seconds.min(1) } else { args.flood_seconds };
+    let floods = if flood_seconds > 0 { floods_of(&directions, beside) } else { vec![] };
     let idle = args.idle.iter().filter(|text| !text.is_empty());
     let idle = idle.map(|n| n.parse().with_context(|| n.clone())).collect::<Result<Vec<_>, _>>()?;
     Ok(Plan {
@@ -151,9 +179,24 @@ fn plan(args: &RelayArgs) -> anyhow::Result<Plan> {
         flows: args.flows,
         burst: args.burst,
         interval_ms: args.interval_ms,
+        flood_seconds,
         cells,
+        floods,
         idle: idle.into_iter().filter(|count| !args.quick || *count <= 1_000).collect(),
     })
+}
+
+/// There and back by channel, alone and beside idle allocations.
+fn floods_of(directions: &[Direction], beside: u32) -> Vec<Cell> {
+    let both = [Direction::ChannelToPeer, Direction::PeerToChannel];
+    let wanted = both.into_iter().filter(|direction| directions.contains(direction));
+    let cell = |direction, beside| Cell { arrival: Arrival::Trains, direction, beside };
+    wanted
+        .flat_map(|direction| {
+            let idle = (beside > 0).then(|| cell(direction, beside));
+            std::iter::once(cell(direction, 0)).chain(idle)
+        })
+        .collect()
 }
 
 fn servers(args: &RelayArgs, bed: &Bed) -> anyhow::Result<Vec<Server>> {
@@ -186,4 +229,28 @@ fn binaries(args: &RelayArgs) -> anyhow::Result<PathBuf> {
     build.args(["build", "--release", "--package", "mtu", "--package", "load-relay"]);
     execute(&mut build)?;
     Ok(target_dir().join("release"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn floods_go_both_ways_with_and_without_idle_allocations() {
+        let words = |floods: Vec<Cell>| -> Vec<(&'static str, u32)> {
+            floods.iter().map(|cell| (cell.direction.title(), cell.beside)).collect()
+        };
+        let both = words(floods_of(&Direction::ALL, 10));
+        assert_eq!(
+            both,
+            [
+                ("channel → peer", 0),
+                ("channel → peer", 10),
+                ("peer → channel", 0),
+                ("peer → channel", 10)
+            ]
+        );
+        assert_eq!(words(floods_of(&[Direction::PeerToChannel], 0)), [("peer → channel", 0)]);
+        assert!(floods_of(&[Direction::Relayed], 10).is_empty());
+    }
 }

@@ -50,6 +50,15 @@ fn text(plan: &Plan, results: &Results) -> anyhow::Result<String> {
         )?;
         idle_table(&mut text, results, &beside)?;
     }
+    if !results.floods.is_empty() {
+        writeln!(
+            text,
+            "\nThousands of packets per second carried while more is sent, for {} s each; load and \
+             server share this machine's cores:\n",
+            plan.flood_seconds
+        )?;
+        flood_table(&mut text, results)?;
+    }
     if !results.memory.is_empty() {
         memory_table(&mut text, results)?;
     }
@@ -143,6 +152,31 @@ fn idle_table(
     Ok(())
 }
 
+/// Median, and in parentheses the lowest and the highest.
+fn flood_table(text: &mut String, results: &Results) -> anyhow::Result<()> {
+    write!(text, "| |")?;
+    results.servers.iter().try_for_each(|server| write!(text, " {} |", server.name))?;
+    writeln!(text, "\n|---|{}", "---:|".repeat(results.servers.len()))?;
+    for (cell, carried) in &results.floods {
+        let title = cell.direction.title();
+        match cell.beside {
+            0 => write!(text, "| {title} |")?,
+            idle => write!(text, "| {title}, {idle} idle beside |")?,
+        }
+        for carried in carried {
+            let at = |q| quantile(&carried.rates, q).map(|rate| rate / 1e3);
+            match at(0.5).zip(at(0.0)).zip(at(1.0)) {
+                Some(((middle, low), high)) => {
+                    write!(text, " {middle:.0} ({low:.0}–{high:.0}) |")?;
+                }
+                None => write!(text, " — |")?,
+            }
+        }
+        writeln!(text)?;
+    }
+    Ok(())
+}
+
 fn memory_table(text: &mut String, results: &Results) -> anyhow::Result<()> {
     writeln!(
         text,
@@ -198,6 +232,20 @@ fn failures(text: &mut String, results: &Results) -> anyhow::Result<()> {
                     cell.direction.title(),
                     cell.beside,
                     measured.failed.len()
+                )?;
+            }
+        }
+    }
+    for (cell, carried) in &results.floods {
+        for (server, carried) in results.servers.iter().zip(carried) {
+            if let Some(last) = carried.failed.last() {
+                writeln!(
+                    text,
+                    "- {}, {} (flood, {} idle): {} runs do not count, the last: {last}.",
+                    server.name,
+                    cell.direction.title(),
+                    cell.beside,
+                    carried.failed.len()
                 )?;
             }
         }

@@ -1,0 +1,224 @@
+import { describe, expect, it } from 'vitest';
+import { UnitReader } from '../../src/play/replay/messages';
+import { ShowQueue } from '../../src/play/replay/queue';
+import { around, bar, lookUp, place, playable, ticks, timeAt } from '../../src/timeline';
+import type { Timeline } from '../../src/api/types';
+
+function message(first: boolean, body: number[], length = 0): ArrayBuffer {
+  const head = first ? 34 : 1;
+  const bytes = new Uint8Array(head + body.length);
+  const view = new DataView(bytes.buffer);
+  view.setUint8(0, first ? 1 : 2);
+  if (first) {
+    view.setUint8(1, 0b00_0110);
+    view.setUint32(2, 7);
+    view.setBigInt64(6, 1_763_740_800_000_001n);
+    view.setBigInt64(14, -5n);
+    view.setBigInt64(22, 6n);
+    view.setUint32(30, length);
+  }
+  bytes.set(body, head);
+  return bytes.buffer;
+}
+
+describe('units in messages', () => {
+  it('are whole again when joined', () => {
+    const reader = new UnitReader();
+    expect(reader.take(message(true, [1, 2], 5))).toBeUndefined();
+    expect(reader.take(message(false, [3]))).toBeUndefined();
+    const unit = reader.take(message(false, [4, 5]));
+    expect(unit?.data).toEqual(Uint8Array.from([1, 2, 3, 4, 5]));
+    expect(unit).toMatchObject({
+      keyframe: true,
+      shown: true,
+      sound: false,
+      command: 7,
+      wallUs: 1_763_740_800_000_001,
+      presentationUs: -5,
+      sentUs: 6,
+    });
+  });
+
+  it('that do not fit together are left out, and the next one is read', () => {
+    const reader = new UnitReader();
+    expect(reader.take(message(false, [1]))).toBeUndefined();
+    expect(reader.take(new ArrayBuffer(0))).toBeUndefined();
+    expect(reader.take(message(true, [1], 2))).toBeUndefined();
+    expect(reader.take(message(false, [2, 3]))).toBeUndefined();
+    expect(reader.take(message(true, [1], 2 ** 31))).toBeUndefined();
+    expect(reader.take(message(true, [9], 1))?.data).toEqual(Uint8Array.from([9]));
+  });
+});
+
+describe('the queue of pictures', () => {
+  const picture = (presentationMs: number, command = 1, sentMs = presentationMs) => ({
+    frame: presentationMs,
+    command,
+    wallUs: presentationMs * 1_000,
+    presentationUs: presentationMs * 1_000,
+    sentUs: sentMs * 1_000,
+  });
+  const queue = () => {
+    const dropped: number[] = [];
+    return { dropped, queue: new ShowQueue<number>((frame) => dropped.push(frame)) };
+  };
+
+  it('shows each when its time has come, in the order of showing', () => {
+    const { queue: q } = queue();
+    q.play();
+    // In reverse they are sent and decoded the other way round.
+    for (const ms of [3_000, 2_000, 1_000]) q.push(picture(ms, 1, 1_000), 0);
+    const shown: [number, number][] = [];
+    for (let now = 0; now < 3_000; now += 10) {
+      const next = q.next(now);
+      if (next) shown.push([next.frame, now]);
+    }
+    expect(shown).toEqual([
+      [1_000, 120],
+      [2_000, 1_120],
+      [3_000, 2_120],
+    ]);
+  });
+
+  it('forgets what was sent for an earlier jump', () => {
+    const { queue: q, dropped } = queue();
+    q.play();
+    q.push(picture(0, 1), 0);
+    q.push(picture(40, 1), 0);
+    q.push(picture(5_000, 2), 10);
+    expect(dropped).toEqual([0, 40]);
+    q.push(picture(80, 1), 20);
+    expect(dropped).toEqual([0, 40, 80]);
+    expect(q.next(10 + 120)?.frame).toBe(5_000);
+  });
+
+  it('plays slower when the network is late, and never stops for it', () => {
+    const { queue: q } = queue();
+    q.play();
+    q.push(picture(0), 0);
+    expect(q.next(120)?.frame).toBe(0);
+    q.push(picture(40), 600);
+    expect(q.next(600)?.frame).toBe(40);
+    q.push(picture(80), 610);
+    expect(q.next(620)).toBeUndefined();
+    expect(q.next(640)?.frame).toBe(80);
+  });
+
+  it('waits in reverse for what is shown first, however long it takes to be decoded', () => {
+    const { queue: q } = queue();
+    q.play();
+    for (const [ms, now] of [
+      [300, 0],
+      [200, 200],
+      [100, 400],
+      [0, 600],
+    ] as const) {
+      q.push(picture(ms, 1, 0), now);
+      if (ms > 0) expect(q.next(now + 190)).toBeUndefined();
+    }
+    expect([600, 700, 800, 900].map((now) => q.next(now)?.frame)).toEqual([0, 100, 200, 300]);
+  });
+
+  it('leaves out what comes when something later is shown', () => {
+    const { queue: q, dropped } = queue();
+    q.play();
+    q.push(picture(0), 0);
+    expect(q.next(120)?.frame).toBe(0);
+    q.push(picture(80), 130);
+    expect(q.next(200)?.frame).toBe(80);
+    q.push(picture(40), 210);
+    expect(dropped).toEqual([40]);
+  });
+
+  it('stands while paused, and goes on with what waits', () => {
+    const { queue: q } = queue();
+    q.play();
+    for (const ms of [0, 40, 80]) q.push(picture(ms), ms);
+    expect(q.next(120)?.frame).toBe(0);
+    q.pause();
+    q.push(picture(120), 130);
+    expect(q.next(5_000)).toBeUndefined();
+    q.play();
+    expect([6_000, 6_010, 6_040, 6_080].map((now) => q.next(now)?.frame)).toEqual([
+      40,
+      undefined,
+      80,
+      120,
+    ]);
+  });
+
+  it('shows nothing of before a jump, and only its first picture while paused', () => {
+    const { queue: q, dropped } = queue();
+    q.play();
+    q.push(picture(0, 1), 0);
+    q.jump(1);
+    q.push(picture(40, 1), 10);
+    expect(dropped).toEqual([0, 40]);
+    q.pause();
+    q.push(picture(1_000, 2, 1_000), 20);
+    q.push(picture(1_040, 2, 1_000), 20);
+    expect(q.next(20)?.frame).toBe(1_000);
+    expect(q.next(900)).toBeUndefined();
+  });
+
+  it('does not pile up while nobody looks', () => {
+    const { queue: q } = queue();
+    q.play();
+    for (let ms = 0; ms < 60_000; ms += 40) q.push(picture(ms), ms);
+    expect(q.length).toBeLessThan(80);
+    q.reset();
+    expect(q.length).toBe(0);
+  });
+
+  it('shows single pictures at once while paused', () => {
+    const { queue: q } = queue();
+    q.pause();
+    q.push(picture(99_000, 3), 0);
+    expect(q.next(0)?.frame).toBe(99_000);
+  });
+});
+
+describe('the timeline', () => {
+  const window = { from: 1_000, to: 2_000 };
+  const span = (from: number, to: number) => ({
+    from,
+    to,
+    source: 0,
+    causes: { manual: false, schedule: false, continuous: true, event: false },
+    time_known: true,
+  });
+  const timeline: Timeline = {
+    camera: 'c',
+    ...window,
+    resolution_us: 1,
+    sources: [],
+    spans: [span(1_100, 1_200), span(1_400, 1_500)],
+    gaps: [{ from: 1_200, to: 1_400, reason: 'camera_away' }],
+    events: [],
+  };
+
+  it('places times and parts', () => {
+    expect(place(1_250, window)).toBe(0.25);
+    expect(timeAt(0.25, window)).toBe(1_250);
+    expect(bar({ from: 900, to: 1_500 }, window)).toEqual({ left: 0, width: 50 });
+    expect(bar({ from: 2_000, to: 2_100 }, window)).toBeUndefined();
+    expect(around(5_000, 100, 5_010)).toEqual({ from: 4_910, to: 5_010 });
+  });
+
+  it('knows what can be played', () => {
+    expect(lookUp(timeline, 1_150)).toMatchObject({ span: { from: 1_100 } });
+    expect(lookUp(timeline, 1_300)).toMatchObject({ gap: { reason: 'camera_away' } });
+    expect(lookUp(timeline, 1_900)).toBeUndefined();
+    expect(playable(timeline, 1_300)).toBe(1_400);
+    expect(playable(timeline, 1_150)).toBe(1_150);
+    expect(playable({ ...timeline, spans: [] }, 1_300)).toBeUndefined();
+  });
+
+  it('names full hours of the person, whatever the zone', () => {
+    const hour = 3_600e6;
+    // Five and a half hours ahead of UTC.
+    const found = ticks({ from: 0, to: 6 * hour }, 6, () => -330);
+    expect(found).toEqual([0.5, 1.5, 2.5, 3.5, 4.5, 5.5].map((n) => n * hour));
+    expect(ticks({ from: 0, to: 7 * 24 * hour }, 6, () => 0).length).toBeLessThan(7);
+  });
+});
