@@ -23,6 +23,8 @@ impl Ladder {
         self.renew(now);
         self.ask_for_relay(now);
         self.look_again(now);
+        // What has just become the active path or the spare is checked more often: perhaps now.
+        while self.keep_alive(now) {}
     }
 
     /// When something is due next: what `tend` would do is done at that time, not before.
@@ -86,8 +88,8 @@ impl Ladder {
         }
     }
 
-    /// Checks of the paths that work.
-    fn keep_alive(&mut self, now: Instant) {
+    /// Checks of the paths that work; whether any was due.
+    fn keep_alive(&mut self, now: Instant) -> bool {
         let due = self.pairs.iter().filter(|(path, pair)| {
             pair.proof().is_some_and(|p| now >= p.next_check(self.interval(**path, pair)))
         });
@@ -114,6 +116,7 @@ impl Ladder {
         if any {
             self.choose(now);
         }
+        any
     }
 
     /// Checks of the others, paced: first what the other end has just checked, then what was never
