@@ -9,9 +9,16 @@
 mod files;
 mod search;
 
-use std::{fmt, io::Read, ops::Range, sync::Arc};
+use std::{
+    collections::HashMap,
+    fmt,
+    io::Read,
+    ops::Range,
+    sync::{Arc, Weak},
+};
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use sightline_media::mp4::read::read;
 use sightline_media_io::{
     archive::{Archive, ArchiveError, Found, Loaded, Look, Recording},
@@ -20,7 +27,7 @@ use sightline_media_io::{
 use sightline_model::{CameraId, ChannelId, PuId, StreamTier, UnixMicros};
 use sightline_recording::{
     replay::{Candidate, SegmentKey, Way},
-    statement::Subject,
+    statement::{Sequence, Subject},
 };
 use sightline_recording_store::{OpenFile, SegmentRow, Store, StoreError};
 use tokio::sync::{Semaphore, watch};
@@ -37,6 +44,9 @@ const LONGEST_FILE: u64 = 512 << 20;
 /// Spans of time that may be shown, in order; no two overlap.
 pub type Visible = Arc<[Range<UnixMicros>]>;
 
+/// A segment, and when it begins as far as is known now: later steps of the clock correct that.
+type HeldKey = (Subject, Sequence, UnixMicros);
+
 type CameraOf = Box<dyn Fn(ChannelId) -> Option<CameraId> + Send + Sync>;
 
 /// The recordings of one recorder. See the crate.
@@ -48,6 +58,8 @@ pub struct StoreArchive {
     /// None: everything may be shown.
     visible: Option<watch::Receiver<Visible>>,
     reading: Arc<Semaphore>,
+    /// What some player holds: viewers of the same minute share it.
+    held: Mutex<HashMap<HeldKey, Weak<Loaded>>>,
 }
 
 impl fmt::Debug for StoreArchive {
@@ -87,7 +99,8 @@ impl StoreArchive {
         camera_of: impl Fn(ChannelId) -> Option<CameraId> + Send + Sync + 'static,
     ) -> Self {
         let (camera_of, reading) = (Box::new(camera_of), Arc::new(Semaphore::new(READERS)));
-        Self { store, recorder, camera_of, visible: None, reading }
+        let held = Mutex::default();
+        Self { store, recorder, camera_of, visible: None, reading, held }
     }
 
     /// As [`Self::look`], within what may be shown.
@@ -207,7 +220,12 @@ impl StoreArchive {
             Err(error @ StoreError::Io { .. }) => return unreadable(&error),
             Err(error) => return Err(error),
         };
-        let start = row.start();
+        let (start, run) = (row.start(), row.segment.run);
+        let key = SegmentKey { chain, sequence: row.sequence };
+        let held_key = (subject.clone(), row.sequence, start);
+        if let Some(loaded) = self.held.lock().get(&held_key).and_then(Weak::upgrade) {
+            return Ok(Look::Found(Found { key, run, start, window, loaded }));
+        }
         // Nobody closes the semaphore.
         let permit = Arc::clone(&self.reading).acquire_owned().await.ok();
         let loading = tokio::task::spawn_blocking(move || {
@@ -215,13 +233,15 @@ impl StoreArchive {
             loaded(opened, start)
         });
         match loading.await {
-            Ok(Ok(loaded)) => Ok(Look::Found(Found {
-                key: SegmentKey { chain, sequence: row.sequence },
-                run: row.segment.run,
-                start,
-                window,
-                loaded: Arc::new(loaded),
-            })),
+            Ok(Ok(loaded)) => {
+                let loaded = Arc::new(loaded);
+                let mut held = self.held.lock();
+                // What nobody holds any more is no memory worth speaking of, but for its number.
+                held.retain(|_, loaded| loaded.strong_count() > 0);
+                held.insert(held_key, Arc::downgrade(&loaded));
+                drop(held);
+                Ok(Look::Found(Found { key, run, start, window, loaded }))
+            }
             Ok(Err(why)) => unreadable(&why),
             Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
             Err(_) => Err(StoreError::Closed),

@@ -175,10 +175,29 @@ impl Film {
         writer.end().await;
         Self { store, form, units }
     }
+
+    /// Records the first two groups once more, as the other encoding, from `from` on.
+    pub async fn shoot_sub(&self, from: UnixMicros) {
+        let mut segmenter = Segmenter::new(BootId(1), Config::default());
+        segmenter.handle_description(&self.form).expect("a form that can be recorded");
+        let subject = Subject { tier: StreamTier::Sub, ..subject() };
+        let mut writer = self.store.writer(&subject).await.expect("lent");
+        for (n, unit) in (0_i64..).zip(&self.units[..2 * GROUP as usize]) {
+            let at = UnixMicros(from.0 + n * PICTURE_US);
+            segmenter.handle_unit(unit, &moment_at(at)).expect("recorded");
+            carry_out(&mut segmenter, &mut writer).await;
+        }
+        segmenter.handle_end(RunEnd::Stopped);
+        carry_out(&mut segmenter, &mut writer).await;
+        writer.end().await;
+    }
 }
 
 fn moment(number: u32) -> Moment {
-    let time = taken(number);
+    moment_at(taken(number))
+}
+
+fn moment_at(time: UnixMicros) -> Moment {
     let monotonic_us = u64::try_from(time.0 - START.0).expect("behind the start") + 1_000_000;
     Moment { monotonic_us, time, authority: Authority::System }
 }
