@@ -65,7 +65,7 @@ export class Lookback {
         this.state.value = { state: 'failed', problem: { type: 'not_decodable', detail: reason } };
       },
     });
-    this.sound = new Sound((presentationUs) => this.screen.queue.heardMs(presentationUs));
+    this.sound = new Sound((presentationUs) => this.screen.heardMs(presentationUs));
     // Another connection: go on where it broke.
     this.stop = effect(() => {
       const pc = this.watch.connection.value;
@@ -152,7 +152,7 @@ export class Lookback {
     this.single = false;
     this.askedMs = performance.now();
     this.watch.looksBack = true;
-    this.screen.queue.play();
+    this.screen.queue.play(scale);
     this.state.value = { state: 'seeking' };
   }
 
