@@ -135,7 +135,8 @@ impl Announcement {
         let draining = self.relay.is_draining();
         let capacity_bps = config.capacity_bps.or(config.server_bps);
         let line = capacity_bps.map_or(0.0, |capacity| bps as f32 / capacity as f32);
-        let places = allocations as f32 / self.relay.places as f32;
+        // A port that is held is as good as taken.
+        let places = self.relay.taken() as f32 / self.relay.places as f32;
         // Whatever is scarcest decides.
         // Busy processors are a reason to go elsewhere, not to refuse: whoever else runs here
         // may be the reason, and a slow relay is better than none.

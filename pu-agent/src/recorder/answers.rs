@@ -175,10 +175,9 @@ impl Recorder {
 
     fn opened(&self) -> Result<Store, Problem> {
         let opened = self.store.borrow().clone();
-        // What is away is a problem of the camera's, not of who asks.
         opened.ok_or_else(|| {
             let words = self.storage.borrow().state.words();
-            Problem::new(ProblemKind::CameraOffline, words)
+            Problem::new(ProblemKind::StorageAway, words)
         })
     }
 
@@ -394,7 +393,9 @@ impl From<RecorderError> for Problem {
                 ProblemKind::Internal
             }
             RecorderError::Coverage(_) | RecorderError::LongLock => ProblemKind::InvalidRequest,
-            RecorderError::Store(StoreError::Unavailable(_)) => ProblemKind::CameraOffline,
+            RecorderError::Store(
+                StoreError::Unavailable(_) | StoreError::Io { .. } | StoreError::Failed(_),
+            ) => ProblemKind::StorageAway,
             RecorderError::Store(_) => ProblemKind::Internal,
             RecorderError::Ended => ProblemKind::DeviceOffline,
         };

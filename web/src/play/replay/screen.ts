@@ -1,13 +1,14 @@
 /** Decodes recorded pictures (WebCodecs) and draws each when its time has come. */
 
+import type { Problem } from '../../api/problem';
 import { ShowQueue } from './queue';
 import type { ReplayVideo, Unit } from './messages';
 
 export interface ScreenEvents {
   /** A picture is on the screen. */
   onShown: (wallUs: number, presentationUs: number) => void;
-  /** The decoder does not take it. */
-  onError: (reason: string) => void;
+  /** The decoder does not take it, or there is none. */
+  onError: (problem: Problem) => void;
 }
 
 interface Meta {
@@ -30,6 +31,8 @@ export class Screen {
   private metas = new Map<number, Meta>();
   private next = 0;
   private needsKey = true;
+  /** Rises with each sender: what is still being copied of an earlier one is not shown. */
+  private sender = 0;
   private timer: number | undefined;
   private canvas: HTMLCanvasElement | undefined;
 
@@ -91,6 +94,7 @@ export class Screen {
 
   /** What comes is sent by somebody who knows nothing of what came. */
   restart(): void {
+    this.sender += 1;
     this.reset();
     this.queue.reset();
   }
@@ -117,14 +121,14 @@ export class Screen {
     if (this.decoder?.state === 'configured') return this.decoder;
     if (!this.form) return undefined;
     if (typeof VideoDecoder === 'undefined') {
-      this.events.onError('WebCodecs');
+      this.events.onError({ type: 'no_decoder', detail: '' });
       return undefined;
     }
     const decoder = new VideoDecoder({
       output: (frame) => this.decoded(frame),
       error: (error) => {
         this.reset();
-        this.events.onError(error.message);
+        this.events.onError({ type: 'not_decodable', detail: error.message });
       },
     });
     // Without a description the decoder takes the byte stream format.
@@ -145,8 +149,11 @@ export class Screen {
       frame.close();
       return;
     }
-    const push = (picture: Picture) =>
-      this.queue.push({ ...meta, frame: picture }, performance.now());
+    const { sender } = this;
+    const push = (picture: Picture) => {
+      if (sender === this.sender) this.queue.push({ ...meta, frame: picture }, performance.now());
+      else picture.close();
+    };
     if (this.queue.length < HELD_FRAMES) {
       push(frame);
       return;
