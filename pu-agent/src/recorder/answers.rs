@@ -115,8 +115,7 @@ impl Recorder {
         every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut epoch = None;
         loop {
-            let now = status.borrow_and_update().clone();
-            let registered = now.up.and(now.lease).map(|lease| lease.epoch);
+            let registered = status.borrow_and_update().registration();
             if registered.is_some() && registered != epoch {
                 every.reset_immediately();
             }

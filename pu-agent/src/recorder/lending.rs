@@ -23,12 +23,11 @@ pub struct Lent {
 }
 
 /// What a chain ends with.
-#[derive(Default)]
 pub struct End {
     /// The newest segment, if it is of this boot.
     pub newest: Option<Segment>,
-    /// Whether the chain says that nothing is planned to be recorded.
-    pub not_planned: bool,
+    /// Why nothing is recorded: "not planned" if the chain says so already, else "recorder off".
+    pub gap: GapReason,
 }
 
 /// Gives nothing where there is no such chain.
@@ -71,7 +70,7 @@ pub async fn leave(store: &Store, subject: &Subject, dates: &Dates) -> Result<()
     if let Some(step) = end.newest.and_then(|newest| dates.missed_step(&newest)) {
         writer.clock_step(step)?.wait().await?;
     }
-    if !end.not_planned {
+    if end.gap != GapReason::NotPlanned {
         let now = dates.now();
         let (from, authority) = (now.time, now.authority);
         let gap = Gap { from, boot: dates.boot(), authority, reason: GapReason::NotPlanned };
@@ -100,7 +99,7 @@ async fn take_up(store: &Store, subject: &Subject, dates: &Dates) -> Result<Lent
 /// The newest segment is given as if it had been dated by the last step that the chain knows of: what
 /// nobody has seen since is counted from there.
 async fn end(store: &Store, subject: &Subject, dates: &Dates) -> Result<End, StoreError> {
-    let mut end = End::default();
+    let mut end = End { newest: None, gap: GapReason::RecorderOff };
     let Some(head) = store.head(subject, dates.now().time).await? else { return Ok(end) };
     let after = head.sequence.0.checked_sub(SEARCHED).map(Sequence);
     let limit = u32::try_from(SEARCHED).unwrap_or(u32::MAX);
@@ -108,7 +107,7 @@ async fn end(store: &Store, subject: &Subject, dates: &Dates) -> Result<End, Sto
     for (_, entry) in &entries.rows {
         match chain::decode(entry).map(|statement| statement.what) {
             Ok(What::Segment(segment)) => {
-                end = End { newest: Some(segment), not_planned: false };
+                end = End { newest: Some(segment), gap: GapReason::RecorderOff };
             }
             Ok(What::ClockStep(step)) => {
                 if let Some(newest) = end.newest.as_mut().filter(|n| n.boot == step.boot) {
@@ -117,7 +116,9 @@ async fn end(store: &Store, subject: &Subject, dates: &Dates) -> Result<End, Sto
                     newest.authority = step.to_authority;
                 }
             }
-            Ok(What::Gap(gap)) => end.not_planned = gap.reason == GapReason::NotPlanned,
+            Ok(What::Gap(gap)) if gap.reason == GapReason::NotPlanned => end.gap = gap.reason,
+            // Whatever else it was, what holds now is stated.
+            Ok(What::Gap(_)) => end.gap = GapReason::RecorderOff,
             Ok(What::Begin { .. } | What::Checkpoint(_)) => {}
             Err(_) => return Err(StoreError::Corrupt("entry of a chain")),
         }

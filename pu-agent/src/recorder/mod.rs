@@ -228,7 +228,7 @@ pub fn start(settings: Settings, cameras: &Cameras, lifecycle: &Lifecycle) -> Re
         tracks.spawn(recording.run(token.clone()));
     }
     tracks.close();
-    let shown = Shown::new(Owners::open(&settings.data_dir, settings.boot));
+    let shown = Shown::new(unit.clone(), Owners::open(&settings.data_dir, settings.boot));
     let planners = Arc::new(planners);
     let (dates, shows) = (clock.clone(), shown.clone());
     let keeper = StoreKeeper { clock: dates, shown: shows, tracked, opened, health, tracks };
@@ -342,7 +342,7 @@ impl StoreKeeper {
         let watched = self.watch_clock();
         let work = async {
             let store = self.open(&settings).await;
-            self.leave(&store).await;
+            self.leave(&store, settings.identity.pu_id()).await;
             tokio::select! {
                 () = self.look_after(&store) => {}
                 () = self.shown.follow(&store, &self.clock) => {}
@@ -393,10 +393,11 @@ impl StoreKeeper {
 
     /// A chain that ends with a segment counts as going on: those that nobody writes any more end with
     /// words.
-    async fn leave(&self, store: &Store) {
+    async fn leave(&self, store: &Store, unit: &PuId) {
         let dates = self.clock.dates();
         for subject in store.subjects() {
-            if self.tracked.contains(&subject) {
+            // Another unit's card may be in.
+            if subject.recorder != *unit || self.tracked.contains(&subject) {
                 continue;
             }
             if let Err(error) = lending::leave(store, &subject, &dates).await {

@@ -7,7 +7,7 @@
 use std::{ops::Range, sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
-use sightline_model::{UnixMicros, UserId};
+use sightline_model::{PuId, UnixMicros, UserId};
 use sightline_recording::clock::Moment;
 use sightline_recording_store::{Store, StoreError};
 use tokio::sync::{Notify, watch};
@@ -30,6 +30,7 @@ const MOST_CLAIMED: usize = 64;
 /// See the module. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Shown {
+    unit: PuId,
     owners: Owners,
     /// What holds now of the owners' times.
     present: Arc<Mutex<(Visible, Own)>>,
@@ -38,11 +39,11 @@ pub struct Shown {
 }
 
 impl Shown {
-    pub fn new(owners: Owners) -> Self {
+    pub fn new(unit: PuId, owners: Owners) -> Self {
         let present = owners.present();
         let visible = watch::Sender::new(unseen(&present));
         let (present, changed) = (Arc::new(Mutex::new(present)), Arc::default());
-        Self { owners, present, visible, changed }
+        Self { unit, owners, present, visible, changed }
     }
 
     /// Spans of time whose recordings may be shown, and their changes.
@@ -90,6 +91,10 @@ impl Shown {
         }
         let mut claimed = Vec::new();
         for subject in store.subjects() {
+            // Another unit's card may be in.
+            if subject.camera.pu != self.unit {
+                continue;
+            }
             for boot in store.boots(&subject).await? {
                 for stretch in own.foreign(boot) {
                     claimed.extend(store.begun_in(&subject, (boot, stretch), earliest).await?);

@@ -150,13 +150,12 @@ impl Track {
             }
             return;
         };
-        self.tape.load(writer);
+        self.tape.load(writer, end.gap);
         if let Some(step) = end.newest.and_then(|newest| self.parts.dates.missed_step(&newest)) {
             self.tape.step(step);
         }
         match self.wanted {
             Some(_) => self.begin(),
-            None if end.not_planned => {}
             None => self.not_planned(),
         }
         self.hold();
