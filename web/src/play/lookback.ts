@@ -67,7 +67,7 @@ export class Lookback {
         this.state.value = { state: 'failed', problem };
       },
     });
-    this.sound = new Sound((presentationUs) => this.screen.queue.heardMs(presentationUs));
+    this.sound = new Sound((presentationUs) => this.screen.heardMs(presentationUs));
     // Another connection: go on where it broke.
     this.stop = effect(() => {
       const pc = this.watch.connection.value;
@@ -160,7 +160,7 @@ export class Lookback {
     this.askedMs = performance.now();
     this.watch.looksBack = true;
     this.sound.setUsed(true);
-    this.screen.queue.play();
+    this.screen.queue.play(scale);
     this.state.value = { state: 'seeking' };
   }
 

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { UnitReader } from '../../src/play/replay/messages';
-import { ShowQueue } from '../../src/play/replay/queue';
+import { ShowQueue, type Comes } from '../../src/play/replay/queue';
 import {
   around,
   bar,
@@ -69,9 +69,26 @@ describe('the queue of pictures', () => {
     presentationUs: presentationMs * 1_000,
     sentUs: sentMs * 1_000,
   });
-  const queue = () => {
+  const queue = (comes?: Comes) => {
     const dropped: number[] = [];
-    return { dropped, queue: new ShowQueue<number>((frame) => dropped.push(frame)) };
+    return { dropped, queue: new ShowQueue<number>((frame) => dropped.push(frame), comes) };
+  };
+  /** A picture every 40 ms, each sent when it is to be shown: what is seen of them, and when. */
+  const watch = (q: ShowQueue<number>, untilMs: number, isFrame: (now: number) => boolean) => {
+    const seen: { frame: number; now: number }[] = [];
+    for (let now = 0; now < untilMs; now += 1) {
+      if (now % 40 === 0) q.push(picture(now), now);
+      const next = isFrame(now) ? q.next(now) : undefined;
+      if (next) seen.push({ frame: next.frame, now });
+    }
+    const steps = new Set(seen.slice(1).map(({ frame }, n) => frame - (seen[n]?.frame ?? 0)));
+    const last = seen.at(-1);
+    return { steps: [...steps].sort((a, b) => a - b), late: last ? last.now - last.frame : 0 };
+  };
+
+  /** A screen that shows nothing for a while. */
+  const stands = (fromMs: number, untilMs: number) => {
+    return (now: number) => now % 16 === 0 && (now < fromMs || now > untilMs);
   };
 
   it('shows each when its time has come, in the order of showing', () => {
@@ -179,6 +196,107 @@ describe('the queue of pictures', () => {
     expect(q.length).toBeLessThan(80);
     q.reset();
     expect(q.length).toBe(0);
+  });
+
+  it('shows every picture of a page that stood for a moment, and is later by that moment', () => {
+    const { queue: q, dropped } = queue();
+    q.play(-1);
+    const { steps, late } = watch(q, 3_000, stands(1_000, 1_300));
+    expect(dropped).toEqual([]);
+    expect(steps).toEqual([40]);
+    expect(late).toBeGreaterThan(350);
+    expect(late).toBeLessThan(420);
+  });
+
+  it('comes nearer to the device again, without leaving anything out', () => {
+    const { queue: q, dropped } = queue();
+    q.play(0.5);
+    const { steps, late } = watch(q, 30_000, stands(1_000, 1_900));
+    expect(dropped).toEqual([]);
+    expect(steps).toEqual([40]);
+    expect(late).toBeGreaterThan(390);
+    expect(late).toBeLessThan(420);
+  });
+
+  it('plays slower on a slow screen, and leaves out single pictures when it is far behind', () => {
+    const { queue: q, dropped } = queue();
+    q.play();
+    expect(watch(q, 5_000, (now) => now % 50 === 0).steps).toEqual([40]);
+    expect(dropped).toEqual([]);
+
+    const { queue: another } = queue();
+    another.play();
+    const { steps, late } = watch(another, 60_000, (now) => now % 50 === 0);
+    expect(steps).toEqual([40, 80]);
+    expect(late).toBeLessThan(2_200);
+    expect(another.length).toBeLessThan(70);
+  });
+
+  it('goes on with what is due by now when the page was away', () => {
+    const { queue: q, dropped } = queue();
+    q.play(-1);
+    for (let ms = 0; ms < 4_000; ms += 40) q.push(picture(ms, 1, 0), 0);
+    expect(q.next(120)?.frame).toBe(0);
+    expect(q.next(3_500)?.frame).toBe(3_360);
+    expect(dropped).toHaveLength(83);
+    expect(q.next(3_520)?.frame).toBe(3_400);
+  });
+
+  it('is as near to the device as at first when the page is seen again', () => {
+    const { queue: q } = queue();
+    q.play();
+    expect(watch(q, 2_000, stands(1_000, 1_500)).late).toBeGreaterThan(500);
+    q.skip(2_001);
+    expect(q.next(2_001)?.frame).toBe(1_880);
+    expect(q.length).toBeLessThan(4);
+  });
+
+  it('keeps no more than some seconds of what comes to a page that stood', () => {
+    const { queue: q } = queue();
+    q.play();
+    expect(watch(q, 1_000, (now) => now % 16 === 0).steps).toEqual([40]);
+    // It was sent in time, but nobody took it for half a minute.
+    for (let ms = 1_000; ms < 31_000; ms += 40) q.push(picture(ms), 31_000);
+    expect(q.length).toBeLessThan(130);
+  });
+
+  it('shows nothing before what is still being decoded, up to the speed of life', () => {
+    let coming = [40, 80];
+    const { queue: q, dropped } = queue((_, afterUs, beforeUs) =>
+      coming.some((ms) => ms * 1_000 > afterUs && ms * 1_000 < beforeUs),
+    );
+    q.play(-1);
+    q.push(picture(0, 1, 0), 0);
+    expect(q.next(120)?.frame).toBe(0);
+    q.push(picture(120, 1, 0), 200);
+    expect(q.next(260)).toBeUndefined();
+    coming = [40];
+    q.push(picture(80, 1, 0), 300);
+    expect(q.next(300)).toBeUndefined();
+    coming = [];
+    q.push(picture(40, 1, 0), 320);
+    expect([320, 360, 400].map((now) => q.next(now)?.frame)).toEqual([40, 80, 120]);
+    expect(dropped).toEqual([]);
+  });
+
+  it('does not wait for ever for what is never decoded', () => {
+    const { queue: q, dropped } = queue((_, afterUs) => afterUs >= 0);
+    q.play(-1);
+    q.push(picture(0, 1, 0), 0);
+    expect(q.next(120)?.frame).toBe(0);
+    q.push(picture(120, 1, 0), 200);
+    expect(q.next(3_239)).toBeUndefined();
+    expect(q.next(3_240)?.frame).toBe(120);
+    q.push(picture(40, 1, 0), 3_250);
+    expect(dropped).toEqual([40]);
+  });
+
+  it('leaves out what is late at higher speeds', () => {
+    const { queue: q, dropped } = queue(() => true);
+    q.play(4);
+    for (const ms of [0, 10, 20]) q.push(picture(ms, 1, 0), 0);
+    expect(q.next(145)?.frame).toBe(20);
+    expect(dropped).toEqual([0, 10]);
   });
 
   it('shows single pictures at once while paused', () => {

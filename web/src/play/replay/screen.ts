@@ -12,11 +12,15 @@ export interface ScreenEvents {
 }
 
 interface Meta {
+  /** Counts keyframes: what is decoded together. */
+  group: number;
   command: number;
   wallUs: number;
   presentationUs: number;
   sentUs: number;
   shown: boolean;
+  /** The decoder gave a later one: this one is lost. */
+  passed: boolean;
 }
 
 type Picture = VideoFrame | ImageBitmap;
@@ -25,11 +29,17 @@ type Picture = VideoFrame | ImageBitmap;
 const HELD_FRAMES = 8;
 
 export class Screen {
-  readonly queue = new ShowQueue<Picture>((frame) => frame.close());
+  readonly queue = new ShowQueue<Picture>(
+    (frame) => frame.close(),
+    (command, afterUs, beforeUs) => this.comes(command, afterUs, beforeUs),
+  );
   private decoder: VideoDecoder | undefined;
   private form: ReplayVideo | undefined;
+  /** What the decoder was given and has not given back, in that order. */
   private metas = new Map<number, Meta>();
+  private copying = new Set<Meta>();
   private next = 0;
+  private group = 0;
   private needsKey = true;
   /** Rises with each sender: what is still being copied of an earlier one is not shown. */
   private sender = 0;
@@ -41,8 +51,12 @@ export class Screen {
   /** Where to draw; nowhere when there is none. */
   attach(canvas: HTMLCanvasElement | undefined): void {
     this.canvas = canvas;
-    if (canvas && this.timer === undefined) this.tick();
+    if (canvas && this.timer === undefined) {
+      document.addEventListener('visibilitychange', this.look);
+      this.tick();
+    }
     if (!canvas && this.timer !== undefined) {
+      document.removeEventListener('visibilitychange', this.look);
       cancelAnimationFrame(this.timer);
       this.timer = undefined;
     }
@@ -66,8 +80,11 @@ export class Screen {
     if (!decoder) return;
     this.needsKey = false;
     const timestamp = this.next++;
+    if (unit.keyframe) this.group += 1;
+    const { group } = this;
     const { command, wallUs, presentationUs, sentUs, shown } = unit;
-    this.metas.set(timestamp, { command, wallUs, presentationUs, sentUs, shown });
+    const meta = { group, command, wallUs, presentationUs, sentUs, shown, passed: false };
+    this.metas.set(timestamp, meta);
     decoder.decode(
       new EncodedVideoChunk({ type: unit.keyframe ? 'key' : 'delta', timestamp, data: unit.data }),
     );
@@ -95,8 +112,16 @@ export class Screen {
   /** What comes is sent by somebody who knows nothing of what came. */
   restart(): void {
     this.sender += 1;
+    this.copying.clear();
     this.reset();
     this.queue.reset();
+  }
+
+  /** When sound that belongs to a presentation time is heard, by the page's clock. */
+  heardMs(presentationUs: number): number | undefined {
+    // Its picture may have to wait for the screen; a page that nobody sees shows none.
+    if (!document.hidden) this.queue.keepUp(performance.now());
+    return this.queue.heardMs(presentationUs);
   }
 
   /** The picture that is on the screen. */
@@ -144,26 +169,61 @@ export class Screen {
 
   private decoded(frame: VideoFrame): void {
     const meta = this.metas.get(frame.timestamp);
-    this.metas.delete(frame.timestamp);
+    if (meta) this.came(frame.timestamp, meta);
     if (!meta?.shown) {
       frame.close();
       return;
     }
     const { sender } = this;
     const push = (picture: Picture) => {
-      if (sender === this.sender) this.queue.push({ ...meta, frame: picture }, performance.now());
+      this.copying.delete(meta);
+      if (sender === this.sender) this.show(picture, meta);
       else picture.close();
     };
     if (this.queue.length < HELD_FRAMES) {
       push(frame);
       return;
     }
+    this.copying.add(meta);
     const width = Math.min(frame.displayWidth, this.canvas?.clientWidth || 960);
     createImageBitmap(frame, { resizeWidth: Math.max(Math.round(width), 16) })
       .then(push)
-      .catch(() => undefined)
+      .catch(() => this.copying.delete(meta))
       .finally(() => frame.close());
   }
+
+  private show(frame: Picture, meta: Meta): void {
+    const nowMs = performance.now();
+    this.queue.push({ ...meta, frame }, nowMs);
+    // Without animation frames nothing takes them.
+    if (document.hidden) this.queue.skip(nowMs);
+  }
+
+  /** A decoder gives pictures in the order in which they were taken: what should have come before
+   * this one is not waited for. */
+  private came(timestamp: number, { group, wallUs }: Meta): void {
+    this.metas.delete(timestamp);
+    for (const [given, meta] of this.metas) {
+      if (given > timestamp) break;
+      if (meta.group < group) this.metas.delete(given);
+      else if (meta.wallUs < wallUs) meta.passed = true;
+    }
+  }
+
+  private comes(command: number, afterUs: number, beforeUs: number): boolean {
+    const isAwaited = (meta: Meta) =>
+      meta.shown &&
+      !meta.passed &&
+      meta.command === command &&
+      meta.presentationUs > afterUs &&
+      meta.presentationUs < beforeUs;
+    return [...this.metas.values(), ...this.copying].some(isAwaited);
+  }
+
+  /** Seen again after a while: what was due meanwhile is not shown any more. */
+  private readonly look = (): void => {
+    if (!document.hidden) this.queue.skip(performance.now());
+  };
 
   private readonly tick = (): void => {
     this.timer = requestAnimationFrame(this.tick);

@@ -6,10 +6,24 @@ import type { ReplayAudio, Unit } from './messages';
 const LEAD_S = 0.02;
 /** Pieces that lie no farther apart are joined: the page's clock and that of the sound differ. */
 const SEAM_S = 0.03;
+/** Sound that is off its picture by more is moved; less is not noticed (ITU-R BT.1359). */
+const MOVED_MS = 40;
 /** A decoder counts on by what it was given: behind a longer gap it begins anew. */
 const GAP_US = 300_000;
 /** What browsers decode, as they call it (WebCodecs codec registry). */
 const CODECS: Partial<Record<AudioCodec, string>> = { opus: 'opus', aac: 'mp4a.40.2' };
+
+/** A piece of sound that was handed to the output. */
+interface Piece {
+  buffer: AudioBuffer;
+  source: AudioBufferSourceNode;
+  presentationUs: number;
+  /** When it belongs to be heard, by the page's clock as it was then. */
+  heardMs: number;
+  /** By the context's clock. */
+  startS: number;
+  endS: number;
+}
 
 export class Sound {
   private context: AudioContext | undefined;
@@ -18,7 +32,7 @@ export class Sound {
   private decoder: AudioDecoder | undefined;
   /** Presentation time of what was decoded last. */
   private decodedUs = 0;
-  private sources = new Set<AudioBufferSourceNode>();
+  private pieces = new Set<Piece>();
   /** When the last piece ends, by the context's clock. */
   private endS = 0;
   private on = false;
@@ -65,8 +79,9 @@ export class Sound {
 
   /** What was scheduled is not heard any more: a jump, a pause. */
   silence(): void {
-    for (const source of this.sources) source.stop();
-    this.sources.clear();
+    for (const { source } of this.pieces) source.stop();
+    this.pieces.clear();
+    this.endS = 0;
   }
 
   close(): void {
@@ -121,22 +136,52 @@ export class Sound {
   }
 
   private play(samples: Float32Array<ArrayBuffer>, rateHz: number, presentationUs: number): void {
-    const { context, gain } = this;
-    const heardMs = this.heardMs(presentationUs);
-    if (!context || !gain || heardMs === undefined || samples.length === 0) return;
-    const inS = (heardMs - performance.now()) / 1_000 + LEAD_S;
-    if (inS < 0 || inS > 5) return;
+    const { context } = this;
+    if (!context || samples.length === 0) return;
+    this.follow(context);
     const buffer = context.createBuffer(1, samples.length, rateHz);
     buffer.copyToChannel(samples, 0);
+    this.place(context, buffer, presentationUs);
+  }
+
+  /** Where the clock of the pictures was moved, what is not heard yet moves with them. */
+  private follow(context: AudioContext): void {
+    const waiting = [...this.pieces].filter(({ startS }) => startS > context.currentTime);
+    if (!waiting.some((piece) => this.isOff(piece))) return;
+    for (const piece of waiting) {
+      piece.source.stop();
+      this.pieces.delete(piece);
+    }
+    // What has begun is heard to its end.
+    this.endS = Math.max(0, ...[...this.pieces].map(({ endS }) => endS));
+    for (const { buffer, presentationUs } of waiting) this.place(context, buffer, presentationUs);
+  }
+
+  private isOff(piece: Piece): boolean {
+    const heardMs = this.heardMs(piece.presentationUs);
+    return heardMs !== undefined && Math.abs(heardMs - piece.heardMs) > MOVED_MS;
+  }
+
+  private place(context: AudioContext, buffer: AudioBuffer, presentationUs: number): void {
+    const { gain } = this;
+    const heardMs = this.heardMs(presentationUs);
+    if (!gain || heardMs === undefined) return;
+    const inS = (heardMs - performance.now()) / 1_000 + LEAD_S;
+    if (inS < 0 || inS > 5) return;
+    let at = context.currentTime + inS;
+    if (Math.abs(at - this.endS) < SEAM_S) at = this.endS;
+    // Nothing is heard over what came before it: so much of its beginning is left out.
+    const cutS = Math.max(this.endS - at, 0);
+    if (cutS >= buffer.duration) return;
     const source = context.createBufferSource();
     source.buffer = buffer;
     source.connect(gain);
-    source.onended = () => this.sources.delete(source);
-    this.sources.add(source);
-    let at = context.currentTime + inS;
-    if (Math.abs(at - this.endS) < SEAM_S) at = this.endS;
+    const startS = at + cutS;
     this.endS = at + buffer.duration;
-    source.start(at);
+    const piece: Piece = { buffer, source, presentationUs, heardMs, startS, endS: this.endS };
+    source.onended = () => this.pieces.delete(piece);
+    this.pieces.add(piece);
+    source.start(startS, cutS);
   }
 }
 
