@@ -299,6 +299,15 @@ async function repeated() {
   return { n: opt.repeat, p50: quantile(totals, 0.5), p95: quantile(totals, 0.95), by_stage };
 }
 
+/** Of the grid's first picture: the brightest red, green or blue, 0 to 255. */
+function brightest() {
+  return page.evaluate(() => {
+    const canvas = document.querySelector('[data-testid=thumbnail] canvas');
+    const { data } = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
+    return data.reduce((most, value, at) => (at % 4 === 3 ? most : Math.max(most, value)), 0);
+  });
+}
+
 async function pictures() {
   await get('player').hover();
   await page.waitForTimeout(400);
@@ -309,6 +318,7 @@ async function pictures() {
   await page.screenshot({ path: join(out, 'player-phone-full.png'), fullPage: true });
   await get('home').click();
   await page.locator('[data-testid=thumbnail][data-shown=true]').first().waitFor();
+  check((await brightest()) > 60, 'the grid shows a black picture of a camera that was watched');
   await shot('grid-phone');
   await page.setViewportSize(DESKTOP);
 }

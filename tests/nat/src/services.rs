@@ -1,12 +1,6 @@
 //! Programs on routers: port mapping on request, NAT64 and its DNS.
 
-use std::{
-    fs,
-    net::{Ipv6Addr, UdpSocket},
-    path::Path,
-    process::Stdio,
-    time::Duration,
-};
+use std::{fs, net::Ipv6Addr, path::Path, process::Stdio, time::Duration};
 
 use e2e::{Process, tool, wait_for};
 
@@ -143,10 +137,14 @@ fn log(folder: &Path, name: &str) -> Stdio {
     fs::File::create(folder.join(format!("{name}.log"))).map_or_else(|_| Stdio::null(), Stdio::from)
 }
 
-/// Somebody has the port when nobody else can.
+/// Waits until somebody has the port. Not by trying to bind it: whoever is awaited might just then
+/// find it taken.
 fn wait_for_udp(router: &Space, port: u16, what: &str) {
+    let bound = format!(":{port:04X}");
+    let is_bound =
+        |line: &str| line.split_whitespace().nth(1).is_some_and(|at| at.ends_with(&bound));
     wait_for(what, Duration::from_secs(10), || {
-        let free = router.enter(|| UdpSocket::bind(("0.0.0.0", port)).is_ok());
-        (!free).then_some(())
+        let sockets = router.enter(|| fs::read_to_string("/proc/thread-self/net/udp")).ok()?;
+        sockets.lines().any(is_bound).then_some(())
     });
 }

@@ -1,7 +1,11 @@
 //! What a running stream survives: mappings that die, a viewer who goes from one network to
 //! another, a relay that is killed.
 
-use std::time::{Duration, Instant};
+use std::{
+    fs,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
 
 use e2e::Process;
 use nat::{Camera, Kind, Line, Network, Rung, Via, World, lab_allowed, wan::End};
@@ -18,12 +22,16 @@ fn seconds() -> Option<u64> {
 struct Stream {
     via: Via,
     viewer: Process,
+    log: PathBuf,
 }
 
 impl Stream {
     fn next(&mut self) -> Line {
         loop {
-            let line = self.viewer.try_line(STEP).expect("the viewer goes on");
+            let Some(line) = self.viewer.try_line(STEP) else {
+                let log = fs::read_to_string(&self.log).unwrap_or_default();
+                panic!("the viewer ended, or said nothing: {log}");
+            };
             let Some(line) = Line::read(self.via, &line) else { continue };
             assert!(line.refused.is_none(), "{line:?}");
             return line;
@@ -61,11 +69,11 @@ impl Stream {
 /// A camera, and a stream of it to that network; `None` where something is not installed.
 fn start(world: &World, via: Via, camera: &(Camera, String), from: &Network) -> Option<Stream> {
     // Left behind for whoever looks for a cause.
-    let folder = std::env::var_os("TEST_KEEP_LOGS").map(std::path::PathBuf::from);
+    let folder = std::env::var_os("TEST_KEEP_LOGS").map(PathBuf::from);
     let folder = folder.unwrap_or_else(|| world.folder.path().to_owned());
     let log = folder.join(format!("viewer-{}.log", via.name()));
     let viewer = world.person.watch(via, &from.host, &camera.1, &log)?;
-    Some(Stream { via, viewer })
+    Some(Stream { via, viewer, log })
 }
 
 fn world() -> Option<World> {

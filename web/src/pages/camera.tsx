@@ -58,13 +58,15 @@ function Player({ camera }: { camera: Camera }) {
   };
 
   // Effects wait for the next frame: of a page that is left before, none would end the session.
-  useLayoutEffect(
-    () => () => {
+  useLayoutEffect(() => {
+    const element = video.current;
+    return () => {
+      // Before the session ends: the element of an ended stream is black.
+      if (element && watch.state.value.state === 'playing') keepPicture(camera.id, element);
       lookback.close();
       watch.close();
-    },
-    [],
-  );
+    };
+  }, []);
 
   useEffect(() => {
     const element = video.current;
@@ -81,7 +83,6 @@ function Player({ camera }: { camera: Camera }) {
     });
     const withdraw = exposeWatch(watch, lookback, element, camera);
     return () => {
-      keepPicture(camera.id, element);
       stop();
       withdraw();
       element.srcObject = null;

@@ -85,9 +85,9 @@ export class NatProbe {
     const offeredUdp = this.urls.some((url) => url.startsWith('turn:') && !url.includes('=tcp'));
     if (throughUdp) report.udp = true;
     else if (this.complete && offeredUdp && this.relays.size > 0) report.udp = false;
-    if (this.seen.length > 0) report.translated = true;
     const mapping = this.mapping();
     if (mapping) report.mapping = mapping;
+    if (mapping || this.seen.some(({ address }) => !isPrivate(address))) report.translated = true;
     if (this.own.nat64 && !this.own.ipv4) report.onlyNat64 = true;
     return report;
   }
@@ -115,14 +115,26 @@ export class NatProbe {
     // was asked and that gathering is over has to suffice.
     const servers = new Set(this.urls.filter((url) => url.startsWith('stun:')).map(destination));
     const asked = Math.max(servers.size, this.tellers.size);
-    return this.complete && this.seen.length === 1 && asked > 1
-      ? 'endpoint_independent'
-      : undefined;
+    // Browsers may hide their own address: the private one that a server of the same network sees
+    // may be it, and nothing translated.
+    const [only, another] = this.seen;
+    const isOne = only !== undefined && !another && !isPrivate(only.address);
+    return this.complete && isOne && asked > 1 ? 'endpoint_independent' : undefined;
   }
 }
 
 function isIpv4(address: string | null): boolean {
   return /^\d+(\.\d+){3}$/.test(address ?? '');
+}
+
+/** An address of this very machine, alone or before a port (RFC 1122 3.2.1.3, RFC 4291 2.5.3). */
+export function isLoopback(address: string): boolean {
+  return /^(127\.|\[?::1(\]|:\d+$|$))/.test(address);
+}
+
+/** Of the networks that each home may use for itself (RFC 1918, RFC 3927), or of this machine. */
+function isPrivate(address: string): boolean {
+  return isLoopback(address) || /^(10|192\.168|169\.254|172\.(1[6-9]|2\d|3[01]))\./.test(address);
 }
 
 /** Host and port of a STUN or TURN URL (RFC 7064, 7065). */

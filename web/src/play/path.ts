@@ -1,7 +1,7 @@
 /** Which rung of the connection ladder a pair of candidates stands on, and why on none better. */
 
 import type { IceServer } from '../api/types';
-import { isSymmetric, natOfAnswer, type NatReport, type OwnNat } from './nat';
+import { isLoopback, isSymmetric, natOfAnswer, type NatReport, type OwnNat } from './nat';
 import type { PathInfo } from './stats';
 
 /** `Rung` of crates/model/src/path.rs, best first. */
@@ -133,9 +133,12 @@ export function rungOf(path: PathInfo, here: NatReport, facts: RemoteFacts): Run
  * A server-reflexive candidate proves a NAT. So does a peer-reflexive one here, unless it is known
  * that there is none: a browser knows the addresses of its own sockets, and the device saw another
  * (RFC 8445 section 7.2.5.3.1). One of the device may also be an address of the same network that
- * it had not told yet; it counts where a NAT is known there.
+ * it had not told yet; it counts where a NAT is known there. What goes to this very machine leaves
+ * it through no NAT: the browser's socket is then seen under the loopback address.
  */
-function throughNat({ local, remote }: PathInfo, here: NatReport, facts: RemoteFacts): boolean {
+function throughNat(path: PathInfo, here: NatReport, facts: RemoteFacts): boolean {
+  const { local, remote } = path;
+  if (path.remoteAddress !== undefined && isLoopback(path.remoteAddress)) return false;
   if (local === 'srflx' || remote === 'srflx') return true;
   return (
     (local === 'prflx' && here.translated !== false) || (remote === 'prflx' && facts.translated)

@@ -72,6 +72,27 @@ describe('the NAT here', () => {
     expect(one.report().mapping).toBeUndefined();
   });
 
+  it('is unknown when a server of the same network sees a private address', () => {
+    for (const address of ['192.168.1.7', '10.0.0.7', '172.31.0.7', '169.254.3.7', '127.0.0.1']) {
+      const probe = new NatProbe(SERVERS);
+      probe.note(candidate({ address }));
+      probe.end();
+      expect(probe.report()).toEqual({ udp: true });
+      // Two ports of one address are a NAT's wherever that is.
+      probe.note(candidate({ address, port: 4001 }));
+      expect(probe.report()).toEqual({
+        udp: true,
+        translated: true,
+        mapping: 'address_and_port_dependent',
+      });
+    }
+    for (const address of ['100.64.0.7', '172.32.0.7', '192.169.0.7', '11.0.0.7']) {
+      const probe = new NatProbe(SERVERS);
+      probe.note(candidate({ address }));
+      expect(probe.report().translated).toBe(true);
+    }
+  });
+
   it('lets no UDP through when only a relay over TCP or TLS was reached', () => {
     const probe = new NatProbe(SERVERS);
     probe.note(candidate({ type: 'relay', relayProtocol: 'tls', address: '198.51.100.1' }));
@@ -152,6 +173,12 @@ describe('the rung', () => {
     expect(rungOf(path({ local: 'prflx' }), {}, facts)).toBe('punched');
     expect(rungOf(path({ local: 'prflx' }), { translated: true }, facts)).toBe('punched');
     expect(rungOf(path({ local: 'prflx' }), { translated: false }, facts)).toBe('host');
+    for (const here of ['127.0.0.1:8556', '::1:8556', '[::1]:8556']) {
+      expect(rungOf(path({ local: 'prflx', remoteAddress: here }), {}, facts)).toBe('host');
+    }
+    for (const there of ['12.7.0.1:8556', '::11:8556', '2001:db8::1:5:8556']) {
+      expect(rungOf(path({ local: 'prflx', remoteAddress: there }), {}, facts)).toBe('punched');
+    }
     // The device's may be one of this network that it had not told yet.
     expect(rungOf(path({ remote: 'prflx' }), {}, facts)).toBe('host');
     const relay = { relayed: true, local: 'relay', relayProtocol: 'tcp' };
