@@ -1,6 +1,7 @@
 //! One cell of the matrix: what is seen of it.
 
 use std::{
+    fs,
     path::Path,
     time::{Duration, Instant},
 };
@@ -133,6 +134,9 @@ pub fn watch(cell: Cell, person: &Person, from: &Space, camera_id: &str, log: &P
         return Seen { trouble: Some(NO_BROWSER.into()), ..Seen::default() };
     };
     let mut seen = follow(cell, viewer);
+    if seen.trouble.is_some() {
+        eprintln!("the viewer said: {}", fs::read_to_string(log).unwrap_or_default());
+    }
     if seen.first_frame_ms.is_none() && seen.trouble.is_none() {
         seen.trouble = Some("no picture".into());
     }

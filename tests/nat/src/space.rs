@@ -37,6 +37,11 @@ impl Space {
         fs::create_dir_all(space.etc()).expect("/etc/netns can be written");
         ip(&["netns", "add", &space.name]);
         space.ip(&["link", "set", "lo", "up"]);
+        // Addresses are valid at once, not a second or two later: browsers take that for a change of
+        // network and break off what they are doing.
+        if Path::new("/proc/sys/net/ipv6").exists() {
+            space.sysctl("net/ipv6/conf/default/accept_dad", "0");
+        }
         space
     }
 
