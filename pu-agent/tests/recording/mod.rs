@@ -152,7 +152,7 @@ impl Unit {
             },
         };
         let cameras = has_camera.then_some((ChannelId(0), camera));
-        let cameras = Arc::new(cameras.into_iter().collect());
+        let cameras = cameras.into_iter().collect();
         let recorder = recorder::start(settings, &cameras, &lifecycle);
         Run {
             unit: self,

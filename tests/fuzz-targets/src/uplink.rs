@@ -16,10 +16,10 @@ use sightline_protocol::{
 
 use crate::Choices;
 
-#[path = "../../../pu-agent/src/uplink/clock.rs"]
+#[path = "../../../crates/uplink/src/clock.rs"]
 #[expect(dead_code, reason = "the part that other tasks read is not driven here")]
 mod clock;
-#[path = "../../../pu-agent/src/uplink/machine.rs"]
+#[path = "../../../crates/uplink/src/machine.rs"]
 #[expect(unused_imports, reason = "whoever signs is not named here")]
 mod machine;
 

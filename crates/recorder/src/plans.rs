@@ -11,7 +11,7 @@ use std::{
 };
 
 use sightline_model::{
-    CameraId, Keep, RecordingPlace, RecordingPlan, Strategy, StrategyId, StreamTier, Trigger,
+    CameraId, Keep, PuId, RecordingPlace, RecordingPlan, Strategy, StrategyId, StreamTier, Trigger,
 };
 use sightline_recording::{
     clock::Moment,
@@ -21,7 +21,7 @@ use sightline_recording::{
 use sightline_recording_store::ChainKeep;
 use sightline_service_kit::config::write_private;
 
-use super::config::FirstPlan;
+use super::{config::FirstPlan, place_of};
 
 /// Longest file that is read. A plan of the largest size takes about a tenth of it.
 const MAX_LEN: u64 = 1 << 20;
@@ -31,10 +31,14 @@ const MAX_LEN: u64 = 1 << 20;
 pub struct PlanFile(PathBuf);
 
 impl PlanFile {
-    /// In the unit's data folder.
+    /// In the device's data folder: one of its own cameras by its number, another device's by both.
     #[must_use]
-    pub fn new(data_dir: &Path, camera: &CameraId) -> Self {
-        Self(data_dir.join(format!("recording-plan-{}.json", camera.channel)))
+    pub fn new(data_dir: &Path, recorder: &PuId, camera: &CameraId) -> Self {
+        let name = match place_of(recorder, camera) {
+            RecordingPlace::Pu => camera.channel.to_string(),
+            RecordingPlace::Nvr | RecordingPlace::Cs => camera.to_string(),
+        };
+        Self(data_dir.join(format!("recording-plan-{name}.json")))
     }
 
     /// What an earlier run kept, if it is this camera's.
@@ -76,8 +80,14 @@ fn read(path: &Path) -> Result<Option<Kept>, String> {
 
 /// The engine of a camera after a start.
 #[must_use]
-pub fn engine(camera: &CameraId, kept: Option<Kept>, first: &FirstPlan, now: Moment) -> Engine {
-    let first = first_plan(camera, first);
+pub fn engine(
+    camera: &CameraId,
+    place: RecordingPlace,
+    kept: Option<Kept>,
+    first: &FirstPlan,
+    now: Moment,
+) -> Engine {
+    let first = first_plan(camera, place, first);
     let begin = |plan, manual| Kept { version: Kept::VERSION, plan, manual };
     let kept = match kept {
         // Revision 0: nothing was set remotely, so the configuration may have changed it.
@@ -90,12 +100,12 @@ pub fn engine(camera: &CameraId, kept: Option<Kept>, first: &FirstPlan, now: Mom
     Engine::restore(kept, now).unwrap_or_else(|error| {
         tracing::error!(%camera, %error, "the kept plan is not used; the configured one holds");
         Engine::restore(begin(first, Vec::new()), now)
-            .unwrap_or_else(|_| Engine::new(camera.clone(), RecordingPlace::Pu))
+            .unwrap_or_else(|_| Engine::new(camera.clone(), place))
     })
 }
 
 /// The plan of the configuration. Its revision is 0: any that is set replaces it.
-fn first_plan(camera: &CameraId, first: &FirstPlan) -> RecordingPlan {
+fn first_plan(camera: &CameraId, place: RecordingPlace, first: &FirstPlan) -> RecordingPlan {
     let strategy = |tier: &StreamTier| {
         let id: Result<StrategyId, _> = match tier {
             StreamTier::Main => "continuous-main",
@@ -108,7 +118,7 @@ fn first_plan(camera: &CameraId, first: &FirstPlan) -> RecordingPlan {
     RecordingPlan {
         strategies: first.continuous.iter().filter_map(strategy).collect(),
         keep: Keep { max_bytes: None, max_age_s, event_max_age_s: None },
-        ..RecordingPlan::nothing(camera.clone(), RecordingPlace::Pu)
+        ..RecordingPlan::nothing(camera.clone(), place)
     }
 }
 
@@ -127,7 +137,7 @@ pub fn chain_keep(keep: &Keep, share_bytes: u64) -> ChainKeep {
 
 #[cfg(test)]
 mod tests {
-    use sightline_model::{ChannelId, PuId, PublicKey, UnixMicros};
+    use sightline_model::{ChannelId, PublicKey, UnixMicros};
     use sightline_recording::{
         statement::Authority,
         strategy::{Input, KeptManual},
@@ -137,6 +147,8 @@ mod tests {
 
     const NOW: Moment =
         Moment { monotonic_us: 5, time: UnixMicros(7), authority: Authority::System };
+
+    const PU: RecordingPlace = RecordingPlace::Pu;
 
     fn camera(channel: u16) -> CameraId {
         let pu = PuId::from_public_key(&PublicKey::from_bytes([1; 32]));
@@ -160,16 +172,16 @@ mod tests {
     #[test]
     fn a_plan_that_was_set_outlives_the_configured_one_with_what_was_started() {
         let dir = tempfile::tempdir().expect("temporary folder");
-        let file = PlanFile::new(dir.path(), &camera(0));
+        let file = PlanFile::new(dir.path(), &camera(0).pu, &camera(0));
         assert_eq!(file.read(&camera(0)), None);
         let both = first(&[StreamTier::Main, StreamTier::Sub]);
-        let mut engine = super::engine(&camera(0), None, &both, NOW);
+        let mut engine = super::engine(&camera(0), PU, None, &both, NOW);
         assert!(engine.causes(StreamTier::Main).is_some_and(|causes| causes.continuous));
         engine.handle_input(NOW, Input::Plan(manual())).expect("newer");
         let strategy = manual().strategies[0].id.clone();
         engine.handle_input(NOW, Input::ManualStart { strategy }).expect("it is there");
         file.write(&engine.kept()).expect("written");
-        let again = super::engine(&camera(0), file.read(&camera(0)), &both, NOW);
+        let again = super::engine(&camera(0), PU, file.read(&camera(0)), &both, NOW);
         assert_eq!(again.plan(), &manual());
         assert_eq!(again.causes(StreamTier::Main), None);
         assert!(again.causes(StreamTier::Sub).is_some_and(|causes| causes.manual));
@@ -178,9 +190,9 @@ mod tests {
     #[test]
     fn what_was_only_configured_changes_with_the_configuration() {
         let started = KeptManual { strategy: "x".parse().expect("a name"), started: None };
-        let plan = first_plan(&camera(0), &first(&[StreamTier::Main]));
+        let plan = first_plan(&camera(0), PU, &first(&[StreamTier::Main]));
         let kept = Kept { version: Kept::VERSION, plan, manual: vec![started] };
-        let engine = engine(&camera(0), Some(kept), &first(&[StreamTier::Sub]), NOW);
+        let engine = engine(&camera(0), PU, Some(kept), &first(&[StreamTier::Sub]), NOW);
         assert_eq!(engine.causes(StreamTier::Main), None);
         assert!(engine.causes(StreamTier::Sub).is_some());
     }
@@ -188,7 +200,7 @@ mod tests {
     #[test]
     fn what_is_damaged_too_new_or_of_another_camera_is_not_used() {
         let dir = tempfile::tempdir().expect("temporary folder");
-        let file = PlanFile::new(dir.path(), &camera(0));
+        let file = PlanFile::new(dir.path(), &camera(0).pu, &camera(0));
         let kept = Kept { version: Kept::VERSION, plan: manual(), manual: vec![] };
         file.write(&kept).expect("written");
         assert_eq!(file.read(&camera(0)), Some(kept.clone()));
@@ -200,7 +212,7 @@ mod tests {
             assert_eq!(file.read(&camera(0)), None);
         }
         let newer = Kept { version: Kept::VERSION + 1, ..kept };
-        let engine = engine(&camera(0), Some(newer), &first(&[StreamTier::Main]), NOW);
+        let engine = engine(&camera(0), PU, Some(newer), &first(&[StreamTier::Main]), NOW);
         assert!(engine.causes(StreamTier::Main).is_some(), "nothing is recorded");
     }
 }

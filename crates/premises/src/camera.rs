@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use sightline_media::ring::Limits;
 use sightline_media_io::{
-    camera::{Camera, Cameras},
+    camera::{Camera, Cameras, Table},
     hub::{Hub, SourceState},
     source::{
         rtsp::{self, RtspSourceConfig},
@@ -32,7 +32,7 @@ pub fn start(cameras: Vec<CheckedCamera>, lifecycle: &Lifecycle) -> Cameras {
         let channel = ChannelId(number);
         (channel, start_one(channel, camera, lifecycle))
     });
-    Arc::new(started.collect::<BTreeMap<_, _>>())
+    started.collect()
 }
 
 fn start_one(channel: ChannelId, camera: CheckedCamera, lifecycle: &Lifecycle) -> Camera {
@@ -89,11 +89,11 @@ fn new_hub(buffer: BufferMib, tier: StreamTier) -> Hub {
     Hub::unwritten(Limits { bytes: buffer.bytes(tier), ..Limits::default() })
 }
 
-/// Follows the cameras' state.
+/// Follows the state of the cameras that there are now.
 #[must_use]
 pub fn watch(cameras: &Cameras, lifecycle: &Lifecycle) -> watch::Receiver<Vec<ChannelStatus>> {
     let changed = Arc::new(Notify::new());
-    for hub in cameras.values().flat_map(|c| std::iter::once(&c.main).chain(&c.sub)) {
+    for hub in cameras.all().values().flat_map(|c| std::iter::once(&c.main).chain(&c.sub)) {
         let (mut state, changed) = (hub.watch_state(), Arc::clone(&changed));
         lifecycle.spawn(async move {
             while state.changed().await.is_ok() {
@@ -121,13 +121,13 @@ pub fn watch(cameras: &Cameras, lifecycle: &Lifecycle) -> watch::Receiver<Vec<Ch
 
 /// What was last seen of each camera; a camera that is away keeps its form.
 struct Known {
-    cameras: Cameras,
+    cameras: Table,
     status: BTreeMap<ChannelId, ChannelStatus>,
 }
 
 impl Known {
     fn new(cameras: &Cameras) -> Self {
-        Self { cameras: Arc::clone(cameras), status: BTreeMap::new() }
+        Self { cameras: cameras.all(), status: BTreeMap::new() }
     }
 
     fn look(&mut self) -> Vec<ChannelStatus> {
@@ -186,14 +186,14 @@ mod tests {
         let lifecycle = Lifecycle::new();
         let found = async |camera: CheckedCamera| {
             let cameras = start(vec![camera], &lifecycle);
-            let camera = &cameras[&ChannelId(0)];
-            let first = status(camera, None);
+            let camera = cameras.get(&ChannelId(0)).expect("started");
+            let first = status(&camera, None);
             let mut state = camera.main.watch_state();
             let away =
                 |s: &SourceState| matches!(s, SourceState::Offline(why) if why.contains("reached"));
             let settled = |s: &SourceState| s.description().is_some() || away(s);
             state.wait_for(settled).await.expect("the hub lives");
-            (first, status(camera, None))
+            (first, status(&camera, None))
         };
         let (first, then) = found(synthetic_camera()).await;
         assert_eq!((first.fault, then.fault, then.online), (None, None, true));
@@ -264,13 +264,13 @@ mod tests {
     async fn a_camera_that_goes_keeps_its_form_and_says_why() {
         let (publisher, main) = Hub::new(Limits::default());
         let camera = Camera { channel: ChannelId(3), name: "Yard".into(), main, sub: None };
-        let cameras: Cameras = Arc::new([(ChannelId(3), camera)].into());
+        let cameras = Cameras::from_iter([(ChannelId(3), camera)]);
         let lifecycle = Lifecycle::new();
         let mut channels = watch(&cameras, &lifecycle);
         let starting = channels.borrow()[0].clone();
         assert!(!starting.online && starting.fault.is_none(), "{starting:?}");
         let source = start(vec![synthetic_camera()], &lifecycle);
-        let mut state = source[&ChannelId(0)].main.watch_state();
+        let mut state = source.get(&ChannelId(0)).expect("started").main.watch_state();
         let online = state.wait_for(|s| s.description().is_some()).await.expect("lives").clone();
         let SourceState::Online(form) = online else { unreachable!("waited for it") };
         publisher.online((*form).clone());

@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use sightline_model::{CameraId, StreamTier};
+use sightline_model::{CameraId, PuId, StreamTier};
 use sightline_protocol::ps::{PlanState, TierState};
 use sightline_recording::{
     statement::Subject,
@@ -17,6 +17,7 @@ use super::{
     RecorderError,
     clock::SharedClock,
     config::FirstPlan,
+    place_of,
     plans::{self, PlanFile},
     track::Order,
 };
@@ -33,6 +34,7 @@ pub struct Request {
 
 /// What a planner is made of.
 pub struct Parts {
+    pub recorder: PuId,
     pub camera: CameraId,
     pub first: FirstPlan,
     pub file: PlanFile,
@@ -40,7 +42,7 @@ pub struct Parts {
     pub tracks: BTreeMap<StreamTier, mpsc::Sender<Order>>,
     pub store: watch::Receiver<Option<Store>>,
     /// What each track may use before it gives for others, in bytes.
-    pub share_bytes: u64,
+    pub share: watch::Receiver<u64>,
     pub plan: watch::Sender<PlanState>,
 }
 
@@ -57,7 +59,8 @@ impl Planner {
         // Without it the configured plan holds.
         let kept = tokio::task::spawn_blocking(move || file.read(&camera)).await.unwrap_or(None);
         let now = parts.clock.now();
-        let engine = plans::engine(&parts.camera, kept, &parts.first, now);
+        let place = place_of(&parts.recorder, &parts.camera);
+        let engine = plans::engine(&parts.camera, place, kept, &parts.first, now);
         Self { parts, engine }
     }
 
@@ -70,7 +73,7 @@ impl Planner {
         // One that was started again after a failure takes over.
         let mut requests = requests.lock().await;
         let mut news = self.parts.clock.news();
-        let mut store = self.parts.store.clone();
+        let (mut store, mut share) = (self.parts.store.clone(), self.parts.share.clone());
         store.mark_changed();
         self.carry_out().await;
         self.rest().await;
@@ -82,6 +85,10 @@ impl Planner {
                 _ = news.changed() => self.look(),
                 Ok(()) = store.changed() => {
                     store.borrow_and_update();
+                    self.tell_keep();
+                }
+                Ok(()) = share.changed() => {
+                    share.borrow_and_update();
                     self.tell_keep();
                 }
                 () = self.due() => self.look(),
@@ -183,10 +190,11 @@ impl Planner {
         let plan = self.engine.plan();
         let store = self.parts.store.borrow();
         let Some(store) = &*store else { return };
+        let share_bytes = *self.parts.share.borrow();
         for tier in self.parts.tracks.keys() {
-            let camera = self.parts.camera.clone();
-            let subject = Subject { recorder: camera.pu.clone(), camera, tier: *tier };
-            store.set_keep(&subject, plans::chain_keep(&plan.keep, self.parts.share_bytes));
+            let (recorder, camera) = (self.parts.recorder.clone(), self.parts.camera.clone());
+            let subject = Subject { recorder, camera, tier: *tier };
+            store.set_keep(&subject, plans::chain_keep(&plan.keep, share_bytes));
         }
     }
 }

@@ -1,4 +1,5 @@
-//! Records the unit's cameras on its own storage (A6.1.6, A8.7.3).
+//! Records cameras on a device's own storage: a PU its own (A6.1.6, A8.7.3), an NVR those that are related to
+//! it as well (A6.1.7, A8.7.2). Cameras are taken and let go while it runs.
 //!
 //! - [`config`]: what the configuration says. [`clock`]: the one clock of all recordings.
 //! - A *planner* for each camera carries its plan out and keeps it ([`plans`]); a *track* for each of
@@ -22,7 +23,7 @@ mod tape;
 mod track;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     io::ErrorKind,
     panic::{AssertUnwindSafe, resume_unwind},
     path::PathBuf,
@@ -31,6 +32,7 @@ use std::{
 };
 
 use futures_util::FutureExt;
+use parking_lot::RwLock;
 use sightline_media_io::camera::{Camera, Cameras};
 use sightline_model::{
     CameraId, ChannelId, PuId, PublicKey, RecordingPlace, RecordingPlan, Signature, StreamTier,
@@ -46,13 +48,13 @@ use sightline_recording::{
 };
 use sightline_recording_store::{Health, Key, Limits, Setup, State, Store, StoreError};
 use sightline_service_kit::lifecycle::Lifecycle;
+use sightline_uplink::{clock::Clock, identity::Identity};
 use tokio::{
     sync::{Mutex, mpsc, oneshot, watch},
     task::JoinSet,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{identity::Identity, uplink::clock::Clock};
 use clock::{READ_EVERY, SharedClock};
 use config::FirstPlan;
 use owners::{Owners, Visible};
@@ -99,6 +101,9 @@ pub enum RecorderError {
     /// There is no such camera: the caller's fault.
     #[error("there is no camera {0}")]
     NoSuchCamera(ChannelId),
+    /// A number is taken, or a camera is recorded already: our own fault.
+    #[error("camera {0} is recorded already, or its number is taken")]
+    Taken(CameraId),
     /// The plan or the request cannot be carried out: mostly the fault of who made it.
     #[error(transparent)]
     Strategy(#[from] StrategyError),
@@ -119,21 +124,50 @@ pub enum RecorderError {
     Ended,
 }
 
-/// A unit's recorder; cheap to clone.
+/// A device's recorder; cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Recorder {
     unit: PuId,
     clock: SharedClock,
     shown: Shown,
-    planners: Arc<BTreeMap<ChannelId, Handle>>,
+    planners: Planners,
+    studio: Arc<Studio>,
     store: watch::Receiver<Option<Store>>,
     storage: watch::Receiver<Health>,
 }
 
-#[derive(Debug)]
+/// The cameras that are recorded, by their numbers at this device.
+type Planners = Arc<RwLock<BTreeMap<ChannelId, Handle>>>;
+
+#[derive(Debug, Clone)]
 struct Handle {
+    camera: CameraId,
     requests: mpsc::Sender<Request>,
     plan: watch::Receiver<PlanState>,
+    /// Its encodings.
+    tiers: usize,
+    token: CancellationToken,
+}
+
+/// What every camera's recording is made with.
+#[derive(Debug)]
+struct Studio {
+    unit: PuId,
+    data_dir: PathBuf,
+    segments: segmenter::Config,
+    max_bytes: Option<u64>,
+    /// What each track may use before it gives for others, in bytes; changes with their number.
+    share: watch::Sender<u64>,
+    clock: SharedClock,
+    store: watch::Receiver<Option<Store>>,
+    tracks: TaskTracker,
+    token: CancellationToken,
+}
+
+/// Where a device's recordings of a camera lie, as plans and timelines call it.
+#[must_use]
+pub fn place_of(recorder: &PuId, camera: &CameraId) -> RecordingPlace {
+    if camera.pu == *recorder { RecordingPlace::Pu } else { RecordingPlace::Nvr }
 }
 
 impl Recorder {
@@ -142,9 +176,10 @@ impl Recorder {
     /// # Errors
     /// [`RecorderError`].
     pub async fn tell(&self, channel: ChannelId, input: Input) -> Result<(), RecorderError> {
-        let planner = self.planners.get(&channel).ok_or(RecorderError::NoSuchCamera(channel))?;
+        let planner = self.planners.read().get(&channel).map(|planner| planner.requests.clone());
+        let planner = planner.ok_or(RecorderError::NoSuchCamera(channel))?;
         let (reply, answer) = oneshot::channel();
-        let sent = planner.requests.send(Request { input, reply }).await;
+        let sent = planner.send(Request { input, reply }).await;
         sent.map_err(|_| RecorderError::Ended)?;
         answer.await.map_err(|_| RecorderError::Ended)?
     }
@@ -152,7 +187,39 @@ impl Recorder {
     /// A camera's plan, what comes of it, and the changes of both.
     #[must_use]
     pub fn plan(&self, channel: ChannelId) -> Option<watch::Receiver<PlanState>> {
-        self.planners.get(&channel).map(|planner| planner.plan.clone())
+        self.planners.read().get(&channel).map(|planner| planner.plan.clone())
+    }
+
+    /// Records one more camera from now on, as its plan says: the one that was kept, else `first`.
+    ///
+    /// # Errors
+    /// [`RecorderError::Taken`] when the camera or its number is recorded already.
+    pub fn take(
+        &self,
+        id: CameraId,
+        camera: &Camera,
+        first: &FirstPlan,
+    ) -> Result<(), RecorderError> {
+        let mut planners = self.planners.write();
+        let taken = planners.values().any(|planner| planner.camera == id);
+        if taken || planners.contains_key(&camera.channel) {
+            return Err(RecorderError::Taken(id));
+        }
+        let (handle, recording) = self.studio.begin(id, camera, first);
+        let token = handle.token.clone();
+        planners.insert(camera.channel, handle);
+        self.studio.divide(&planners);
+        self.studio.tracks.spawn(recording.run(token));
+        Ok(())
+    }
+
+    /// Records a camera no more. What is open is closed, and the chains say that nothing more is planned.
+    /// Its plan stays for the day on which it is taken again.
+    pub fn let_go(&self, channel: ChannelId) {
+        let mut planners = self.planners.write();
+        let Some(handle) = planners.remove(&channel) else { return };
+        handle.token.cancel();
+        self.studio.divide(&planners);
     }
 
     /// The centre says whose unit it is: recordings are shown to whom they belong.
@@ -201,50 +268,70 @@ pub fn start(settings: Settings, cameras: &Cameras, lifecycle: &Lifecycle) -> Re
     let (opened, store) = watch::channel(None);
     let (health, storage) =
         watch::channel(Health { state: State::Away, detail: "not opened yet".into() });
-    let tracks = TaskTracker::new();
-    let token = lifecycle.token.child_token();
-    let mut planners = BTreeMap::new();
     let unit = settings.identity.pu_id().clone();
-    let tracked = tracked(&unit, cameras);
-    let share = tracked.len().max(1) as u64;
-    for camera in cameras.values() {
+    let studio = Arc::new(Studio {
+        unit: unit.clone(),
+        data_dir: settings.data_dir.clone(),
+        segments: settings.segments,
+        max_bytes: settings.limits.max_bytes,
+        share: watch::Sender::new(0),
+        clock: clock.clone(),
+        store: store.clone(),
+        tracks: TaskTracker::new(),
+        token: lifecycle.token.child_token(),
+    });
+    let mut table = BTreeMap::new();
+    let mut recordings = Vec::new();
+    for camera in cameras.all().values() {
         let id = CameraId { pu: unit.clone(), channel: camera.channel };
+        let (handle, recording) = studio.begin(id, camera, &settings.first);
+        recordings.push((recording, handle.token.clone()));
+        table.insert(camera.channel, handle);
+    }
+    studio.divide(&table);
+    for (recording, token) in recordings {
+        studio.tracks.spawn(recording.run(token));
+    }
+    studio.tracks.close();
+    let planners = Arc::new(RwLock::new(table));
+    let shown = Shown::new(unit.clone(), Owners::open(&settings.data_dir, settings.boot));
+    let (dates, shows) = (clock.clone(), shown.clone());
+    let (recorded, tracks) = (Arc::clone(&planners), studio.tracks.clone());
+    let keeper = StoreKeeper { clock: dates, shown: shows, recorded, opened, health, tracks };
+    lifecycle.spawn_graceful(|token| keeper.run(settings, token));
+    Recorder { unit, clock, shown, planners, studio, store, storage }
+}
+
+impl Studio {
+    fn begin(
+        self: &Arc<Self>,
+        id: CameraId,
+        camera: &Camera,
+        first: &FirstPlan,
+    ) -> (Handle, Recording) {
         let (requests, waiting) = mpsc::channel(REQUESTS);
-        let nothing = RecordingPlan::nothing(id.clone(), RecordingPlace::Pu);
+        let nothing = RecordingPlan::nothing(id.clone(), place_of(&self.unit, &id));
         let (plan_tx, plan) = watch::channel(PlanState { plan: nothing, recording: Vec::new() });
-        planners.insert(camera.channel, Handle { requests, plan });
+        let tiers = 1 + usize::from(camera.sub.is_some());
+        let token = self.token.child_token();
+        let handle = Handle { camera: id.clone(), requests, plan, tiers, token };
         let recording = Recording {
             id,
             camera: camera.clone(),
-            first: first_of(&settings.first, camera),
-            data_dir: settings.data_dir.clone(),
-            segments: settings.segments,
-            share_bytes: settings.limits.max_bytes.map_or(0, |most| most / share),
-            clock: clock.clone(),
-            store: store.clone(),
+            first: first_of(first, camera),
+            studio: Arc::clone(self),
             requests: Arc::new(Mutex::new(waiting)),
             plan: plan_tx,
         };
-        tracks.spawn(recording.run(token.clone()));
+        (handle, recording)
     }
-    tracks.close();
-    let shown = Shown::new(unit.clone(), Owners::open(&settings.data_dir, settings.boot));
-    let planners = Arc::new(planners);
-    let (dates, shows) = (clock.clone(), shown.clone());
-    let keeper = StoreKeeper { clock: dates, shown: shows, tracked, opened, health, tracks };
-    lifecycle.spawn_graceful(|token| keeper.run(settings, token));
-    Recorder { unit, clock, shown, planners, store, storage }
-}
 
-/// What tracks record.
-fn tracked(unit: &PuId, cameras: &Cameras) -> BTreeSet<Subject> {
-    let subject = |camera: &Camera, tier| {
-        let id = CameraId { pu: unit.clone(), channel: camera.channel };
-        Subject { recorder: unit.clone(), camera: id, tier }
-    };
-    let main = cameras.values().map(|camera| subject(camera, StreamTier::Main));
-    let has_sub = cameras.values().filter(|camera| camera.sub.is_some());
-    main.chain(has_sub.map(|camera| subject(camera, StreamTier::Sub))).collect()
+    /// Divides the storage among the tracks that there are.
+    fn divide(&self, planners: &BTreeMap<ChannelId, Handle>) {
+        let tracks = planners.values().map(|planner| planner.tiers as u64).sum::<u64>().max(1);
+        let share = self.max_bytes.map_or(0, |most| most / tracks);
+        self.share.send_if_modified(|known| std::mem::replace(known, share) != share);
+    }
 }
 
 /// Everything that records one camera.
@@ -252,18 +339,32 @@ struct Recording {
     id: CameraId,
     camera: Camera,
     first: FirstPlan,
-    data_dir: PathBuf,
-    segments: segmenter::Config,
-    share_bytes: u64,
-    clock: SharedClock,
-    store: watch::Receiver<Option<Store>>,
+    studio: Arc<Studio>,
     requests: Arc<Mutex<mpsc::Receiver<Request>>>,
     plan: watch::Sender<PlanState>,
 }
 
 impl Recording {
-    /// Planner and tracks, started again together when one of them breaks down.
+    /// Until the token is cancelled. A camera that was let go, while the device goes on, leaves chains that
+    /// end with words.
     async fn run(self, token: CancellationToken) {
+        self.keep_on(&token).await;
+        if self.studio.token.is_cancelled() {
+            return;
+        }
+        let store = self.studio.store.borrow().clone();
+        let Some(store) = store else { return };
+        let recorder = &self.studio.unit;
+        for tier in [StreamTier::Main, StreamTier::Sub] {
+            let subject = Subject { recorder: recorder.clone(), camera: self.id.clone(), tier };
+            if store.subjects().contains(&subject) {
+                leave(&store, &subject, &self.studio.clock).await;
+            }
+        }
+    }
+
+    /// Planner and tracks, started again together when one of them breaks down.
+    async fn keep_on(&self, token: &CancellationToken) {
         while !token.is_cancelled() {
             let attempt = token.child_token();
             let once = AssertUnwindSafe(self.once(&attempt)).catch_unwind().await;
@@ -282,6 +383,7 @@ impl Recording {
 
     /// Until the token is cancelled.
     async fn once(&self, token: &CancellationToken) {
+        let studio = &self.studio;
         let mut tasks = JoinSet::new();
         let mut tracks = BTreeMap::new();
         for (tier, hub) in [
@@ -292,23 +394,24 @@ impl Recording {
             let (order, orders) = mpsc::channel(ORDERS);
             tracks.insert(tier, order);
             let track = Track::new(track::Parts {
-                subject: Subject { recorder: self.id.pu.clone(), camera: self.id.clone(), tier },
+                subject: Subject { recorder: studio.unit.clone(), camera: self.id.clone(), tier },
                 hub: hub.clone(),
-                store: self.store.clone(),
-                dates: self.clock.dates(),
-                config: self.segments,
-                figures: figures::Figures::new(self.id.channel, tier, self.clock.clone()),
+                store: studio.store.clone(),
+                dates: studio.clock.dates(),
+                config: studio.segments,
+                figures: figures::Figures::new(self.camera.channel, tier, studio.clock.clone()),
             });
             tasks.spawn(track.run(orders, token.clone()));
         }
         let planner = planner::Parts {
+            recorder: studio.unit.clone(),
             camera: self.id.clone(),
             first: self.first.clone(),
-            file: PlanFile::new(&self.data_dir, &self.id),
-            clock: self.clock.clone(),
+            file: PlanFile::new(&studio.data_dir, &studio.unit, &self.id),
+            clock: studio.clock.clone(),
             tracks,
-            store: self.store.clone(),
-            share_bytes: self.share_bytes,
+            store: studio.store.clone(),
+            share: studio.share.subscribe(),
             plan: self.plan.clone(),
         };
         let planner = Planner::restore(planner).await;
@@ -331,7 +434,7 @@ impl Recording {
 struct StoreKeeper {
     clock: SharedClock,
     shown: Shown,
-    tracked: BTreeSet<Subject>,
+    recorded: Planners,
     opened: watch::Sender<Option<Store>>,
     health: watch::Sender<Health>,
     tracks: TaskTracker,
@@ -394,16 +497,19 @@ impl StoreKeeper {
     /// A chain that ends with a segment counts as going on: those that nobody writes any more end with
     /// words.
     async fn leave(&self, store: &Store, unit: &PuId) {
-        let dates = self.clock.dates();
         for subject in store.subjects() {
             // Another unit's card may be in.
-            if subject.recorder != *unit || self.tracked.contains(&subject) {
-                continue;
-            }
-            if let Err(error) = lending::leave(store, &subject, &dates).await {
-                tracing::warn!(camera = %subject.camera, %error, "that it ended cannot be stated");
+            if subject.recorder == *unit && !self.is_tracked(&subject) {
+                leave(store, &subject, &self.clock).await;
             }
         }
+    }
+
+    /// Whether a track records it now.
+    fn is_tracked(&self, subject: &Subject) -> bool {
+        let planners = self.recorded.read();
+        let planner = planners.values().find(|planner| planner.camera == subject.camera);
+        planner.is_some_and(|planner| subject.tier == StreamTier::Main || planner.tiers > 1)
     }
 
     /// Follows the storage, and lets go what has grown too old.
@@ -447,6 +553,13 @@ impl StoreKeeper {
         if changed {
             figures::tell(&now);
         }
+    }
+}
+
+/// States that nothing more is planned to be recorded of a chain.
+async fn leave(store: &Store, subject: &Subject, clock: &SharedClock) {
+    if let Err(error) = lending::leave(store, subject, &clock.dates()).await {
+        tracing::warn!(camera = %subject.camera, %error, "that it ended cannot be stated");
     }
 }
 

@@ -92,7 +92,7 @@ impl Shown {
         let mut claimed = Vec::new();
         for subject in store.subjects() {
             // Another unit's card may be in.
-            if subject.camera.pu != self.unit {
+            if subject.recorder != self.unit {
                 continue;
             }
             for boot in store.boots(&subject).await? {

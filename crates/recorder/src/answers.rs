@@ -20,9 +20,9 @@ use sightline_recording::{
     strategy::{Input, StrategyError},
 };
 use sightline_recording_store::{MAX_PAGE, Piece, State, Store, StoreError};
+use sightline_uplink::Uplink;
 
-use super::{Recorder, RecorderError};
-use crate::uplink::Uplink;
+use super::{Recorder, RecorderError, place_of};
 
 /// Up to here a timeline is made of every single segment, beyond of an outline.
 const FINE: Duration = Duration::from_secs(2 * 3_600);
@@ -136,7 +136,8 @@ impl Recorder {
     /// Refuses a plan that skips revisions: its maker has not seen the one that holds, and the highest
     /// number would shut out every later plan.
     fn follows(&self, channel: ChannelId, revision: u64) -> Result<(), Problem> {
-        let kept = self.planners.get(&channel).map_or(0, |own| own.plan.borrow().plan.revision);
+        let planners = self.planners.read();
+        let kept = planners.get(&channel).map_or(0, |own| own.plan.borrow().plan.revision);
         if revision <= kept.saturating_add(1) {
             return Ok(());
         }
@@ -157,16 +158,17 @@ impl Recorder {
     }
 
     fn own(&self, camera: &CameraId) -> Result<ChannelId, Problem> {
-        let own = camera.pu == self.unit && self.planners.contains_key(&camera.channel);
-        own.then_some(camera.channel).ok_or_else(|| {
+        let planners = self.planners.read();
+        let mut recorded = planners.iter().filter(|(_, planner)| planner.camera == *camera);
+        recorded.next().map(|(channel, _)| *channel).ok_or_else(|| {
             let why = "this device does not record that camera";
             Problem::new(ProblemKind::NotFound, why)
         })
     }
 
     fn own_place(&self, camera: &CameraId, place: RecordingPlace) -> Result<ChannelId, Problem> {
-        if place != RecordingPlace::Pu {
-            let why = "this device records on its own storage only";
+        if place != place_of(&self.unit, camera) {
+            let why = "this device records that camera at another place, or not at all";
             return Err(Problem::new(ProblemKind::NotFound, why));
         }
         self.own(camera)
@@ -190,12 +192,11 @@ impl Recorder {
         let to = query.to.min(now).max(UnixMicros(query.from.0.saturating_add(1)));
         let max = query.max_spans.min(MAX_MESSAGE_SPANS);
         let mut coverage = Coverage::new(query.from, to, max.into())?;
-        for subject in store.subjects() {
-            let wanted = query.tier.is_none_or(|tier| tier == subject.tier);
-            if subject.camera != query.camera || !wanted {
+        for subject in self.subjects(store, &query.camera) {
+            if query.tier.is_some_and(|tier| tier != subject.tier) {
                 continue;
             }
-            let rank = rank(RecordingPlace::Pu, None, subject.tier);
+            let rank = rank(place_of(&self.unit, &query.camera), None, subject.tier);
             let number = coverage.add_source(source(&subject), rank)?;
             for span in self.within(query.from..to) {
                 add(&mut coverage, number, store, &subject, (span.start, span.end), max).await?;
@@ -214,7 +215,7 @@ impl Recorder {
         let mut calendar = Calendar::new(zone, year, month)?;
         let midnights: Vec<_> = calendar.days().map(|(_, from, _)| from).collect();
         let (begin, end) = calendar.window();
-        for subject in store.subjects().into_iter().filter(|subject| subject.camera == camera) {
+        for subject in self.subjects(store, &camera) {
             for span in self.within(begin..end) {
                 let inside = midnights.iter().filter(|at| span.start < **at && **at < span.end);
                 let mut bounds = vec![span.start];
@@ -234,9 +235,8 @@ impl Recorder {
             return Err(RecorderError::LongLock);
         }
         let mut locked = Locked { segments: 0, bytes: 0 };
-        for subject in store.subjects() {
-            let wanted = lock.tier.is_none_or(|tier| tier == subject.tier);
-            if subject.camera != lock.camera || !wanted {
+        for subject in self.subjects(store, &lock.camera) {
+            if lock.tier.is_some_and(|tier| tier != subject.tier) {
                 continue;
             }
             // An earlier owner's locks would stay for ever.
@@ -253,6 +253,12 @@ impl Recorder {
             }
         }
         Ok(locked)
+    }
+
+    /// What this device has recorded of a camera. Another one's card may be in.
+    fn subjects(&self, store: &Store, camera: &CameraId) -> Vec<Subject> {
+        let own = |of: &Subject| of.recorder == self.unit && of.camera == *camera;
+        store.subjects().into_iter().filter(own).collect()
     }
 
     /// What of a span may be shown to the unit's owner.
@@ -360,8 +366,9 @@ async fn add_segments(
 }
 
 fn source(subject: &Subject) -> RecordingSource {
-    let Subject { recorder, tier, .. } = subject;
-    RecordingSource { place: RecordingPlace::Pu, recorder: recorder.clone(), tier: *tier }
+    let Subject { recorder, camera, tier } = subject;
+    let place = place_of(recorder, camera);
+    RecordingSource { place, recorder: recorder.clone(), tier: *tier }
 }
 
 const fn state(of: State) -> StorageState {
@@ -395,7 +402,7 @@ impl From<RecorderError> for Problem {
             RecorderError::Store(
                 StoreError::Unavailable(_) | StoreError::Io { .. } | StoreError::Failed(_),
             ) => ProblemKind::StorageAway,
-            RecorderError::Store(_) => ProblemKind::Internal,
+            RecorderError::Store(_) | RecorderError::Taken(_) => ProblemKind::Internal,
             RecorderError::Ended => ProblemKind::DeviceOffline,
         };
         Self::new(kind, error.to_string())

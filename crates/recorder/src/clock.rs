@@ -17,9 +17,8 @@ use sightline_recording::{
     statement::{BootId, ClockStep, Segment},
 };
 use sightline_service_kit::config::write_private;
+use sightline_uplink::clock::Clock;
 use tokio::sync::watch;
-
-use crate::uplink::clock::Clock;
 
 /// How often the clocks are read although nothing is dated, and the kernel is asked whether they are
 /// synchronized.
