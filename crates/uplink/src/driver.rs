@@ -8,7 +8,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use sightline_model::{PuId, UnixMicros};
+use sightline_model::{DeviceKind, PuId, UnixMicros};
 use sightline_protocol::{
     Envelope, Named, Problem, ProblemKind,
     ps::{PuToScu, ScuToPu},
@@ -21,7 +21,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tracing::Span;
 
 use super::{
-    CentreAway, Command, Handler, QUEUE, Reply, Status, Traced, Uplink, Watched,
+    CentreAway, Command, Handler, QUEUE, Reply, Status, Ticket, Traced, Uplink, Watched,
     clock::Clock,
     dial::{DialError, Dialer, Server},
     link::{Link, Transport},
@@ -30,6 +30,8 @@ use super::{
 
 /// Token checks that may wait for the centre; the SCU takes as many.
 const MAX_CHECKS: usize = 64;
+/// Tickets that may wait for the centre.
+const MAX_TICKETS: usize = 16;
 
 /// What a [`Driver`] needs.
 pub struct DriverSettings {
@@ -54,6 +56,8 @@ type Dial = Pin<Box<dyn Future<Output = Result<Link, DialError>> + Send>>;
 pub struct Driver {
     settings: DriverSettings,
     pu: PuId,
+    /// What traces call this end.
+    name: &'static str,
     machine: Machine,
     watched: Watched,
     commands: mpsc::Receiver<Traced>,
@@ -66,6 +70,7 @@ pub struct Driver {
     upgrade: Option<Dial>,
     next_upgrade: Option<Instant>,
     checks: HashMap<u64, oneshot::Sender<Reply>>,
+    tickets: HashMap<u64, oneshot::Sender<Ticket>>,
     last_check: u64,
     /// Why registering has failed since it last succeeded; each reason is said once.
     reasons: HashSet<String>,
@@ -94,10 +99,15 @@ impl Driver {
         let status = watch::Sender::new(Status::default());
         let uplink = Uplink { commands, status: status.subscribe() };
         let pu = profile.pu.clone();
+        let name = match profile.kind {
+            DeviceKind::Pu => "PU",
+            DeviceKind::Nvr => "NVR",
+        };
         let machine = Machine::new(settings.machine.clone(), profile, now());
         let driver = Self {
             settings,
             pu,
+            name,
             machine,
             watched,
             commands: queue,
@@ -108,6 +118,7 @@ impl Driver {
             upgrade: None,
             next_upgrade: None,
             checks: HashMap::new(),
+            tickets: HashMap::new(),
             last_check: 0,
             reasons: HashSet::new(),
             lost: None,
@@ -262,12 +273,18 @@ impl Driver {
         span
     }
 
-    /// Gives the answer to a token check to whoever waits for it.
+    /// Gives the answer to a token check, or a ticket, to whoever waits for it.
     fn take_check(&mut self, message: ScuToPu) -> Option<ScuToPu> {
         match message {
             ScuToPu::TokenResult { request, result } if self.machine.is_up() => {
                 if let Some(reply) = self.checks.remove(&request) {
                     // An error means that the asker has given up.
+                    let _ = reply.send(Ok(result));
+                }
+                None
+            }
+            ScuToPu::Ticket { request, result } if self.machine.is_up() => {
+                if let Some(reply) = self.tickets.remove(&request) {
                     let _ = reply.send(Ok(result));
                 }
                 None
@@ -302,13 +319,29 @@ impl Driver {
                 let check = PuToScu::TokenCheck { request, token, presented_by: bearer };
                 self.machine.handle_input(now(), Input::Send(Box::new(check)));
             }
+            Command::Ticket { reply, .. } if !self.machine.is_up() => {
+                let _ = reply.send(Err(CentreAway));
+            }
+            Command::Ticket { camera, reply } => {
+                self.tickets.retain(|_, waiting| !waiting.is_closed());
+                if self.tickets.len() >= MAX_TICKETS {
+                    let why = "too many tickets are waiting; try again";
+                    let _ = reply.send(Ok(Err(Problem::new(ProblemKind::Busy, why))));
+                    return;
+                }
+                self.last_check += 1;
+                let request = self.last_check;
+                self.tickets.insert(request, reply);
+                let ask = PuToScu::TicketRequest { request, camera };
+                self.machine.handle_input(now(), Input::Send(Box::new(ask)));
+            }
         }
     }
 
     fn send(&mut self, message: &PuToScu) {
         let Some(link) = &self.link else { return };
         let about = message.about().unwrap_or(self.pu.as_str());
-        flow::sent("Ps", "PU", "SCU", message.name(), about);
+        flow::sent("Ps", self.name, "SCU", message.name(), about);
         let traceparent = self.traceparent.clone().or_else(current_traceparent);
         if link.send(sightline_protocol::encode(message, traceparent)).is_err() {
             self.close();
@@ -343,6 +376,9 @@ impl Driver {
                 self.lost = Some(Instant::now());
                 metrics::gauge!("sightline_pu_uplink_up").set(0.0);
                 for (_, reply) in self.checks.drain() {
+                    let _ = reply.send(Err(CentreAway));
+                }
+                for (_, reply) in self.tickets.drain() {
                     let _ = reply.send(Err(CentreAway));
                 }
                 self.status.send_modify(|status| {

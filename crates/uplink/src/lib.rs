@@ -1,4 +1,5 @@
-//! The connection to the centre: one SCU at a time, over QUIC or WebSocket, for ever.
+//! A device's identity ([`identity`]), and its connection to the centre: one SCU at a time, over QUIC or
+//! WebSocket, for ever. PU and NVR share it; it knows no media.
 //!
 //! [`machine`] holds the dialogue, [`dial`] and [`link`] the sockets, [`Driver`] joins them.
 //! While the centre is away the rest of the agent goes on: viewers that are there stay.
@@ -7,6 +8,7 @@ pub mod clock;
 pub mod dial;
 mod driver;
 mod frames;
+pub mod identity;
 pub mod link;
 pub mod machine;
 #[cfg(test)]
@@ -14,9 +16,10 @@ mod simulation;
 
 use std::time::Duration;
 
-use sightline_model::{TokenHash, UserId};
+use sightline_model::{CameraId, TokenHash, UserId};
 use sightline_protocol::{
     Problem, ProblemKind,
+    cm::PlayAnswer,
     ps::{Addresses, ChannelStatus, PuToScu, ScuToPu, TokenBearer},
     sc::TokenGrant,
 };
@@ -73,12 +76,18 @@ enum Command {
         bearer: TokenBearer,
         reply: oneshot::Sender<Reply>,
     },
+    Ticket {
+        camera: CameraId,
+        reply: oneshot::Sender<Ticket>,
+    },
 }
 
 /// A command, and the trace that it belongs to.
 type Traced = (Command, Option<String>);
 
 type Reply = Result<Result<TokenGrant, Problem>, CentreAway>;
+
+type Ticket = Result<Result<Box<PlayAnswer>, Problem>, CentreAway>;
 
 /// The centre cannot be asked now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -155,10 +164,32 @@ impl Uplink {
     }
 }
 
-#[cfg(test)]
 impl Uplink {
-    /// One whose status the test sets, and behind which nobody sends anything.
-    pub(crate) fn without_driver() -> (Self, watch::Sender<Status>) {
+    /// Asks the centre, as an NVR, how to take the stream of a camera that is related to it.
+    ///
+    /// # Errors
+    /// [`CentreAway`]; inside, the centre's refusal, or [`ProblemKind::Timeout`].
+    pub async fn ticket(&self, camera: CameraId, timeout: Duration) -> Ticket {
+        let (reply, answer) = oneshot::channel();
+        let command = (Command::Ticket { camera, reply }, current_traceparent());
+        if self.commands.try_send(command).is_err() {
+            let busy = Problem::new(ProblemKind::Busy, "too many requests are waiting; try again");
+            return Ok(Err(busy));
+        }
+        match tokio::time::timeout(timeout, answer).await {
+            Ok(Ok(ticket)) => ticket,
+            Ok(Err(_)) => Err(CentreAway),
+            Err(_) => {
+                let why = "the centre did not say in time where the camera is; try again";
+                Ok(Err(Problem::new(ProblemKind::Timeout, why)))
+            }
+        }
+    }
+
+    /// One whose status a test sets, and behind which nobody sends anything.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn without_driver() -> (Self, watch::Sender<Status>) {
         let (commands, _) = mpsc::channel(1);
         let (sender, status) = watch::channel(Status::default());
         (Self { commands, status }, sender)
@@ -171,6 +202,7 @@ impl std::fmt::Debug for Command {
             Self::Send(_) => "Send",
             Self::Answer { .. } => "Answer",
             Self::Check { .. } => "Check",
+            Self::Ticket { .. } => "Ticket",
         })
     }
 }

@@ -137,9 +137,18 @@ impl Machine {
                     token_keys,
                     ice_servers,
                     owner,
+                    relations,
                 },
             ) => {
-                let lease = Lease { domain, epoch, token_keys, ice_servers, owner, observed };
+                let lease = Lease {
+                    domain,
+                    epoch,
+                    token_keys,
+                    ice_servers,
+                    owner,
+                    observed,
+                    relations,
+                };
                 let told = told.clone();
                 self.registered(now, lease, keep_alive_ms, server_time);
                 self.catch_up(now, &told);
@@ -175,6 +184,7 @@ impl Machine {
             | ScuToPu::MediaOffer { .. }
             | ScuToPu::Candidate { .. }
             | ScuToPu::TokenResult { .. }
+            | ScuToPu::Ticket { .. }
             | ScuToPu::EndSession { .. }
             | ScuToPu::RevokeUser { .. }
             | ScuToPu::Recording(_)) => self.event(Event::Message(Box::new(message))),
@@ -194,6 +204,7 @@ impl Machine {
             addresses: profile.addresses.clone(),
             channels: profile.channels.clone(),
             agent: profile.agent.clone(),
+            kind: profile.kind,
         }
     }
 

@@ -23,6 +23,7 @@ fn profile() -> Profile {
         claim,
         claim_unlocked: false,
         agent: "test".into(),
+        kind: sightline_model::DeviceKind::Pu,
         addresses: Addresses::default(),
         channels: Vec::new(),
         sign: Box::new(move |bytes| key.sign(bytes).into()),
@@ -52,6 +53,7 @@ fn welcome(now: Now) -> ScuToPu {
         token_keys: Vec::new(),
         ice_servers: Vec::new(),
         owner: None,
+        relations: None,
     }
 }
 

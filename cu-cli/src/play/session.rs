@@ -86,6 +86,7 @@ impl Session {
                 ..limits(wanted.quality)
             },
             player: wanted.player,
+            recorder: None,
         };
         let answer = api.play(&camera.id, &request).await?;
         check_device(&camera, &answer.device_key, &home.pins()?, wanted.require_pin)?;

@@ -253,6 +253,7 @@ impl World {
             owner: None,
             token_keys: vec![],
             server_time: UnixMicros(0),
+            relations: None,
         };
         let reply = if self.rng.chance(10) {
             Err(Problem::new(ProblemKind::Timeout, "lost"))
@@ -409,6 +410,7 @@ fn registration(device: &PuId) -> PuToScu {
         addresses: Default::default(),
         channels: vec![],
         agent: String::new(),
+        kind: sightline_model::DeviceKind::Pu,
     }))
 }
 

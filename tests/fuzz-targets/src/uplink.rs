@@ -82,6 +82,7 @@ fn profile() -> Profile {
         public_key,
         claim_unlocked: false,
         agent: "fuzz".to_owned(),
+        kind: sightline_model::DeviceKind::Pu,
         addresses: Addresses::default(),
         channels: vec![],
         sign: Box::new(|_| Signature::from_bytes([0; 64])),
@@ -233,6 +234,7 @@ fn scu_says(choices: &mut Choices<'_>, wall: i64) -> Option<ScuToPu> {
             token_keys: vec![],
             ice_servers: vec![],
             owner: None,
+            relations: None,
         },
         6 => {
             let kinds = [ProblemKind::WrongKey, ProblemKind::Busy, ProblemKind::StaleLease];

@@ -66,6 +66,7 @@ fn registration(seed: u8) -> Registration {
             audio: None,
         }],
         agent: "test".into(),
+        kind: sightline_model::DeviceKind::Pu,
     }
 }
 

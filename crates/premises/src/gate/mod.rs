@@ -440,6 +440,7 @@ mod tests {
             ice_servers: Vec::new(),
             owner: None,
             observed: ([192, 0, 2, 1], 9).into(),
+            relations: None,
         };
         Status { lease: Some(lease), ..Status::default() }
     }

@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use sightline_model::{ClaimHash, DomainName, PuId, PublicKey, Signature, UnixMicros, UserId};
+use sightline_model::{ClaimHash, DeviceKind, DomainName, PuId, PublicKey, Signature, UnixMicros, UserId};
 use sightline_protocol::{
     cm::IceServer,
-    ps::{Addresses, ChannelStatus, PuToScu, ScuToPu, TokenKey},
+    ps::{Addresses, ChannelStatus, PuToScu, Relations, ScuToPu, TokenKey},
 };
 
 /// Times of the machine.
@@ -61,6 +61,8 @@ pub struct Profile {
     pub claim_unlocked: bool,
     /// Maker, model and version.
     pub agent: String,
+    /// What it is.
+    pub kind: DeviceKind,
     /// Where it can be reached.
     pub addresses: Addresses,
     /// Its cameras.
@@ -152,4 +154,6 @@ pub struct Lease {
     pub owner: Option<UserId>,
     /// Where the SCU sees the unit.
     pub observed: std::net::SocketAddr,
+    /// All its relations, where the centre has told them.
+    pub relations: Option<Relations>,
 }

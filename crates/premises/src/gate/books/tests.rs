@@ -17,6 +17,7 @@ fn claims(user: &str, session: &str, iat: i64) -> PlayClaims {
         rights: Rights::owner(),
         cnf: None,
         client: None,
+        nvr: None,
     }
 }
 
