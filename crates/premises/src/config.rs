@@ -1,4 +1,4 @@
-//! The configuration file; `pu-agent.sample.toml` explains every key.
+//! The configuration of a device at the premises; `pu-agent.sample.toml` explains every key.
 
 use std::{
     collections::HashSet,
@@ -8,7 +8,8 @@ use std::{
 
 use serde::Deserialize;
 use sightline_media_io::source::{rtsp, synthetic::SyntheticConfig};
-use sightline_model::{Secret, StreamTier};
+use sightline_model::{DeviceKind, Secret, StreamTier};
+use sightline_protocol::ps::FIRST_RELATED;
 use sightline_service_kit::{config::ConfigError, telemetry::TelemetryConfig};
 use url::Url;
 
@@ -255,10 +256,21 @@ impl Config {
     /// # Errors
     /// [`ConfigError`], in words for whoever wrote it.
     pub fn check(&self) -> Result<(), ConfigError> {
+        self.check_as(DeviceKind::Pu)
+    }
+
+    /// The same, for a device of this kind.
+    ///
+    /// # Errors
+    /// [`ConfigError`], in words for whoever wrote it.
+    pub fn check_as(&self, kind: DeviceKind) -> Result<(), ConfigError> {
         self.servers()?;
-        self.cameras()?;
+        self.cameras_of(kind)?;
         self.onvif.credentials()?;
-        self.recording.check()?;
+        let recording = self.recording.check()?;
+        if kind == DeviceKind::Nvr && recording.is_none() {
+            return Err(unusable("recording.dir must name the folder of the recordings"));
+        }
         if let Some(portal) = &self.portal
             && !matches!(portal.scheme(), "https" | "http")
         {
@@ -291,10 +303,22 @@ impl Config {
     /// # Errors
     /// [`ConfigError`].
     pub fn cameras(&self) -> Result<Vec<CheckedCamera>, ConfigError> {
-        if self.camera.is_empty() && !self.discover {
+        self.cameras_of(DeviceKind::Pu)
+    }
+
+    /// The same, of a device of this kind: an NVR needs none of its own.
+    ///
+    /// # Errors
+    /// [`ConfigError`].
+    pub fn cameras_of(&self, kind: DeviceKind) -> Result<Vec<CheckedCamera>, ConfigError> {
+        let (needs_one, most) = match kind {
+            DeviceKind::Pu => (true, u16::MAX),
+            DeviceKind::Nvr => (false, FIRST_RELATED.0),
+        };
+        if needs_one && self.camera.is_empty() && !self.discover {
             return Err(unusable("no [[camera]] is configured; add one, or set discover = true"));
         }
-        if self.camera.len() > usize::from(u16::MAX) {
+        if self.camera.len() > usize::from(most) {
             return Err(unusable("there are too many cameras"));
         }
         let mut names = HashSet::new();
@@ -440,7 +464,8 @@ mod tests {
 
     #[test]
     fn the_sample_file_is_good() {
-        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("pu-agent.sample.toml");
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("../../pu-agent/pu-agent.sample.toml");
         let config: Config =
             sightline_service_kit::config::load(Some(&path)).expect("the sample parses");
         config.check().expect("the sample is usable");
@@ -475,6 +500,16 @@ mod tests {
             c.camera[0].password_file = Some("/no/such/file".into());
         };
         assert!(refused(missing).contains("/no/such/file"));
+    }
+
+    #[test]
+    fn an_nvr_needs_no_cameras_but_a_place_for_recordings() {
+        let recording = RecordingConfig { dir: Some("disk".into()), ..RecordingConfig::default() };
+        let config = Config { camera: Vec::new(), recording, ..good() };
+        config.check_as(DeviceKind::Nvr).expect("good");
+        let config = Config { recording: RecordingConfig::default(), ..config };
+        let error = config.check_as(DeviceKind::Nvr).expect_err("nowhere to record").to_string();
+        assert!(error.contains("recording.dir"), "{error}");
     }
 
     #[test]

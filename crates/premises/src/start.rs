@@ -1,6 +1,7 @@
-//! Puts the agent together.
+//! Puts a device together.
 
 use std::{
+    collections::BTreeMap,
     fs::File,
     net::{IpAddr, SocketAddr},
     path::PathBuf,
@@ -8,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use parking_lot::RwLock;
 use sightline_archive::StoreArchive;
 use sightline_media_io::{
     archive::Archive,
@@ -16,11 +18,11 @@ use sightline_media_io::{
     rtsp_server::{self, RtspServer, quic::Carrier},
     webrtc::{self, LocalCandidates, QualitySource, Sources, WebrtcConfig},
 };
-use sightline_model::{ClaimCode, PuId};
+use sightline_model::{CameraId, ChannelId, ClaimCode, DeviceKind, PuId};
 use sightline_p2p_net::{Lifetimes, Mux, RelayOptions, gateway::Protocol};
 use sightline_protocol::{
     cm::IceServer,
-    ps::{Addresses, ChannelStatus},
+    ps::{Addresses, ChannelStatus, FIRST_RELATED},
 };
 use sightline_recording::segmenter;
 use sightline_recording_store::Limits;
@@ -45,6 +47,7 @@ use crate::{
     outside::Outside,
     quality::Quality,
     recorder::{self, Recorder},
+    relations::RelationBook,
     uplink::{
         Driver, DriverSettings, Status, Uplink, Watched,
         clock::Clock,
@@ -100,7 +103,39 @@ pub enum StartError {
     Random(getrandom::Error),
 }
 
-/// A running agent.
+/// What is started.
+#[derive(Debug, Clone, Copy)]
+pub struct Device {
+    /// Its kind.
+    pub kind: DeviceKind,
+    /// Maker, model and version, as it tells the centre.
+    pub agent: &'static str,
+}
+
+/// Which other device's camera each of an NVR's numbers stands for, from [`FIRST_RELATED`] on.
+pub type Numbers = Arc<RwLock<BTreeMap<ChannelId, CameraId>>>;
+
+/// A started device, and what those of its parts need that only one kind has.
+pub struct Started {
+    /// As whoever runs it sees it.
+    pub running: Running,
+    /// Its key.
+    pub identity: Arc<Identity>,
+    /// Its link to the centre.
+    pub uplink: Uplink,
+    /// Its cameras; others may be put beside them.
+    pub cameras: Cameras,
+    /// Which cameras those others are.
+    pub numbers: Numbers,
+    /// What the centre has told of relations.
+    pub relations: RelationBook,
+    /// How it looks from outside.
+    pub outside: Outside,
+    /// Whom it trusts over TLS.
+    pub tls: Arc<rustls::ClientConfig>,
+}
+
+/// A running device.
 #[derive(Debug)]
 pub struct Running {
     /// The unit.
@@ -123,12 +158,16 @@ pub struct Running {
     pub recorder: Option<Recorder>,
 }
 
-/// Starts the agent; its tasks belong to `lifecycle`. Returns once it listens, registered or not.
+/// Starts a device; its tasks belong to `lifecycle`. Returns once it listens, registered or not.
 ///
 /// # Errors
-/// [`StartError`], in words for whoever runs the unit.
-pub async fn start(config: Config, lifecycle: &Lifecycle) -> Result<Running, StartError> {
-    config.check()?;
+/// [`StartError`], in words for whoever runs the device.
+pub async fn start(
+    config: Config,
+    device: Device,
+    lifecycle: &Lifecycle,
+) -> Result<Started, StartError> {
+    config.check_as(device.kind)?;
     let identity = Arc::new(Identity::load_or_create(&config.data_dir)?);
     hold_lock(&config, lifecycle)?;
     let servers = config.servers()?;
@@ -145,7 +184,7 @@ pub async fn start(config: Config, lifecycle: &Lifecycle) -> Result<Running, Sta
     let quic = mux.endpoint(Some(quic_config)).map_err(quic_at)?;
     let (health_listener, http_addr) = http::bind(config.http.listen)?;
 
-    let cameras = camera::start(find_cameras(&config).await?, lifecycle);
+    let cameras = camera::start(find_cameras(&config, device.kind).await?, lifecycle);
     let channels = camera::watch(&cameras, lifecycle);
     let (finder, outside) = Outside::new();
     let reach = Reach {
@@ -161,7 +200,7 @@ pub async fn start(config: Config, lifecycle: &Lifecycle) -> Result<Running, Sta
 
     let clock = Clock::default();
     let recorder = start_recorder(&config, &identity, &clock, &cameras, lifecycle)?;
-    let mut profile = profile(&identity);
+    let mut profile = profile(&identity, device);
     profile.claim_unlocked = *claim_unlocked.borrow();
     profile.addresses = addresses.borrow().clone();
     profile.channels = channels.borrow().clone();
@@ -175,13 +214,17 @@ pub async fn start(config: Config, lifecycle: &Lifecycle) -> Result<Running, Sta
     let watched = Watched { addresses, channels: channels.clone(), claim_unlocked };
     let (driver, uplink) = Driver::new(settings, profile, watched);
 
+    let relations = RelationBook::open(&config.data_dir);
     let gate_settings = GateSettings {
         memory: Some(config.data_dir.join(gate::MEMORY_FILE)),
+        relations: Some(relations.clone()),
         ..GateSettings::new(identity.pu_id().clone(), config.max_sessions)
     };
     let gate = PuGate::new(gate_settings, uplink.clone(), clock, lifecycle);
     let candidates = reach.candidates(&machine, Vec::new());
-    let recordings = recorder.as_ref().map(|recorder| recordings(recorder, &identity));
+    let numbers = Numbers::default();
+    let recordings =
+        recorder.as_ref().map(|recorder| recordings(recorder, &identity, (device.kind, &numbers)));
     let archive = recordings.clone().map(|archive| archive as Arc<dyn Archive>);
     let served = (&cameras, archive);
     let engine = start_webrtc(&config, served, candidates, Arc::clone(&relay_tls), lifecycle)?;
@@ -189,7 +232,7 @@ pub async fn start(config: Config, lifecycle: &Lifecycle) -> Result<Running, Sta
         LadderSettings {
             mux,
             key: identity.public_key(),
-            relay: RelayOptions { tls: Some(relay_tls), ..RelayOptions::default() },
+            relay: RelayOptions { tls: Some(Arc::clone(&relay_tls)), ..RelayOptions::default() },
             loopback: config.announce_loopback,
             lifetimes: Lifetimes::open(&config.data_dir.join(LIFETIMES_FILE)),
             outside: reach.outside.clone(),
@@ -225,14 +268,14 @@ pub async fn start(config: Config, lifecycle: &Lifecycle) -> Result<Running, Sta
         Vec::new()
     };
     finder.start(&mapped, &uplink, lifecycle);
+    let outside = reach.outside.clone();
     let reach = Reach { webrtc: webrtc_addr.unwrap_or(config.webrtc.listen), ..reach };
     let look = Look { reach, identity: Arc::clone(&identity), engine: engine.clone() };
     let servers = handler.servers();
     lifecycle.spawn(look.run(addresses_tx, unlocked_tx, uplink.status(), servers, machine));
     lifecycle.spawn(driver.run(Arc::new(handler)));
     serve_health(&uplink, health_listener, lifecycle)?;
-    tracing::info!(pu = %identity.pu_id(), "the agent runs");
-    Ok(Running {
+    let running = Running {
         pu_id: identity.pu_id().clone(),
         claim_code: identity.claim_code().clone(),
         rtsp_addr,
@@ -242,7 +285,9 @@ pub async fn start(config: Config, lifecycle: &Lifecycle) -> Result<Running, Sta
         uplink: uplink.status(),
         channels,
         recorder,
-    })
+    };
+    let tls = relay_tls;
+    Ok(Started { running, identity, uplink, cameras, numbers, relations, outside, tls })
 }
 
 fn start_recorder(
@@ -266,8 +311,11 @@ fn start_recorder(
     Ok(Some(recorder::start(settings, cameras, lifecycle)))
 }
 
-async fn find_cameras(config: &Config) -> Result<Vec<CheckedCamera>, ConfigError> {
-    let configured = config.cameras()?;
+async fn find_cameras(
+    config: &Config,
+    kind: DeviceKind,
+) -> Result<Vec<CheckedCamera>, ConfigError> {
+    let configured = config.cameras_of(kind)?;
     if !configured.is_empty() || !config.discover {
         return Ok(configured);
     }
@@ -295,14 +343,15 @@ fn seed() -> Result<u64, StartError> {
     getrandom::u64().map_err(StartError::Random)
 }
 
-fn profile(identity: &Arc<Identity>) -> Profile {
+fn profile(identity: &Arc<Identity>, device: Device) -> Profile {
     let signer = Arc::clone(identity);
     Profile {
         pu: identity.pu_id().clone(),
         public_key: identity.public_key(),
         claim: identity.claim_code().hash(),
         claim_unlocked: false,
-        agent: concat!("Sightline PU agent ", env!("CARGO_PKG_VERSION")).to_owned(),
+        agent: device.agent.to_owned(),
+        kind: device.kind,
         addresses: Addresses::default(),
         channels: Vec::new(),
         sign: Box::new(move |bytes| signer.sign(bytes)),
@@ -322,16 +371,30 @@ fn start_webrtc(
         relay_tls: Some(relay_tls),
         ..WebrtcConfig::default()
     };
-    let quality = Quality::new(Arc::clone(cameras), config.max_transcodes, lifecycle);
+    let quality = Quality::new(cameras.clone(), config.max_transcodes, lifecycle);
     let quality: Arc<dyn QualitySource> = Arc::new(quality);
     let (token, tasks) = (lifecycle.token.child_token(), &lifecycle.tasks);
-    let sources = Sources { cameras: Arc::clone(cameras), quality, archive };
+    let sources = Sources { cameras: cameras.clone(), quality, archive };
     Ok(webrtc::start(webrtc, candidates, sources, token, tasks)?)
 }
 
 /// What was recorded, for whoever looks back.
-fn recordings(recorder: &Recorder, identity: &Identity) -> Arc<StoreArchive> {
-    StoreArchive::of_unit(recorder.store(), identity.pu_id().clone(), recorder.visible())
+fn recordings(
+    recorder: &Recorder,
+    identity: &Identity,
+    (kind, numbers): (DeviceKind, &Numbers),
+) -> Arc<StoreArchive> {
+    let (store, own, visible) = (recorder.store(), identity.pu_id().clone(), recorder.visible());
+    if kind == DeviceKind::Pu {
+        return StoreArchive::of_unit(store, own, visible);
+    }
+    let (numbers, recorder) = (Arc::clone(numbers), own.clone());
+    let camera_of = move |channel| match numbers.read().get(&channel) {
+        Some(related) => Some(related.clone()),
+        // What is not related any more is shown to nobody.
+        None => (channel < FIRST_RELATED).then(|| CameraId { pu: own.clone(), channel }),
+    };
+    StoreArchive::of_recorder(store, recorder, camera_of, visible)
 }
 
 fn serve_rtsp(
@@ -348,7 +411,7 @@ fn serve_rtsp(
         ..rtsp_server::Options::default()
     };
     let archive = recordings.clone().map(|archive| archive as Arc<dyn Archive>);
-    let mut server = RtspServer::with_recordings(Arc::clone(cameras), gate, archive, options);
+    let mut server = RtspServer::with_recordings(cameras.clone(), gate, archive, options);
     if let Some(files) = recordings {
         server = server.with_files(files);
     }

@@ -15,8 +15,8 @@ use sightline_protocol::{
     cm::IceServer,
     cs,
     ps::{
-        MediaAnswer, PuToScu, RecordingAnswer, RecordingCall, ScuToPu, TokenBearer, answer_bytes,
-        dtls_fingerprint, offer_bytes,
+        MediaAnswer, PuToScu, RecordingAnswer, RecordingCall, RecordingReply, RecordingRequest,
+        ScuToPu, TokenBearer, answer_bytes, dtls_fingerprint, offer_bytes,
     },
 };
 use sightline_service_kit::lifecycle::Lifecycle;
@@ -28,6 +28,7 @@ use crate::{
     identity::Identity,
     ladders::Ladders,
     recorder::Recorder,
+    relations::Told,
     uplink::{Handler, Uplink},
 };
 
@@ -179,6 +180,15 @@ impl Viewers {
         let RecordingCall { request, ask } = call;
         let (uplink, recorder) = (self.shared.uplink.clone(), self.shared.recorder.clone());
         let within = uplink.status().borrow().registration();
+        let ask = match ask {
+            RecordingRequest::Relate { relations } => {
+                let told = self.shared.gate.relate(*relations, Told::ByRequest);
+                let result = told.map(|revision| RecordingReply::Related { revision });
+                let answer = RecordingAnswer { request, result };
+                return uplink.answer(within, PuToScu::Recorded(answer));
+            }
+            ask => ask,
+        };
         let Ok(permit) = Arc::clone(&self.shared.questions).try_acquire_owned() else {
             let why = "the recorder is answering other questions; try again shortly";
             let result = Err(Problem::new(ProblemKind::Busy, why));
@@ -256,6 +266,7 @@ impl Handler for Viewers {
             | ScuToPu::Refused { .. }
             | ScuToPu::KeepAliveAck { .. }
             | ScuToPu::TokenResult { .. }
+            | ScuToPu::Ticket { .. }
             | ScuToPu::OwnerChanged { .. }
             | ScuToPu::Goodbye => {}
         }

@@ -80,6 +80,11 @@ impl Recorder {
                 Ok(RecordingReply::Locked(locked))
             }
             RecordingRequest::Status => Ok(RecordingReply::Status(Box::new(self.report().await))),
+            // Relations are the device's, not its recorder's.
+            RecordingRequest::Relate { .. } => {
+                let why = "the recorder keeps no relations";
+                Err(Problem::new(ProblemKind::InvalidRequest, why))
+            }
         }
     }
 

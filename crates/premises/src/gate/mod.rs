@@ -5,23 +5,26 @@ mod books;
 mod keep;
 mod token;
 
-use std::{net::IpAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::HashMap, net::IpAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
 use sightline_media_io::gate::{Admission, BoxFuture, Gate};
 use sightline_model::{
-    Capabilities, MediaSessionId, PuId, Right, SessionToken, UnixMicros, UserId,
+    Capabilities, ChannelId, MediaSessionId, PuId, Right, SessionToken, UnixMicros, UserId,
 };
 use sightline_protocol::{
     Problem, ProblemKind,
     pc::PathReport,
-    ps::{PlayClaims, PuToScu, TokenBearer},
+    ps::{PlayClaims, PuToScu, Relations, TokenBearer},
     sc::TokenGrant,
 };
 use sightline_service_kit::lifecycle::Lifecycle;
 use tokio::sync::{Notify, watch};
 
-use crate::uplink::{CentreAway, Uplink, clock::Clock};
+use crate::{
+    relations::{RelationBook, Told},
+    uplink::{CentreAway, Uplink, clock::Clock},
+};
 use books::{Books, Live};
 pub use keep::FILE as MEMORY_FILE;
 use keep::Kept;
@@ -47,13 +50,15 @@ pub struct GateSettings {
     pub check_timeout: Duration,
     /// Where that is kept which a restart must not forget; nowhere if absent.
     pub memory: Option<PathBuf>,
+    /// Which NVRs may take streams; none where absent.
+    pub relations: Option<RelationBook>,
 }
 
 impl GateSettings {
     /// The usual limits.
     #[must_use]
     pub const fn new(pu: PuId, max_sessions: usize) -> Self {
-        Self { pu, max_sessions, check_timeout: CHECK_TIMEOUT, memory: None }
+        Self { pu, max_sessions, check_timeout: CHECK_TIMEOUT, memory: None, relations: None }
     }
 }
 
@@ -70,6 +75,8 @@ struct Shared {
     books: Mutex<Books>,
     /// Who could sign play tokens when an earlier process last knew, and when that was.
     earlier: Option<(Authority, UnixMicros)>,
+    /// Sessions of NVRs, and the relations that they run by.
+    recorded: Mutex<HashMap<MediaSessionId, (PuId, ChannelId)>>,
     /// The books have changed in what must be kept.
     changed: Notify,
     lifecycle: Lifecycle,
@@ -132,6 +139,7 @@ impl PuGate {
             clock,
             books: Mutex::new(books),
             earlier,
+            recorded: Mutex::default(),
             changed: Notify::new(),
             lifecycle: lifecycle.clone(),
         });
@@ -157,11 +165,13 @@ impl PuGate {
         let now = shared.clock.now();
         let authority = shared.authority(now)?;
         let claims = token::verify(token, &bearer, &authority, &shared.settings.pu, now)?;
+        shared.check_relation(&claims)?;
         for _ in 0..MAX_ASKS {
             shared.books.lock().claim(&token.hash(), &bearer, &claims, now)?;
             let (grant, revocations) =
                 self.granted(token, &bearer, &claims, &authority, near).await?;
             if let Some(admission) = self.open(grant, revocations)? {
+                shared.note_nvr(&claims)?;
                 return Ok(admission);
             }
         }
@@ -296,6 +306,7 @@ impl PuGate {
                 over
             };
             if over {
+                shared.recorded.lock().remove(&session);
                 shared.report(session, None);
             }
         });
@@ -325,9 +336,35 @@ impl PuGate {
         self.shared.note(|books| books.owner_is(owner, now));
     }
 
-    /// The unit is registered, maybe again: its token keys are to be kept, and the SCU is to be
-    /// told which sessions run.
+    /// The centre tells all relations of this device. Streams of NVRs whose relation was withdrawn end.
+    ///
+    /// # Errors
+    /// As [`RelationBook::told`].
+    pub fn relate(&self, relations: Relations, how: Told) -> Result<u64, Problem> {
+        let Some(book) = &self.shared.settings.relations else {
+            let why = "this device has no relations";
+            return Err(Problem::new(ProblemKind::NotFound, why));
+        };
+        let told = book.told(relations, how);
+        let running = self.shared.recorded.lock().clone();
+        for (session, (nvr, channel)) in running {
+            if !book.allows(&nvr, channel) {
+                self.end_session(&session, Some(withdrawn()));
+            }
+        }
+        told
+    }
+
+    /// The unit is registered, maybe again: its token keys are to be kept, its relations hold, and the
+    /// SCU is to be told which sessions run.
     pub fn registered(&self) {
+        let status = self.shared.uplink.status();
+        let told = status.borrow().lease.as_ref().and_then(|lease| lease.relations.clone());
+        if let Some(relations) = told
+            && let Err(problem) = self.relate(relations, Told::ByRegistration)
+        {
+            tracing::warn!(%problem, "the relations of the registration");
+        }
         self.shared.note(Books::authority_changed);
         let paths = self.shared.books.lock().paths();
         for (session, path) in paths {
@@ -359,6 +396,27 @@ impl Shared {
         Ok(authority.clone())
     }
 
+    /// A ticket of an NVR opens only what the centre has told this device of, by a way of its own: the
+    /// ticket may have been withdrawn while the centre cannot be asked.
+    fn check_relation(&self, claims: &PlayClaims) -> Result<(), Problem> {
+        let Some(nvr) = &claims.nvr else { return Ok(()) };
+        let holds_key = claims.cnf.as_ref().is_some_and(|key| nvr.matches(key));
+        if !holds_key {
+            let why = "the ticket does not name the recorder's own key";
+            return Err(Problem::new(ProblemKind::InvalidToken, why));
+        }
+        let book = self.settings.relations.as_ref();
+        if book.is_some_and(|book| book.allows(nvr, claims.ch)) { Ok(()) } else { Err(withdrawn()) }
+    }
+
+    /// Notes by which relation an NVR's session runs. It may have been withdrawn since it was looked at:
+    /// whoever withdraws it looks for sessions after that, and so finds this one or is found here.
+    fn note_nvr(&self, claims: &PlayClaims) -> Result<(), Problem> {
+        let Some(nvr) = &claims.nvr else { return Ok(()) };
+        self.recorded.lock().insert(claims.sid.clone(), (nvr.clone(), claims.ch));
+        self.check_relation(claims)
+    }
+
     /// Changes the books; what of it must be kept goes to the disk soon.
     fn note<T>(&self, change: impl FnOnce(&mut Books) -> T) -> T {
         let mut books = self.books.lock();
@@ -388,6 +446,12 @@ impl Shared {
     fn report(&self, session: MediaSessionId, path: Option<PathReport>) {
         self.uplink.send(PuToScu::SessionReport { session, path });
     }
+}
+
+/// What an NVR is told whose relation does not hold.
+fn withdrawn() -> Problem {
+    let why = "this camera is not related to that recorder";
+    Problem::new(ProblemKind::TokenRevoked, why)
 }
 
 /// A grant that speaks of something else than the token was answered by mistake or by an enemy.
