@@ -43,6 +43,8 @@ pub struct Config {
     pub announce_loopback: bool,
     /// Ask the home gateway to map the unit's ports (UPnP IGD, NAT-PMP, PCP; A8.3).
     pub map_ports: bool,
+    /// Say on the LAN where the unit is (mDNS), so that NVRs find it without the centre.
+    pub announce_lan: bool,
     /// Most sessions at once.
     pub max_sessions: usize,
     /// Recording on the unit's own storage.
@@ -73,6 +75,7 @@ impl Default for Config {
             max_transcodes: 2,
             announce_loopback: false,
             map_ports: true,
+            announce_lan: true,
             max_sessions: 64,
             recording: RecordingConfig::default(),
             rtsp: any(8554),

@@ -13,6 +13,7 @@ pub mod config;
 pub mod discovery;
 pub mod gate;
 pub mod ladders;
+pub mod lan;
 mod listen;
 pub mod outside;
 mod quality;

@@ -43,7 +43,7 @@ use crate::{
     gate::{self, GateSettings, PuGate},
     identity::{Identity, IdentityError},
     ladders::{LadderSettings, Ladders},
-    listen,
+    lan, listen,
     outside::Outside,
     quality::Quality,
     recorder::{self, Recorder},
@@ -268,6 +268,9 @@ pub async fn start(
         Vec::new()
     };
     finder.start(&mapped, &uplink, lifecycle);
+    if config.announce_lan {
+        lan::announce(identity.pu_id(), quic_addr, lifecycle);
+    }
     let outside = reach.outside.clone();
     let reach = Reach { webrtc: webrtc_addr.unwrap_or(config.webrtc.listen), ..reach };
     let look = Look { reach, identity: Arc::clone(&identity), engine: engine.clone() };
