@@ -20,12 +20,7 @@ use sightline_protocol::{
 };
 use sightline_service_kit::flow;
 
-use crate::{
-    error::kind_word,
-    random,
-    sc::done_or_stale,
-    state::App,
-};
+use crate::{error::kind_word, random, sc::done_or_stale, state::App};
 
 /// Tickets of one camera: an NVR that does not get through tries again and again.
 const PER_CAMERA: Limit = Limit { count: 20, per_s: 600 };

@@ -42,8 +42,7 @@ pub async fn start(config: Config, lifecycle: &Lifecycle) -> Result<Running, Sta
     let tasks = lifecycle.tasks.clone();
     let shared = Arc::new(Shared { uplink, dialler, caller, lan, data_dir, tasks });
     let lifecycle_of_cameras = lifecycle.child();
-    let related =
-        Related { shared, cameras, numbers, recorder, lifecycle: lifecycle_of_cameras };
+    let related = Related { shared, cameras, numbers, recorder, lifecycle: lifecycle_of_cameras };
     lifecycle.spawn(related.run(relations.watch()));
     tracing::info!(nvr = %running.pu_id, "the NVR runs");
     Ok(running)

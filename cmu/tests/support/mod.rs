@@ -25,8 +25,8 @@ use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use sightline_bus::Bus;
 use sightline_model::{
-    ChannelId, ClaimCode, ClaimSecret, DeviceKind, PhoneNumber, PuId, PublicKey, RecordedDays, ScuId, Timeline,
-    UnixMicros,
+    ChannelId, ClaimCode, ClaimSecret, DeviceKind, PhoneNumber, PuId, PublicKey, RecordedDays,
+    ScuId, Timeline, UnixMicros,
 };
 use sightline_protocol::{
     Problem, ProblemKind,

@@ -132,7 +132,8 @@ mod tests {
     #[test]
     fn only_ids_of_devices_are_heard() {
         assert_eq!(device(&format!("{}.{SERVICE}", pu(1))), Some(pu(1)));
-        for bad in ["", SERVICE, "yard._sightline-pu._udp.local.", "../x._sightline-pu._udp.local."] {
+        for bad in ["", SERVICE, "yard._sightline-pu._udp.local.", "../x._sightline-pu._udp.local."]
+        {
             assert_eq!(device(bad), None, "{bad:?}");
         }
     }

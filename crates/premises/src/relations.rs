@@ -167,10 +167,8 @@ mod tests {
     }
 
     fn to_pu(revision: u64, nvrs: &[u8]) -> Relations {
-        let nvr = |n: &u8| RelatedNvr {
-            nvr: PuId::from_public_key(&key(*n)),
-            channel: ChannelId(0),
-        };
+        let nvr =
+            |n: &u8| RelatedNvr { nvr: PuId::from_public_key(&key(*n)), channel: ChannelId(0) };
         let recorded_by = nvrs.iter().map(nvr).collect();
         Relations { revision, recorded_by, ..Relations::default() }
     }

@@ -7,9 +7,9 @@ mod relation;
 
 use serde::{Deserialize, Serialize};
 use sightline_model::{
-    AudioCodec, CameraId, Capabilities, ChannelId, ClaimHash, ClientId, DeviceKind, DomainName, KeyId,
-    MediaSessionId, NatReport, PuId, PublicKey, ScuId, SessionToken, Signature, StreamInfo, TokenHash, UnixMicros,
-    UserId,
+    AudioCodec, CameraId, Capabilities, ChannelId, ClaimHash, ClientId, DeviceKind, DomainName,
+    KeyId, MediaSessionId, NatReport, PuId, PublicKey, ScuId, SessionToken, Signature, StreamInfo,
+    TokenHash, UnixMicros, UserId,
 };
 use std::net::SocketAddr;
 

@@ -4,8 +4,8 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 use sightline_model::{
-    CameraId, Capabilities, ChannelId, DeviceId, DomainName, MediaSessionId, NatReport, PuId, Rights, ScuId,
-    TokenHash, UnixMicros, UserId,
+    CameraId, Capabilities, ChannelId, DeviceId, DomainName, MediaSessionId, NatReport, PuId,
+    Rights, ScuId, TokenHash, UnixMicros, UserId,
 };
 
 use crate::{

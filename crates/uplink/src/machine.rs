@@ -140,15 +140,8 @@ impl Machine {
                     relations,
                 },
             ) => {
-                let lease = Lease {
-                    domain,
-                    epoch,
-                    token_keys,
-                    ice_servers,
-                    owner,
-                    observed,
-                    relations,
-                };
+                let lease =
+                    Lease { domain, epoch, token_keys, ice_servers, owner, observed, relations };
                 let told = told.clone();
                 self.registered(now, lease, keep_alive_ms, server_time);
                 self.catch_up(now, &told);

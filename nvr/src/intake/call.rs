@@ -188,8 +188,7 @@ impl Caller {
         let sdp = session.description().to_string();
         let offered = dtls_fingerprint(&sdp)
             .ok_or_else(|| CallError::Local("the offer has no usable fingerprint".into()))?;
-        let signature =
-            self.identity.sign(&offer_bytes(&ticket.session, &ticket.token, &offered));
+        let signature = self.identity.sign(&offer_bytes(&ticket.session, &ticket.token, &offered));
         let offer = MediaOffer {
             sdp,
             token: ticket.token.clone(),

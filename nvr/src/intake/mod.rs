@@ -35,7 +35,7 @@ use ticket::TicketFile;
 /// How long the centre may take to answer: it asks the camera's device meanwhile.
 const ASK: Duration = Duration::from_secs(8);
 /// A ticket is renewed no more often.
-const RENEW_LEAST: Duration = Duration::from_secs(3_600);
+const RENEW_LEAST: Duration = Duration::from_secs(600);
 /// How long goodbyes may take.
 const GOODBYE: Duration = Duration::from_secs(1);
 
@@ -177,14 +177,8 @@ impl Intake {
             return Outcome::NotReached;
         };
         let outcome = {
-            let receiving = receive::receive(
-                &connection,
-                address,
-                &ticket,
-                self.tier,
-                assembler,
-                token,
-            );
+            let receiving =
+                receive::receive(&connection, address, &ticket, self.tier, assembler, token);
             self.renewing(tickets, &ticket, receiving).await
         };
         connection.close(0_u8.into(), b"done");

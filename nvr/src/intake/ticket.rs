@@ -7,11 +7,7 @@ use std::{
 };
 
 use sightline_model::StreamTier;
-use sightline_protocol::{
-    Problem, ProblemKind,
-    cm::PlayAnswer,
-    ps::RelatedCamera,
-};
+use sightline_protocol::{Problem, ProblemKind, cm::PlayAnswer, ps::RelatedCamera};
 use sightline_service_kit::config::write_private;
 
 /// The folder in the NVR's data folder.

@@ -23,7 +23,8 @@ use pu_agent::uplink::{
     machine::{Profile, Settings},
 };
 use sightline_model::{
-    ChannelId, DeviceKind, MediaSessionId, PuId, PublicKey, Rights, SessionToken, TokenHash, UnixMicros, UserId,
+    ChannelId, DeviceKind, MediaSessionId, PuId, PublicKey, Rights, SessionToken, TokenHash,
+    UnixMicros, UserId,
 };
 use sightline_protocol::{
     Problem, ProblemKind,

@@ -164,7 +164,8 @@ async fn find_recorded(
         return Err(ApiError::new(ProblemKind::Forbidden, detail));
     }
     let held = app.db.relations().of_camera(id).await?.filter(|held| held.nvr == *recorder);
-    let none = || ApiError::new(ProblemKind::NotFound, "That recorder does not record this camera.");
+    let none =
+        || ApiError::new(ProblemKind::NotFound, "That recorder does not record this camera.");
     let held = held.ok_or_else(none)?;
     let device = app.db.devices().get(recorder).await?.ok_or_else(none)?;
     let lease = LeaseState { epoch: device.epoch, expires_at: device.lease_expires_at };

@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 use sightline_model::{
-    AudioCodec, CameraId, Capabilities, DeviceId, MediaSessionId, Presence, PuId, PublicKey, Rights,
-    SessionToken, StreamInfo, UnixMicros,
+    AudioCodec, CameraId, Capabilities, DeviceId, MediaSessionId, Presence, PuId, PublicKey,
+    Rights, SessionToken, StreamInfo, UnixMicros,
 };
 
 /// `POST /bindings` (A8.2 step 1).

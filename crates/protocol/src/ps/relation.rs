@@ -2,7 +2,7 @@
 //! are told all of theirs, with every registration and after every change.
 
 use serde::{Deserialize, Serialize};
-use sightline_model::{CameraId, ChannelId, PublicKey, PuId};
+use sightline_model::{CameraId, ChannelId, PuId, PublicKey};
 
 /// Most cameras that one NVR records, and most NVRs that one PU is related to: all relations of a device
 /// travel in one message.

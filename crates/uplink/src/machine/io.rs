@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use sightline_model::{ClaimHash, DeviceKind, DomainName, PuId, PublicKey, Signature, UnixMicros, UserId};
+use sightline_model::{
+    ClaimHash, DeviceKind, DomainName, PuId, PublicKey, Signature, UnixMicros, UserId,
+};
 use sightline_protocol::{
     cm::IceServer,
     ps::{Addresses, ChannelStatus, PuToScu, Relations, ScuToPu, TokenKey},

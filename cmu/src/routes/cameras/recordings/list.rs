@@ -75,9 +75,8 @@ pub async fn handler(
     let timeline = match <[Timeline; 1]>::try_from(timelines) {
         Ok([alone]) => alone,
         Err(several) => {
-            let invalid = |error| {
-                ApiError::new(ProblemKind::InvalidRequest, format!("no timeline: {error}"))
-            };
+            let invalid =
+                |error| ApiError::new(ProblemKind::InvalidRequest, format!("no timeline: {error}"));
             timelines::join(id.clone(), &query, &several).map_err(invalid)?
         }
     };
