@@ -3,6 +3,7 @@
 
 mod paths;
 mod recorders;
+mod relations;
 
 use std::net::IpAddr;
 
@@ -22,6 +23,7 @@ use sightline_protocol::{
 
 pub use paths::{network_stats, relay_usages, viewer_paths};
 pub use recorders::{recorder_reports, unreadable_report};
+pub use relations::relations;
 
 const T0: UnixMicros = UnixMicros(1_000);
 
