@@ -224,6 +224,8 @@ async function route(state, request, response) {
       state.events.add(response);
       response.on('close', () => state.events.delete(response));
       return;
+    case 'GET /nvrs':
+      return reply(200, { nvrs: state.nvrs ?? [] });
     case 'GET /operator/subscriptions':
       return reply(200, { subscriptions: state.subscriptions ?? [] });
     case 'GET /operator/networks':
