@@ -17,6 +17,7 @@ pub mod lan;
 mod listen;
 pub mod outside;
 mod quality;
+mod reach;
 pub mod relations;
 mod start;
 pub mod supervisor;

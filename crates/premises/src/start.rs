@@ -1,12 +1,7 @@
 //! Puts a device together.
 
 use std::{
-    collections::BTreeMap,
-    fs::File,
-    net::{IpAddr, SocketAddr},
-    path::PathBuf,
-    sync::Arc,
-    time::Duration,
+    collections::BTreeMap, fs::File, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration,
 };
 
 use parking_lot::RwLock;
@@ -20,10 +15,7 @@ use sightline_media_io::{
 };
 use sightline_model::{CameraId, ChannelId, ClaimCode, DeviceKind, PuId};
 use sightline_p2p_net::{Lifetimes, Mux, RelayOptions, gateway::Protocol};
-use sightline_protocol::{
-    cm::IceServer,
-    ps::{Addresses, ChannelStatus, FIRST_RELATED},
-};
+use sightline_protocol::ps::{Addresses, ChannelStatus, FIRST_RELATED};
 use sightline_recording::segmenter;
 use sightline_recording_store::Limits;
 use sightline_service_kit::{
@@ -46,6 +38,7 @@ use crate::{
     lan, listen,
     outside::Outside,
     quality::Quality,
+    reach::{Look, Reach},
     recorder::{self, Recorder},
     relations::RelationBook,
     uplink::{
@@ -54,11 +47,9 @@ use crate::{
         dial::Dialer,
         machine::{Profile, Settings},
     },
-    viewers::{Viewers, stun_servers},
+    viewers::Viewers,
 };
 
-/// How often addresses and the button are looked at.
-const LOOK_EVERY: Duration = Duration::from_millis(1_500);
 /// What was learned of networks.
 const LIFETIMES_FILE: &str = "networks.json";
 /// How often a unit that is on WebSocket tries QUIC.
@@ -392,7 +383,7 @@ fn recordings(
         return StoreArchive::of_unit(store, own, visible);
     }
     let (numbers, recorder) = (Arc::clone(numbers), own.clone());
-    let camera_of = move |channel| match numbers.read().get(&channel) {
+    let camera_of = move |channel: ChannelId| match numbers.read().get(&channel) {
         Some(related) => Some(related.clone()),
         // What is not related any more is shown to nobody.
         None => (channel < FIRST_RELATED).then(|| CameraId { pu: own.clone(), channel }),
@@ -452,99 +443,4 @@ fn serve_health(
         }
     });
     Ok(http::serve(listener, None, router, lifecycle)?)
-}
-
-/// Where viewers find the unit.
-struct Reach {
-    interfaces: Interfaces,
-    rtsp: SocketAddr,
-    quic: SocketAddr,
-    webrtc: SocketAddr,
-    outside: Outside,
-}
-
-impl Reach {
-    fn addresses(&self, machine: &[IpAddr]) -> Addresses {
-        Addresses {
-            rtsp: self.interfaces.of_socket(self.rtsp, machine),
-            quic: self.interfaces.of_socket(self.quic, machine),
-            nat_rtsp: self.outside.of_socket(Protocol::Tcp, self.rtsp),
-            nat_quic: self.outside.of_socket(Protocol::Udp, self.quic),
-        }
-    }
-
-    fn candidates(&self, machine: &[IpAddr], stun_servers: Vec<SocketAddr>) -> LocalCandidates {
-        // Port 0 stands for the engine's own.
-        let host = machine.iter().map(|ip| SocketAddr::new(*ip, 0)).collect();
-        LocalCandidates {
-            host,
-            stun_servers,
-            mapped: self.outside.of_socket(Protocol::Udp, self.webrtc),
-            nat: self.outside.nat.borrow().clone(),
-            nat64: *self.outside.nat64.borrow(),
-        }
-    }
-}
-
-/// Looks for what changes around the unit.
-struct Look {
-    reach: Reach,
-    identity: Arc<Identity>,
-    engine: webrtc::Engine,
-}
-
-impl Look {
-    async fn run(
-        self,
-        addresses: watch::Sender<Addresses>,
-        unlocked: watch::Sender<bool>,
-        mut status: watch::Receiver<Status>,
-        mut servers: watch::Receiver<Vec<IceServer>>,
-        mut machine: Vec<IpAddr>,
-    ) {
-        let mut stun = Vec::new();
-        let mut outside = self.reach.outside.clone();
-        loop {
-            tokio::select! {
-                () = outside.changed() => {
-                    let now = self.reach.addresses(&machine);
-                    addresses.send_if_modified(|known| {
-                        let changed = *known != now;
-                        *known = now;
-                        changed
-                    });
-                }
-                () = tokio::time::sleep(LOOK_EVERY) => {
-                    unlocked.send_if_modified(|known| {
-                        let now = self.identity.claim_unlocked();
-                        std::mem::replace(known, now) != now
-                    });
-                    let now = self.reach.interfaces.list();
-                    if now == machine {
-                        continue;
-                    }
-                    tracing::info!(count = now.len(), "the machine's addresses have changed");
-                    machine = now;
-                    addresses.send_replace(self.reach.addresses(&machine));
-                }
-                changed = status.changed() => {
-                    if changed.is_err() {
-                        return;
-                    }
-                    let lease = status.borrow_and_update().lease.clone();
-                    let Some(lease) = lease else { continue };
-                    let now = stun_servers(&lease.ice_servers).await;
-                    if now == stun {
-                        continue;
-                    }
-                    stun = now;
-                }
-                Ok(()) = servers.changed(), if stun.is_empty() => {
-                    let told = servers.borrow_and_update().clone();
-                    stun = stun_servers(&told).await;
-                }
-            }
-            self.engine.set_candidates(self.reach.candidates(&machine, stun.clone())).await;
-        }
-    }
 }

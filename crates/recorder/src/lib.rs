@@ -14,6 +14,7 @@ mod answers;
 pub mod clock;
 pub mod config;
 mod figures;
+mod keeper;
 mod lending;
 pub mod owners;
 mod planner;
@@ -24,7 +25,6 @@ mod track;
 
 use std::{
     collections::BTreeMap,
-    io::ErrorKind,
     panic::{AssertUnwindSafe, resume_unwind},
     path::PathBuf,
     sync::Arc,
@@ -35,18 +35,16 @@ use futures_util::FutureExt;
 use parking_lot::RwLock;
 use sightline_media_io::camera::{Camera, Cameras};
 use sightline_model::{
-    CameraId, ChannelId, PuId, PublicKey, RecordingPlace, RecordingPlan, Signature, StreamTier,
-    UserId,
+    CameraId, ChannelId, PuId, RecordingPlace, RecordingPlan, StreamTier, UserId,
 };
 use sightline_protocol::ps::PlanState;
 use sightline_recording::{
-    chain::Sign,
     coverage::CoverageError,
     segmenter,
     statement::{BootId, Subject},
     strategy::{Input, StrategyError},
 };
-use sightline_recording_store::{Health, Key, Limits, Setup, State, Store, StoreError};
+use sightline_recording_store::{Health, Limits, State, Store, StoreError};
 use sightline_service_kit::lifecycle::Lifecycle;
 use sightline_uplink::{clock::Clock, identity::Identity};
 use tokio::{
@@ -55,18 +53,15 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use clock::{READ_EVERY, SharedClock};
+use clock::SharedClock;
 use config::FirstPlan;
+use keeper::StoreKeeper;
 use owners::{Owners, Visible};
 use planner::{Planner, Request};
 use plans::PlanFile;
 use shown::Shown;
 use track::Track;
 
-/// How often a storage that cannot be opened is tried again.
-const OPEN_AGAIN: Duration = Duration::from_secs(5);
-/// How often what has grown too old is let go.
-const EXPIRE_EVERY: Duration = Duration::from_secs(60);
 /// A camera's recording that broke down is started again after this.
 const START_AGAIN: Duration = Duration::from_secs(2);
 /// Requests of one camera that may wait; whoever comes then waits too.
@@ -248,19 +243,6 @@ impl Recorder {
     }
 }
 
-/// Signs a chain's entries as the unit.
-struct UnitKey(Arc<Identity>);
-
-impl Sign for UnitKey {
-    fn public_key(&self) -> PublicKey {
-        self.0.public_key()
-    }
-
-    fn sign(&self, message: &[u8]) -> Signature {
-        self.0.sign(message)
-    }
-}
-
 /// Starts recording; its tasks belong to `lifecycle`.
 #[must_use]
 pub fn start(settings: Settings, cameras: &Cameras, lifecycle: &Lifecycle) -> Recorder {
@@ -358,7 +340,7 @@ impl Recording {
         for tier in [StreamTier::Main, StreamTier::Sub] {
             let subject = Subject { recorder: recorder.clone(), camera: self.id.clone(), tier };
             if store.subjects().contains(&subject) {
-                leave(&store, &subject, &self.studio.clock).await;
+                keeper::leave(&store, &subject, &self.studio.clock).await;
             }
         }
     }
@@ -427,160 +409,6 @@ impl Recording {
                 return;
             }
         }
-    }
-}
-
-/// Opens the store and closes it at the end.
-struct StoreKeeper {
-    clock: SharedClock,
-    shown: Shown,
-    recorded: Planners,
-    opened: watch::Sender<Option<Store>>,
-    health: watch::Sender<Health>,
-    tracks: TaskTracker,
-}
-
-impl StoreKeeper {
-    async fn run(self, settings: Settings, token: CancellationToken) {
-        let watched = self.watch_clock();
-        let work = async {
-            let store = self.open(&settings).await;
-            self.leave(&store, settings.identity.pu_id()).await;
-            tokio::select! {
-                () = self.look_after(&store) => {}
-                () = self.shown.follow(&store, &self.clock) => {}
-            }
-        };
-        tokio::select! {
-            () = token.cancelled() => {}
-            () = watched => {}
-            () = work => {}
-        }
-        self.tracks.wait().await;
-        let store = self.opened.borrow().clone();
-        if let Some(store) = store {
-            store.close().await;
-        }
-    }
-
-    async fn watch_clock(&self) {
-        let mut every = tokio::time::interval(READ_EVERY);
-        every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        loop {
-            every.tick().await;
-            self.clock.read();
-        }
-    }
-
-    async fn open(&self, settings: &Settings) -> Store {
-        let setup = Setup {
-            dir: settings.dir.clone(),
-            limits: settings.limits.clone(),
-            key: Key::new(UnitKey(Arc::clone(&settings.identity))),
-        };
-        loop {
-            match Store::open(setup.clone()).await {
-                // What was repaired is in the store's log.
-                Ok((store, _)) => {
-                    self.opened.send_replace(Some(store.clone()));
-                    return store;
-                }
-                Err(error) => {
-                    let (state, detail) = (state_of(&error), error.to_string().into());
-                    self.tell(Health { state, detail });
-                }
-            }
-            tokio::time::sleep(OPEN_AGAIN).await;
-        }
-    }
-
-    /// A chain that ends with a segment counts as going on: those that nobody writes any more end with
-    /// words.
-    async fn leave(&self, store: &Store, unit: &PuId) {
-        for subject in store.subjects() {
-            // Another unit's card may be in.
-            if subject.recorder == *unit && !self.is_tracked(&subject) {
-                leave(store, &subject, &self.clock).await;
-            }
-        }
-    }
-
-    /// Whether a track records it now.
-    fn is_tracked(&self, subject: &Subject) -> bool {
-        let planners = self.recorded.read();
-        let planner = planners.values().find(|planner| planner.camera == subject.camera);
-        planner.is_some_and(|planner| subject.tier == StreamTier::Main || planner.tiers > 1)
-    }
-
-    /// Follows the storage, and lets go what has grown too old.
-    async fn look_after(&self, store: &Store) {
-        let mut health = store.health();
-        health.mark_changed();
-        let mut expire = tokio::time::interval(EXPIRE_EVERY);
-        expire.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        loop {
-            tokio::select! {
-                changed = health.changed() => {
-                    if changed.is_err() {
-                        return;
-                    }
-                    let now = health.borrow_and_update().clone();
-                    self.tell(now);
-                }
-                _ = expire.tick() => self.expire(store).await,
-            }
-        }
-    }
-
-    async fn expire(&self, store: &Store) {
-        let now = self.clock.now();
-        match store.expire_aged(now.time, now.authority).await {
-            Ok(0) => {}
-            Ok(segments) => {
-                tracing::info!(segments, "recordings that were too old have been let go")
-            }
-            Err(error) => tracing::warn!(%error, "recordings that are too old could not be let go"),
-        }
-        figures::used(store.used_bytes());
-    }
-
-    fn tell(&self, now: Health) {
-        let changed = self.health.send_if_modified(|known| {
-            let changed = *known != now;
-            known.clone_from(&now);
-            changed
-        });
-        if changed {
-            figures::tell(&now);
-        }
-    }
-}
-
-/// States that nothing more is planned to be recorded of a chain.
-async fn leave(store: &Store, subject: &Subject, clock: &SharedClock) {
-    if let Err(error) = lending::leave(store, subject, &clock.dates()).await {
-        tracing::warn!(camera = %subject.camera, %error, "that it ended cannot be stated");
-    }
-}
-
-/// How a storage is that cannot be opened.
-fn state_of(error: &StoreError) -> State {
-    match error {
-        StoreError::Unavailable(state) => *state,
-        StoreError::Io { source, .. } => match source.kind() {
-            ErrorKind::NotFound | ErrorKind::NotADirectory => State::Away,
-            ErrorKind::ReadOnlyFilesystem | ErrorKind::PermissionDenied => State::ReadOnly,
-            ErrorKind::StorageFull | ErrorKind::QuotaExceeded => State::Full,
-            _ => State::Failing,
-        },
-        StoreError::InUse
-        | StoreError::Misuse(_)
-        | StoreError::Behind
-        | StoreError::Index(_)
-        | StoreError::Migrate(_)
-        | StoreError::Corrupt(_)
-        | StoreError::Failed(_)
-        | StoreError::Closed => State::Failing,
     }
 }
 
