@@ -114,10 +114,10 @@ pub async fn unit(key: SigningKey) -> Unit {
         async move { synthetic::run(config, publisher, stop).await.expect("configuration") },
     );
     let camera = Camera { channel: ChannelId(0), name: "Garden".into(), main: hub, sub: None };
-    let cameras: Cameras = Arc::new(BTreeMap::from([(ChannelId(0), camera)]));
+    let cameras = Cameras::from(BTreeMap::from([(ChannelId(0), camera)]));
     let door = Arc::new(Door { ended: watch::Sender::new(None) });
     let server = RtspServer::new(
-        Arc::clone(&cameras),
+        cameras.clone(),
         Arc::clone(&door) as Arc<dyn Gate>,
         Options::default(),
     );

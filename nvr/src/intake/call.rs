@@ -238,8 +238,9 @@ impl Caller {
     /// Waits for a path, then makes the two ends prove their keys.
     async fn dial(&self, ticket: &PlayAnswer, session: &Session) -> Result<Connection, CallError> {
         let mut first = session.first_path();
-        let found = tokio::time::timeout(FIRST_PATH, first.wait_for(Option::is_some)).await;
-        if !matches!(found, Ok(Ok(_))) {
+        let finding = tokio::time::timeout(FIRST_PATH, first.wait_for(Option::is_some));
+        let is_found = matches!(finding.await, Ok(Ok(_)));
+        if !is_found {
             return Err(CallError::NoWay(session.report().borrow().why_not_better.join("; ")));
         }
         let key = self.identity.pkcs8();
