@@ -116,11 +116,8 @@ pub async fn unit(key: SigningKey) -> Unit {
     let camera = Camera { channel: ChannelId(0), name: "Garden".into(), main: hub, sub: None };
     let cameras = Cameras::from(BTreeMap::from([(ChannelId(0), camera)]));
     let door = Arc::new(Door { ended: watch::Sender::new(None) });
-    let server = RtspServer::new(
-        cameras.clone(),
-        Arc::clone(&door) as Arc<dyn Gate>,
-        Options::default(),
-    );
+    let server =
+        RtspServer::new(cameras.clone(), Arc::clone(&door) as Arc<dyn Gate>, Options::default());
     let endpoint = quic::server_endpoint(
         "127.0.0.1:0".parse().expect("address"),
         &pinned_tls::pkcs8(key.as_bytes()),

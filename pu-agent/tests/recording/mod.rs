@@ -177,7 +177,8 @@ impl Unit {
     }
 }
 
-fn always() -> std::ops::Range<UnixMicros> {
+/// All time.
+pub fn always() -> std::ops::Range<UnixMicros> {
     UnixMicros(0)..UnixMicros(i64::MAX / 2)
 }
 
@@ -235,6 +236,10 @@ pub struct Feed {
 }
 
 impl Feed {
+    pub fn hub(&self) -> Hub {
+        self.hub.clone()
+    }
+
     pub fn play(&self) {
         let config = SyntheticConfig {
             width: 160,
