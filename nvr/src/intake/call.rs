@@ -93,6 +93,8 @@ pub struct Carried {
     pub connection: Connection,
     /// By which quinn knows the other end.
     pub address: SocketAddr,
+    /// What carries it.
+    pub session: Arc<Session>,
     _alive: DropGuard,
 }
 
@@ -140,7 +142,8 @@ impl Caller {
         let talk = Talk { ticket: ticket.clone(), session: Arc::clone(&session), lines, socket };
         tasks.spawn(talk.run(token.clone()));
         let connection = self.dial(ticket, &session).await?;
-        Ok(Carried { connection, address: session.address(), _alive: alive })
+        let address = session.address();
+        Ok(Carried { connection, address, session, _alive: alive })
     }
 
     fn config(&self, ticket: &PlayAnswer) -> SessionConfig {

@@ -23,6 +23,7 @@ use sightline_media_io::{
     hub::{Hub, Publisher},
 };
 use sightline_model::{StreamTier, UnixMicros};
+use sightline_p2p_net::{Session, server::Servers};
 use sightline_premises::{lan::Lan, uplink::Uplink};
 use sightline_protocol::{cm::PlayAnswer, ps::RelatedCamera};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -35,7 +36,7 @@ use ticket::TicketFile;
 /// How long the centre may take to answer: it asks the camera's device meanwhile.
 const ASK: Duration = Duration::from_secs(8);
 /// A ticket is renewed no more often.
-const RENEW_LEAST: Duration = Duration::from_secs(600);
+const RENEW_LEAST: Duration = Duration::from_secs(60);
 /// How long goodbyes may take.
 const GOODBYE: Duration = Duration::from_secs(1);
 
@@ -179,7 +180,7 @@ impl Intake {
         let outcome = {
             let receiving =
                 receive::receive(&connection, address, &ticket, self.tier, assembler, token);
-            self.renewing(tickets, &ticket, receiving).await
+            self.renewing(tickets, (&ticket, None), receiving).await
         };
         connection.close(0_u8.into(), b"done");
         tickets.turn_over();
@@ -214,7 +215,7 @@ impl Intake {
                 assembler,
                 token,
             );
-            self.renewing(tickets, &ticket, receiving).await
+            self.renewing(tickets, (&ticket, Some(&carried.session)), receiving).await
         };
         carried.connection.close(0_u8.into(), b"done");
         // The last packet needs a path.
@@ -234,20 +235,24 @@ impl Intake {
         addresses
     }
 
-    /// Renews the ticket while a stream runs, so that a fresh one is there when the centre is not.
+    /// Renews the ticket while a stream runs, so that a fresh one is there when the centre is not, and with
+    /// it the credentials of the relays that a ladder may be using: no relay outlives its own.
     async fn renewing(
         &self,
         tickets: &Tickets,
-        ticket: &PlayAnswer,
+        (ticket, ladder): (&PlayAnswer, Option<&Arc<Session>>),
         receiving: impl Future<Output = Outcome>,
     ) -> Outcome {
         let renewal = async {
-            let mut ends = ticket.expires_at;
+            let mut ends = good_until(ticket, ladder.is_some());
             loop {
                 let left = ends.since(UnixMicros::from(SystemTime::now()));
                 tokio::time::sleep((left / 2).max(RENEW_LEAST)).await;
                 if let Asked::Given(fresh) = self.ask_for_ticket(&tickets.file).await {
-                    ends = fresh.expires_at;
+                    ends = good_until(&fresh, ladder.is_some());
+                    if let Some(ladder) = ladder {
+                        ladder.set_servers(Servers::read(&fresh.ice_servers)).await;
+                    }
                     *tickets.fresh.lock() = Some(*fresh);
                 }
             }
@@ -268,6 +273,12 @@ impl Tickets {
     }
 }
 
+/// Until when a ticket is good, and what it says of relays where that is of use.
+fn good_until(ticket: &PlayAnswer, on_ladder: bool) -> UnixMicros {
+    let relays = Servers::read(&ticket.ice_servers).expires_at().filter(|_| on_ladder);
+    relays.map_or(ticket.expires_at, |ends| ends.min(ticket.expires_at))
+}
+
 enum Asked {
     Given(Box<PlayAnswer>),
     Refused(String),
@@ -282,4 +293,42 @@ async fn pause(wait: Duration, hub: &Hub, token: &CancellationToken) -> Outcome 
         () = tokio::time::sleep(wait) => {}
     }
     Outcome::Waited
+}
+
+#[cfg(test)]
+mod tests {
+    use sightline_model::{CameraId, ChannelId, DeviceId, PuId, PublicKey, SessionToken};
+    use sightline_protocol::cm::IceServer;
+
+    use super::*;
+
+    fn ticket(relays_until_s: i64) -> PlayAnswer {
+        let device_key = PublicKey::from_bytes([1; 32]);
+        let pu = PuId::from_public_key(&device_key);
+        let relay = IceServer {
+            urls: vec!["turn:192.0.2.1:3478?transport=udp".into()],
+            username: Some(format!("{relays_until_s}:someone")),
+            credential: Some(SessionToken::new("secret".into())),
+        };
+        PlayAnswer {
+            session: "s1".parse().expect("an id"),
+            device: DeviceId { domain: "home.example".parse().expect("a name"), pu: pu.clone() },
+            camera: CameraId { pu, channel: ChannelId(0) },
+            token: SessionToken::new("secret".into()),
+            expires_at: UnixMicros(500_000_000),
+            device_key,
+            rtsp_urls: Vec::new(),
+            quic: Vec::new(),
+            signal_url: String::new(),
+            ice_servers: vec![relay],
+        }
+    }
+
+    #[test]
+    fn a_ticket_is_renewed_for_its_relays_where_they_may_be_in_use() {
+        let (whole, of_relays) = (UnixMicros(500_000_000), UnixMicros(90_000_000));
+        assert_eq!(good_until(&ticket(90), true), of_relays);
+        assert_eq!(good_until(&ticket(90), false), whole, "on the LAN relays are of no use");
+        assert_eq!(good_until(&ticket(900), true), whole);
+    }
 }
