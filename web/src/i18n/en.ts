@@ -329,7 +329,8 @@ export const en = {
   'place.nvr': 'the recorder',
   'place.cs': 'the cloud storage',
   'plan.title': 'Recording',
-  'plan.place': 'Where',
+  'plan.nvr_title': 'Recording on the recorder',
+  'plan.nvr_absent': 'The recorder does not answer now.',
   'plan.records_now': 'It is being recorded now.',
   'plan.records_nothing': 'Nothing is being recorded now.',
   'plan.what': 'What is recorded',
@@ -356,7 +357,7 @@ export const en = {
   'nvr.no_one': 'None',
   'nvr.none': 'You have no network video recorder (NVR). Add one by its claim code, as a camera.',
   'nvr.hint': 'A recorder in the same network keeps recordings when the camera is gone.',
-  'nvr.plan_hint': 'What it records is chosen under “Recording”, where you say “the recorder”.',
+  'nvr.plan_hint': 'Until you choose here what it records, it records nothing.',
   'nvr.related': 'The recorder takes this camera now.',
   'nvr.related_later':
     'Saved. The recorder or the camera is away; it is told as soon as it is back.',

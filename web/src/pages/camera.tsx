@@ -149,7 +149,7 @@ function Player({ camera }: { camera: Camera }) {
         <Panel watch={watch} camera={camera} />
         {mayLookBack && recorded && <Calendar camera={camera} onPick={setDay} />}
         {camera.rights.includes('manage') && recorded && (
-          <PlanCard key={recorders} camera={camera} />
+          <PlanCard key={recorders} camera={camera} place="pu" />
         )}
         {camera.rights.includes('manage') && (
           <NvrCard

@@ -5,6 +5,7 @@ import { unpin } from '../identity/pins';
 import { byteSize, problemText, t } from '../i18n';
 import { cameras, say } from '../state';
 import { Alert, Button, Card, Select } from './parts';
+import { PlanCard } from './plan';
 
 /** So many characters of an id tell one recorder from the other. */
 const SHORT_ID = 6;
@@ -94,6 +95,7 @@ export function NvrCard({ camera, onChange }: NvrFieldProps) {
             testid="nvr-choice"
           />
           <p class="fine">{t(now ? 'nvr.plan_hint' : 'nvr.hint')}</p>
+          {now && <PlanCard key={now.device.pu} camera={camera} place="nvr" />}
         </>
       )}
       <Alert text={error} testid="nvr-error" />

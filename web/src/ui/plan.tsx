@@ -1,7 +1,7 @@
 import { useEffect, useState } from 'preact/hooks';
 import { api } from '../api/client';
 import { toProblem } from '../api/problem';
-import type { Camera, PlanState, RecordingPlace } from '../api/types';
+import type { Camera, PlanState } from '../api/types';
 import { problemText, t, byteSize } from '../i18n';
 import {
   AGES_S,
@@ -21,34 +21,28 @@ import { useSeen } from './seen';
 /** While the card is open, what holds and what is being recorded is asked for again after this. */
 const REFRESH_MS = 5_000;
 
-/** What is recorded of a camera, on its own device and on a recorder, and for how long it stays. */
-export function PlanCard({ camera }: { camera: Camera }) {
+/** Where a plan is carried out: on the camera's own device, or on the NVR that records it. */
+type Place = 'pu' | 'nvr';
+
+/** What is recorded of a camera at one place, and for how long it stays. */
+export function PlanCard({ camera, place }: { camera: Camera; place: Place }) {
   const [open, setOpen] = useState(false);
-  const [place, setPlace] = useState<RecordingPlace>();
-  const plan = usePlan(camera, open, place);
-  const { view, places, setForm, absent, error, refusal, busy, refresh, save } = plan;
+  const plan = usePlan(camera, place, open);
+  const { view, setForm, absent, error, refusal, busy, refresh, save } = plan;
+  const onNvr = place === 'nvr';
   return (
     <details
       class="card manage"
-      data-testid="plan"
+      data-testid={onNvr ? 'nvr-plan' : 'plan'}
       onToggle={(event) => setOpen(event.currentTarget.open)}
     >
-      <summary>{t('plan.title')}</summary>
-      {absent && <p class="fine">{t('plan.absent')}</p>}
+      <summary>{t(onNvr ? 'plan.nvr_title' : 'plan.title')}</summary>
+      {absent && <p class="fine">{t(onNvr ? 'plan.nvr_absent' : 'plan.absent')}</p>}
       {!absent && !view && error === undefined && (
         <span class="spinner" aria-label={t('app.loading')} />
       )}
       {!absent && view && (
         <>
-          {places.length > 1 && (
-            <Select
-              label={t('plan.place')}
-              value={view.seen.plan.place}
-              options={places.map((value) => ({ value, text: t(`place.${value}`) }))}
-              onChange={(value) => setPlace(value as RecordingPlace)}
-              testid="plan-place"
-            />
-          )}
           <PlanFields camera={camera} view={view} onChange={setForm} />
           <Button tone="primary" busy={busy} onClick={() => void save()} testid="plan-save">
             {t('plan.save')}
@@ -65,11 +59,9 @@ export function PlanCard({ camera }: { camera: Camera }) {
   );
 }
 
-/** The plan of a place while it is looked at; of the first one until somebody chooses. */
-function usePlan(camera: Camera, open: boolean, place: RecordingPlace | undefined) {
+/** The plan while it is looked at. */
+function usePlan(camera: Camera, place: Place, open: boolean) {
   const [view, setView] = useState<PlanView>();
-  /** Where something records this camera, as far as it answers. */
-  const [places, setPlaces] = useState<RecordingPlace[]>([]);
   /** Nothing records this camera. */
   const [absent, setAbsent] = useState(false);
   const [busy, setBusy] = useState(false);
@@ -82,11 +74,10 @@ function usePlan(camera: Camera, open: boolean, place: RecordingPlace | undefine
   const ask = async (take: (before: PlanView | undefined, found: PlanState) => PlanView) => {
     try {
       const { plans } = await api.plans(camera.id);
-      const found = plans.find((p) => p.plan.place === place) ?? plans[0];
-      setPlaces(plans.map((p) => p.plan.place));
+      const found = plans.find((p) => p.plan.place === place);
       setAbsent(!found);
       setError(undefined);
-      if (found) setView((before) => take(samePlace(before, found), found));
+      if (found) setView((before) => take(before, found));
     } catch (problem) {
       // What is shown stays: an answer that did not come changes no plan.
       if (toProblem(problem).type === 'not_found') setAbsent(true);
@@ -102,14 +93,14 @@ function usePlan(camera: Camera, open: boolean, place: RecordingPlace | undefine
     void refresh();
     const timer = setInterval(() => void refresh(), REFRESH_MS);
     return () => clearInterval(timer);
-  }, [camera.id, online, open, seen, absent, place]);
+  }, [camera.id, online, open, seen, absent]);
 
   const save = async () => {
     if (!view) return;
     setBusy(true);
     setRefusal(undefined);
     try {
-      await api.setPlan(camera.id, view.seen.plan.place, changeOf(view));
+      await api.setPlan(camera.id, place, changeOf(view));
       say(t('plan.saved'));
       await reload();
     } catch (problem) {
@@ -121,12 +112,7 @@ function usePlan(camera: Camera, open: boolean, place: RecordingPlace | undefine
     }
   };
   const setForm = (form: PlanForm) => setView((before) => before && { ...before, form });
-  return { view, places, setForm, absent, error, refusal, busy, refresh, save };
-}
-
-/** What the person has begun to change of another place's plan is none of this one's. */
-function samePlace(before: PlanView | undefined, found: PlanState): PlanView | undefined {
-  return before?.seen.plan.place === found.plan.place ? before : undefined;
+  return { view, setForm, absent, error, refusal, busy, refresh, save };
 }
 
 interface FieldsProps {

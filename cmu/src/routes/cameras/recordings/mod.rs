@@ -22,14 +22,8 @@ pub(super) async fn ask_recorder(
     id: &CameraId,
     ask: RecordingRequest,
 ) -> Result<RecordingReply, ApiError> {
-    admit(app, caller, id, &ask).await?;
-    let device = match place(&ask) {
-        RecordingPlace::Nvr => nvr_of(app, id).await?.ok_or_else(|| {
-            ApiError::new(ProblemKind::NotFound, "No recorder records this camera.")
-        })?,
-        RecordingPlace::Pu | RecordingPlace::Cs => id.pu.clone(),
-    };
-    ask_device(app, &device, ask).await
+    allow(app, caller, id, &ask).await?;
+    pass_on(app, id, ask).await
 }
 
 /// Asks everybody who records the camera, at once; the camera's own device answers first. Who is away, or
@@ -40,7 +34,31 @@ pub(super) async fn ask_recorders(
     id: &CameraId,
     ask: RecordingRequest,
 ) -> Result<Vec<RecordingReply>, ApiError> {
-    admit(app, caller, id, &ask).await?;
+    allow(app, caller, id, &ask).await?;
+    pass_on_to_all(app, id, ask).await
+}
+
+/// Asks the recorder at the place that the question names, for somebody who was allowed to.
+pub(super) async fn pass_on(
+    app: &AppState,
+    id: &CameraId,
+    ask: RecordingRequest,
+) -> Result<RecordingReply, ApiError> {
+    let device = match place(&ask) {
+        RecordingPlace::Nvr => nvr_of(app, id).await?.ok_or_else(|| {
+            ApiError::new(ProblemKind::NotFound, "No recorder records this camera.")
+        })?,
+        RecordingPlace::Pu | RecordingPlace::Cs => id.pu.clone(),
+    };
+    ask_device(app, &device, ask).await
+}
+
+/// [`ask_recorders`] for somebody who was allowed to.
+pub(super) async fn pass_on_to_all(
+    app: &AppState,
+    id: &CameraId,
+    ask: RecordingRequest,
+) -> Result<Vec<RecordingReply>, ApiError> {
     let Some(nvr) = nvr_of(app, id).await? else {
         return Ok(vec![ask_device(app, &id.pu, ask).await?]);
     };
@@ -87,8 +105,8 @@ async fn ask_device(
     }
 }
 
-/// Refuses who has no right to what is asked.
-async fn admit(
+/// Refuses whoever may not ask that.
+pub(super) async fn allow(
     app: &AppState,
     caller: &Caller,
     id: &CameraId,
