@@ -176,6 +176,15 @@ impl Centre {
     /// When it does not come up.
     #[must_use]
     pub fn nvr(&self) -> Nvr {
+        self.nvr_with("")
+    }
+
+    /// Starts an NVR with cameras of its own, as its configuration names them.
+    ///
+    /// # Panics
+    /// When it does not come up.
+    #[must_use]
+    pub fn nvr_with(&self, cameras: &str) -> Nvr {
         let data = self.data.path();
         let disk = data.join("nvr-disk");
         fs::create_dir_all(&disk).expect("a folder");
@@ -187,7 +196,7 @@ impl Centre {
              [recording]\ndir = \"{}\"\n\
              [rtsp]\nlisten = \"127.0.0.1:{rtsp}\"\n[quic]\nlisten = \"127.0.0.1:0\"\n\
              [webrtc]\nlisten = \"127.0.0.1:0\"\n[http]\nlisten = \"127.0.0.1:0\"\n\
-             [telemetry]\nformat = \"json\"\n",
+             [telemetry]\nformat = \"json\"\n{cameras}",
             disk.display()
         );
         fs::write(data.join("nvr.toml"), text).expect("written");

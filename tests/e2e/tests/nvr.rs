@@ -4,7 +4,7 @@
 use std::{process::Output, time::Duration};
 
 use e2e::{
-    Centre, Cu,
+    Centre, Cu, GstCamera,
     trace::{Sent, check, prove_strict},
 };
 use serde_json::Value;
@@ -60,15 +60,19 @@ fn bound() -> Option<(Centre, e2e::Nvr, Cu)> {
     let centre = Centre::start()?;
     centre.wait_registered(&centre.mark_start());
     let nvr = centre.nvr();
-    e2e::wait_for("the NVR's registration", LIMIT, || {
-        let log = centre.trace_since(&centre.mark_start());
-        log.iter().any(|sent| sent.hop == "Ps SCU>NVR registered").then_some(())
-    });
+    wait_registered(&centre);
     let cu = login(&centre, ANNA);
     cu.ok(&["bind", &centre.claim_code]);
     cu.ok(&["bind", &nvr.claim_code]);
     cu.wait_for_camera("Yard");
     Some((centre, nvr, cu))
+}
+
+fn wait_registered(centre: &Centre) {
+    e2e::wait_for("the NVR's registration", LIMIT, || {
+        let log = centre.trace_since(&centre.mark_start());
+        log.iter().any(|sent| sent.hop == "Ps SCU>NVR registered").then_some(())
+    });
 }
 
 /// A `cu` command that may have to be asked again, as long as answers come too late.
@@ -82,7 +86,11 @@ fn in_time(cu: &Cu, arguments: &[&str]) -> Output {
 }
 
 fn timeline(cu: &Cu) -> Option<Value> {
-    let output = in_time(cu, &["record", "list", "Yard", "--json"]);
+    timeline_of(cu, "Yard")
+}
+
+fn timeline_of(cu: &Cu, camera: &str) -> Option<Value> {
+    let output = in_time(cu, &["record", "list", camera, "--json"]);
     let list: Value = serde_json::from_slice(&output.stdout).ok()?;
     list["timeline"]["spans"].as_array().is_some_and(|spans| !spans.is_empty()).then_some(list)
 }
@@ -220,4 +228,24 @@ fn a_withdrawn_relation_ends_the_stream_and_hides_the_recordings() {
     let given = ["Sc CMU>SCU ticket", "Sc CMU>SCU token_granted"];
     assert!(!after.iter().any(|sent| given.contains(&sent.hop.as_str())), "{after:?}");
     assert!(nvr.disk.exists());
+}
+
+#[test]
+fn an_rtsp_camera_of_the_nvr_itself_is_recorded_and_looked_back_at() {
+    let Some(camera) = GstCamera::start(&["--size", "320x180", "--audio", "pcmu"]) else { return };
+    let Some(centre) = Centre::start() else { return };
+    let source = camera.url("");
+    let nvr = centre.nvr_with(&format!("[[camera]]\nname = \"Gate\"\nsource = \"{source}\"\n"));
+    wait_registered(&centre);
+    let cu = login(&centre, ANNA);
+    cu.ok(&["bind", &nvr.claim_code]);
+    cu.wait_for_camera("Gate");
+    let list = e2e::wait_for("a recording", LIMIT, || timeline_of(&cu, "Gate"));
+    let source = &list["timeline"]["sources"][0];
+    assert_eq!((&source["place"], &source["recorder"]), (&"pu".into(), &nvr.id.clone().into()));
+    let from = list["timeline"]["spans"][0]["from"].as_i64().expect("a time");
+    let file = centre.data.path().join("gate.mp4");
+    let (from, to, out) = (at(from), at(from + 2_000_000), file.to_str().expect("UTF-8"));
+    cu.ok(&["play", "Gate", "--from", &from, "--to", &to, "--out", out]);
+    assert!(std::fs::metadata(&file).expect("written").len() > 10_000);
 }
