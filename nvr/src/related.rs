@@ -54,6 +54,7 @@ impl Related {
         loop {
             let now = relations.borrow_and_update().clone();
             self.apply(&mut running, &now);
+            self.recorder.all_taken();
             if relations.changed().await.is_err() {
                 return;
             }

@@ -2,7 +2,7 @@
 
 use std::{io::ErrorKind, sync::Arc, time::Duration};
 
-use sightline_model::{PuId, PublicKey, Signature, StreamTier};
+use sightline_model::{CameraId, PuId, PublicKey, Signature, StreamTier};
 use sightline_recording::{chain::Sign, statement::Subject};
 use sightline_recording_store::{Health, Key, Setup, State, Store, StoreError};
 use sightline_uplink::identity::Identity;
@@ -39,6 +39,7 @@ pub(crate) struct StoreKeeper {
     pub clock: SharedClock,
     pub shown: Shown,
     pub recorded: Planners,
+    pub complete: watch::Receiver<bool>,
     pub opened: watch::Sender<Option<Store>>,
     pub health: watch::Sender<Health>,
     pub tracks: TaskTracker,
@@ -49,8 +50,10 @@ impl StoreKeeper {
         let watched = self.watch_clock();
         let work = async {
             let store = self.open(&settings).await;
-            self.leave(&store, settings.identity.pu_id()).await;
+            let unit = settings.identity.pu_id();
+            self.leave(&store, unit, |camera| camera.pu == *unit).await;
             tokio::select! {
+                () = self.leave_others(&store, unit) => {}
                 () = self.look_after(&store) => {}
                 () = self.shown.follow(&store, &self.clock) => {}
             }
@@ -100,13 +103,24 @@ impl StoreKeeper {
 
     /// A chain that ends with a segment counts as going on: those that nobody writes any more end with
     /// words.
-    async fn leave(&self, store: &Store, unit: &PuId) {
+    async fn leave(&self, store: &Store, unit: &PuId, which: impl Fn(&CameraId) -> bool) {
         for subject in store.subjects() {
             // Another unit's card may be in.
-            if subject.recorder == *unit && !self.is_tracked(&subject) {
+            let own = subject.recorder == *unit && which(&subject.camera);
+            if own && !self.is_tracked(&subject) {
                 leave(store, &subject, &self.clock).await;
             }
         }
+    }
+
+    /// The same of cameras of other devices, once it is known which of them are recorded now. A device that
+    /// records its own alone is never told.
+    async fn leave_others(&self, store: &Store, unit: &PuId) {
+        let mut complete = self.complete.clone();
+        if complete.wait_for(|complete| *complete).await.is_ok() {
+            self.leave(store, unit, |camera| camera.pu != *unit).await;
+        }
+        std::future::pending().await
     }
 
     /// Whether a track records it now.

@@ -153,6 +153,8 @@ struct Studio {
     max_bytes: Option<u64>,
     /// What each track may use before it gives for others, in bytes; changes with their number.
     share: watch::Sender<u64>,
+    /// Whether it is known which cameras of other devices are recorded now.
+    complete: watch::Sender<bool>,
     clock: SharedClock,
     store: watch::Receiver<Option<Store>>,
     tracks: TaskTracker,
@@ -217,6 +219,12 @@ impl Recorder {
         self.studio.divide(&planners);
     }
 
+    /// Every camera of another device that is to be recorded now has been taken: chains of the others, which
+    /// an earlier run has left behind, are ended with words.
+    pub fn all_taken(&self) {
+        self.studio.complete.send_replace(true);
+    }
+
     /// The centre says whose unit it is: recordings are shown to whom they belong.
     pub fn owner_is(&self, owner: Option<&UserId>) {
         if let Err(error) = self.shown.owner_is(owner, &self.clock.now()) {
@@ -257,6 +265,7 @@ pub fn start(settings: Settings, cameras: &Cameras, lifecycle: &Lifecycle) -> Re
         segments: settings.segments,
         max_bytes: settings.limits.max_bytes,
         share: watch::Sender::new(0),
+        complete: watch::Sender::new(false),
         clock: clock.clone(),
         store: store.clone(),
         tracks: TaskTracker::new(),
@@ -279,7 +288,9 @@ pub fn start(settings: Settings, cameras: &Cameras, lifecycle: &Lifecycle) -> Re
     let shown = Shown::new(unit.clone(), Owners::open(&settings.data_dir, settings.boot));
     let (dates, shows) = (clock.clone(), shown.clone());
     let (recorded, tracks) = (Arc::clone(&planners), studio.tracks.clone());
-    let keeper = StoreKeeper { clock: dates, shown: shows, recorded, opened, health, tracks };
+    let complete = studio.complete.subscribe();
+    let keeper =
+        StoreKeeper { clock: dates, shown: shows, recorded, complete, opened, health, tracks };
     lifecycle.spawn_graceful(|token| keeper.run(settings, token));
     Recorder { unit, clock, shown, planners, studio, store, storage }
 }
