@@ -238,11 +238,13 @@ pub struct TokenConfig {
     pub access_s: u32,
     /// Play tokens, 30 to 900.
     pub play_s: u32,
+    /// Tickets of NVRs, 3600 to 2592000: so long one takes a stream up again without the centre.
+    pub ticket_s: u32,
 }
 
 impl Default for TokenConfig {
     fn default() -> Self {
-        Self { access_s: 600, play_s: 300 }
+        Self { access_s: 600, play_s: 300, ticket_s: 7 * 86_400 }
     }
 }
 
@@ -387,6 +389,9 @@ impl Config {
         }
         if !(30..=900).contains(&self.tokens.play_s) {
             return wrong("tokens.play_s must be 30 to 900");
+        }
+        if !(3_600..=2_592_000).contains(&self.tokens.ticket_s) {
+            return wrong("tokens.ticket_s must be 3600 to 2592000");
         }
         if !(1_000..=600_000).contains(&self.devices.lease_ttl_ms) {
             return wrong("devices.lease_ttl_ms must be 1000 to 600000");

@@ -29,12 +29,15 @@ mod paths;
 mod portal;
 mod random;
 mod recordings;
+mod relations;
 mod revoke;
 mod routes;
 mod sc;
 pub mod sms;
 mod start;
 mod state;
+mod tickets;
+mod timelines;
 mod tokens;
 
 pub use config::Config;

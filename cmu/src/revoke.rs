@@ -38,9 +38,15 @@ pub async fn owner_changed(app: &AppState, pu: &PuId, owner: Option<UserId>) {
 
 /// Ends sessions whose sign-in has ended.
 pub async fn sessions(app: &AppState, sessions: Vec<Session>) {
+    let problem = Problem::new(ProblemKind::TokenRevoked, "You have signed out.");
+    sessions_for(app, sessions, &problem).await;
+}
+
+/// Ends sessions, and says why.
+pub async fn sessions_for(app: &AppState, sessions: Vec<Session>, problem: &Problem) {
     for Session { pu, session } in sessions {
-        let problem = Problem::new(ProblemKind::TokenRevoked, "You have signed out.");
-        let request = SmRequest::EndSession { device: pu.clone(), session, problem };
+        let (device, problem) = (pu.clone(), problem.clone());
+        let request = SmRequest::EndSession { device, session, problem };
         deliver(app, &pu, request).await;
     }
 }

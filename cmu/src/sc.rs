@@ -26,8 +26,9 @@ use tracing::Instrument;
 
 use crate::{
     error::kind_word,
-    paths, recordings,
+    paths, recordings, relations,
     state::{App, AppState},
+    tickets,
 };
 
 /// Requests worked on at once; more wait in the bounded queue of the bus.
@@ -90,6 +91,9 @@ pub async fn handle(app: &App, request: ScRequest) -> ScReply {
         }
         ScRequest::RecorderReport { device, epoch, report } => {
             recordings::reported(app, &device, epoch, &report).await
+        }
+        ScRequest::Ticket { device, epoch, camera } => {
+            tickets::answer(app, &device, epoch, &camera).await
         }
         ScRequest::Nat { device, epoch, nat } => {
             app.db.devices().set_nat(&device, epoch, &nat).await.map(done_or_stale)
@@ -174,6 +178,7 @@ async fn register(
         owner: stored.and_then(|device| device.owner),
         token_keys: app.keys.token_keys(&app.db).await?,
         server_time: now,
+        relations: Some(relations::of_device(app, pu).await?),
     })))
 }
 

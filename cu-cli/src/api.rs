@@ -315,6 +315,35 @@ impl SignedInApi {
         self.send(Method::PUT, &path, Some(change)).await.map(drop)
     }
 
+    /// `GET /nvrs`.
+    ///
+    /// # Errors
+    /// As for every request.
+    pub async fn nvrs(&self) -> Result<Vec<cm::Nvr>, CuError> {
+        let list: cm::NvrList = parse(&self.send::<()>(Method::GET, "/nvrs", None).await?)?;
+        Ok(list.nvrs)
+    }
+
+    /// `PUT /nvrs/{pu}/cameras/{id}`.
+    ///
+    /// # Errors
+    /// As for every request.
+    pub async fn relate(&self, nvr: &PuId, id: &CameraId) -> Result<cm::Related, CuError> {
+        flow::sent("Cm", "CU", "CMU", "relate", nvr.as_str());
+        let path = format!("/nvrs/{nvr}/cameras/{id}");
+        parse(&self.send::<()>(Method::PUT, &path, None).await?)
+    }
+
+    /// `DELETE /nvrs/{pu}/cameras/{id}`.
+    ///
+    /// # Errors
+    /// As for every request.
+    pub async fn unrelate(&self, nvr: &PuId, id: &CameraId) -> Result<(), CuError> {
+        flow::sent("Cm", "CU", "CMU", "unrelate", nvr.as_str());
+        let path = format!("/nvrs/{nvr}/cameras/{id}");
+        self.send::<()>(Method::DELETE, &path, None).await.map(drop)
+    }
+
     /// `POST /cameras/{id}/play`.
     ///
     /// # Errors

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
-use sightline_model::{PhoneNumber, PuId, QualityChoice, StreamTier, UnixMicros};
+use sightline_model::{PhoneNumber, PuId, QualityChoice, RecordingPlace, StreamTier, UnixMicros};
 
 use crate::quality::quality;
 
@@ -97,11 +97,27 @@ Examples:
   cu record lock Garden --from 2026-11-21T17:00:00Z --to 2026-11-21T17:05:00Z
   cu record export Garden --from 2026-11-21T17:00:00Z --to 2026-11-21T17:05:00Z --out five.mp4
   cu record plan Garden                           what is to be recorded, and what is now
-  cu record plan Garden --set main --keep-days 30")]
+  cu record plan Garden --set main --keep-days 30
+  cu record plan Garden --on nvr --set both      the same at the NVR that records it")]
     Record {
         /// What to do
         #[command(subcommand)]
         record: Record,
+    },
+    /// See your network video recorders, and have them record cameras
+    #[command(after_help = "\
+An NVR is taken by its claim code, as a camera is: cu bind CODE. What it records of a camera is said by
+the camera's plan: cu record plan CAMERA --on nvr.
+
+Examples:
+  cu nvr list
+  cu nvr relate Garden                            the only NVR; else name one: cu nvr relate Garden 2
+  cu record plan Garden --on nvr --set main --keep-days 30
+  cu nvr unrelate Garden")]
+    Nvr {
+        /// What to do
+        #[command(subcommand)]
+        command: NvrCommand,
     },
     /// Save one picture as JPEG
     #[command(after_help = "Example:\n  cu snapshot Garden garden.jpg")]
@@ -204,6 +220,9 @@ pub struct Play {
     /// Until then; otherwise as far as it was recorded
     #[arg(long, value_name = "TIME", value_parser = time, requires = "from")]
     pub to: Option<UnixMicros>,
+    /// Whose recording; otherwise the best where playing begins
+    #[arg(long, value_enum, value_name = "PLACE", requires = "from")]
+    pub on: Option<RecordPlace>,
     /// How fast: 0.125 to 16, below zero in reverse
     #[arg(long, value_name = "N", requires = "from", allow_negative_numbers = true)]
     pub speed: Option<f64>,
@@ -254,7 +273,47 @@ pub enum Record {
         /// How many days recordings stay at most; 0: until space is needed
         #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=3_650))]
         keep_days: Option<u32>,
+        /// Where it is recorded
+        #[arg(long, value_enum, value_name = "PLACE", default_value_t = RecordPlace::Unit)]
+        on: RecordPlace,
     },
+}
+
+/// `cu nvr`.
+#[derive(Debug, Subcommand)]
+pub enum NvrCommand {
+    /// Show your NVRs, their storage, and what they record
+    List,
+    /// Have an NVR record a camera
+    Relate {
+        /// Id, name or number in `cu list`
+        camera: String,
+        /// Id of the NVR or its number in `cu nvr list`; may be left out when there is only one
+        nvr: Option<String>,
+    },
+    /// Have a camera recorded by its NVR no more; what was recorded stays there, out of sight
+    Unrelate {
+        /// Id, name or number in `cu list`
+        camera: String,
+    },
+}
+
+/// Where recordings lie.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum RecordPlace {
+    /// The camera's own unit
+    Unit,
+    /// The NVR that records it
+    Nvr,
+}
+
+impl From<RecordPlace> for RecordingPlace {
+    fn from(place: RecordPlace) -> Self {
+        match place {
+            RecordPlace::Unit => Self::Pu,
+            RecordPlace::Nvr => Self::Nvr,
+        }
+    }
 }
 
 /// A stretch of a camera's recording.
@@ -268,6 +327,9 @@ pub struct RecordSpan {
     /// Until then
     #[arg(long, value_name = "TIME", value_parser = time)]
     pub to: UnixMicros,
+    /// Where it lies
+    #[arg(long, value_enum, value_name = "PLACE", default_value_t = RecordPlace::Unit)]
+    pub on: RecordPlace,
 }
 
 /// `cu record export`.
@@ -291,6 +353,9 @@ pub struct RecordExport {
     /// Which of the camera's streams; otherwise the main one
     #[arg(long, value_enum, value_name = "STREAM")]
     pub tier: Option<RecordTier>,
+    /// Whose recording; otherwise the best where it begins
+    #[arg(long, value_enum, value_name = "PLACE")]
+    pub on: Option<RecordPlace>,
     /// Only from cameras whose claim code was typed here
     #[arg(long)]
     pub require_pin: bool,

@@ -3,6 +3,7 @@
 mod account;
 mod cameras;
 mod doctor;
+mod nvr;
 mod record;
 mod snapshot;
 mod verify;
@@ -42,6 +43,7 @@ pub(crate) async fn run(cli: Cli) -> Result<(), CuError> {
         Command::List => cameras::list(&context).await,
         Command::Play(options) => play::run(&context.home, context.json, options).await,
         Command::Record { record } => record::run(&context, record).await,
+        Command::Nvr { command } => nvr::run(&context, command).await,
         Command::Snapshot { camera, file } => snapshot::run(&context, &camera, &file).await,
         Command::Doctor { camera } => doctor::run(&context, camera.as_deref()).await,
         Command::Release { device, yes } => cameras::release(&context, &device, yes).await,

@@ -8,6 +8,7 @@ pub mod export;
 mod figures;
 mod ladder;
 mod lookback;
+pub(crate) mod place;
 mod quic;
 mod record;
 pub mod reorder;
@@ -111,7 +112,7 @@ pub(crate) async fn run(home: &Home, json: bool, options: Play) -> Result<(), Cu
     };
     let player = if options.print_url { Player::Rtsp } else { Player::Client };
     let (quality, require_pin) = (options.quality, options.require_pin);
-    let wanted = session::Wanted { codecs, quality, require_pin, player };
+    let wanted = session::Wanted { codecs, quality, require_pin, player, recorder: None };
     let session = Session::ask(&api, home, camera, &wanted).await?;
     if let Some(warning) = session.warning() {
         output::note(&warning);

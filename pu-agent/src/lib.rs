@@ -4,6 +4,8 @@
 //! It decides nothing about rights that the centre did not grant, but it enforces every one by
 //! itself: see [`gate`]. What it records stays on its own storage: see [`recorder`]. While the centre is away, viewers that are there stay.
 //!
+//! All of it is shared with the NVR: see [`sightline_premises`].
+//!
 //! ```no_run
 //! # async fn f() -> Result<(), Box<dyn std::error::Error>> {
 //! use sightline_service_kit::{config, lifecycle::Lifecycle};
@@ -14,21 +16,23 @@
 //! # Ok(()) }
 //! ```
 
-mod addresses;
-pub mod camera;
-pub mod config;
-pub mod discovery;
-pub mod gate;
-pub mod identity;
-pub mod ladders;
-mod listen;
-pub mod outside;
-mod quality;
-pub mod recorder;
-mod start;
-pub mod supervisor;
-pub mod uplink;
-pub mod viewers;
+pub use sightline_premises::{
+    Config, Running, StartError, camera, config, discovery, gate, identity, ladders, outside,
+    recorder, relations, supervisor, uplink, viewers,
+};
 
-pub use config::Config;
-pub use start::{Running, StartError, start};
+use sightline_model::DeviceKind;
+use sightline_premises::Device;
+use sightline_service_kit::lifecycle::Lifecycle;
+
+/// Starts the agent; its tasks belong to `lifecycle`. Returns once it listens, registered or not.
+///
+/// # Errors
+/// [`StartError`], in words for whoever runs the unit.
+pub async fn start(config: Config, lifecycle: &Lifecycle) -> Result<Running, StartError> {
+    let agent = concat!("Sightline PU agent ", env!("CARGO_PKG_VERSION"));
+    let device = Device { kind: DeviceKind::Pu, agent };
+    let started = sightline_premises::start(config, device, lifecycle).await?;
+    tracing::info!(pu = %started.running.pu_id, "the agent runs");
+    Ok(started.running)
+}

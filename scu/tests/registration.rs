@@ -187,6 +187,20 @@ async fn a_token_check_comes_back_with_its_number() {
 }
 
 #[tokio::test]
+async fn a_ticket_is_asked_of_the_cmu_and_its_no_comes_back_with_its_number() {
+    let centre = Centre::start().await;
+    let scu = centre.scu().await;
+    let mut nvr = Pu::registered(&centre, &scu, key(1)).await;
+    let pu = sightline_model::PuId::from_public_key(&key(2).verifying_key().into());
+    let camera = sightline_model::CameraId { pu, channel: sightline_model::ChannelId(0) };
+    nvr.send(&PuToScu::TicketRequest { request: 7, camera: camera.clone() }).await;
+    let ScuToPu::Ticket { request, result } = nvr.next().await else { panic!("no ticket") };
+    assert_eq!((request, result.expect_err("no").kind), (7, ProblemKind::NotFound));
+    let asked = |r: &ScRequest| matches!(r, ScRequest::Ticket { camera: of, .. } if *of == camera);
+    assert!(centre.books.lock().seen.iter().any(asked), "the CMU was not asked");
+}
+
+#[tokio::test]
 async fn a_pu_is_told_when_its_scu_goes_away() {
     let centre = Centre::start().await;
     let scu_life = sightline_service_kit::lifecycle::Lifecycle::new();

@@ -1,6 +1,6 @@
 /** What a stretch of a recording's timeline looks like on the screen; no browser needed. */
 
-import type { Timeline, TimelineGap, TimelineSpan } from './api/types';
+import type { RecordingPlace, Timeline, TimelineGap, TimelineSpan } from './api/types';
 
 /** A stretch of time, in microseconds since 1970; the end is not included. */
 export interface Stretch {
@@ -84,6 +84,50 @@ export function lookUp(
   if (span) return { span };
   const gap = timeline.gaps.find((g) => g.from <= at && at < g.to);
   return gap && { gap };
+}
+
+/** Numbers of the sources that have a span, the best first. */
+function sourcesOf(span: TimelineSpan): number[] {
+  return [span.source, ...(span.others ?? [])];
+}
+
+/** Who plays what was recorded at a time, of those that have it the best. */
+export function recorderAt(timeline: Timeline, at: number): string | undefined {
+  const found = lookUp(timeline, at);
+  if (!found || !('span' in found)) return undefined;
+  const sources = sourcesOf(found.span).map((number) => timeline.sources[number]);
+  return sources.find((source) => source && plays(source.place))?.recorder;
+}
+
+/** Whether who has recorded there also answers viewers. */
+function plays(place: RecordingPlace): boolean {
+  return place === 'pu' || place === 'nvr';
+}
+
+/** Where recordings of a stretch of time lie. */
+export function placesIn(timeline: Timeline, window: Stretch): RecordingPlace[] {
+  const numbers = timeline.spans.filter((span) => overlaps(span, window)).flatMap(sourcesOf);
+  const found = new Set(numbers.map((number) => timeline.sources[number]?.place));
+  return (['pu', 'nvr', 'cs'] as const).filter((place) => found.has(place));
+}
+
+/** Where another recorder goes on: what `recorder` has left out between two times that it has shown
+ * one after the other, if another has at least `leastUs` of it. */
+export function handover(
+  timeline: Timeline,
+  recorder: string,
+  left: Stretch,
+  leastUs: number,
+): { at: number; recorder: string } | undefined {
+  for (const span of timeline.spans) {
+    const from = Math.max(span.from, left.from);
+    if (Math.min(span.to, left.to) - from < leastUs) continue;
+    const having = sourcesOf(span).flatMap((number) => timeline.sources[number] ?? []);
+    const players = having.filter((source) => plays(source.place));
+    const other = players.some((source) => source.recorder === recorder) ? undefined : players[0];
+    if (other) return { at: from, recorder: other.recorder };
+  }
+  return undefined;
 }
 
 /** So much is played of a recording that nothing follows. */

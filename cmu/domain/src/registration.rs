@@ -123,6 +123,7 @@ mod tests {
             addresses: Addresses::default(),
             channels: Vec::new(),
             agent: "test".into(),
+            kind: sightline_model::DeviceKind::Pu,
         }
     }
 

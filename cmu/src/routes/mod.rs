@@ -7,6 +7,7 @@ mod devices;
 mod events;
 mod info;
 mod me;
+mod nvrs;
 mod operator;
 mod sessions;
 mod sms_codes;
@@ -82,6 +83,8 @@ fn api() -> OpenApiRouter<AppState> {
         .routes(routes!(cameras::plans::list::handler))
         .routes(routes!(cameras::plans::put::handler))
         .routes(routes!(cameras::plans::manual::handler))
+        .routes(routes!(nvrs::list::handler))
+        .routes(routes!(nvrs::relate::handler, nvrs::unrelate::handler))
         .routes(routes!(events::get::handler))
         .routes(routes!(operator::list_subscriptions::handler))
         .routes(routes!(operator::put_subscription::handler))

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use sightline_model::{NatReport, PuId, PublicKey, ScuId, UnixMicros, UserId};
+use sightline_model::{DeviceKind, NatReport, PuId, PublicKey, ScuId, UnixMicros, UserId};
 use sightline_protocol::ps::{Addresses, ChannelStatus, Registration};
 use sqlx::QueryBuilder;
 use tracing::instrument;
@@ -44,6 +44,8 @@ pub struct DeviceRow {
     pub claim_hash: String,
     /// The claim code works although the device is bound.
     pub claim_unlocked: bool,
+    /// What it says that it is.
+    pub kind: DeviceKind,
     /// Its cameras.
     pub channels: Vec<ChannelStatus>,
     /// Where it can be reached.
@@ -66,6 +68,7 @@ pub(crate) struct Row {
     public_key: String,
     claim_hash: String,
     claim_unlocked: i64,
+    kind: String,
     channels: String,
     addresses: String,
     observed: String,
@@ -83,6 +86,7 @@ impl TryFrom<Row> for DeviceRow {
             public_key: typed(&row.public_key, "device key")?,
             claim_hash: row.claim_hash,
             claim_unlocked: row.claim_unlocked != 0,
+            kind: typed(&row.kind, "kind of device")?,
             channels: from_json(&row.channels, "list of channels")?,
             addresses: from_json(&row.addresses, "list of addresses")?,
             observed: typed(&row.observed, "observed address")?,
@@ -97,7 +101,8 @@ impl TryFrom<Row> for DeviceRow {
 /// Columns of [`Row`] from `device d LEFT JOIN binding b`, as a literal for `concat!`.
 macro_rules! device_columns {
     () => {
-        "SELECT d.pu, d.public_key, d.claim_hash, d.claim_unlocked, d.channels, d.addresses,
+        "SELECT d.pu, d.public_key, d.claim_hash, d.claim_unlocked, d.kind, d.channels,
+             d.addresses,
              d.observed, d.scu_url, d.epoch, d.lease_expires_at, b.user_id AS owner "
     };
 }
@@ -124,15 +129,15 @@ impl Devices<'_> {
             (i64,),
             "INSERT INTO device (domain, pu, public_key, claim_hash, claim_unlocked, agent, channels,
                  addresses, observed, scu, scu_url, epoch, lease_expires_at, announced, first_seen,
-                 registered_at)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 1, $12, 1, $13, $13)
+                 registered_at, kind)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 1, $12, 1, $13, $13, $14)
              ON CONFLICT (domain, pu) DO UPDATE SET
                  claim_hash = excluded.claim_hash, claim_unlocked = excluded.claim_unlocked,
                  agent = excluded.agent, channels = excluded.channels,
                  addresses = excluded.addresses, observed = excluded.observed, scu = excluded.scu,
                  scu_url = excluded.scu_url, epoch = device.epoch + 1,
                  lease_expires_at = excluded.lease_expires_at, announced = 1,
-                 registered_at = excluded.registered_at
+                 registered_at = excluded.registered_at, kind = excluded.kind
              WHERE device.public_key = excluded.public_key
              RETURNING epoch",
             self.0.domain.as_str(),
@@ -148,6 +153,7 @@ impl Devices<'_> {
             new.scu_url,
             new.lease_expires_at.0,
             new.now.0,
+            r.kind.as_str(),
         )?;
         row.map(|(e,)| u64::try_from(e).map_err(|_| StorageError::Corrupt("epoch"))).transpose()
     }

@@ -20,6 +20,7 @@ mod pools;
 mod query;
 mod rate_limit;
 mod recorder;
+mod relation;
 mod relay_usage;
 mod sign_in;
 mod signing_key;
@@ -45,6 +46,7 @@ pub use network_stat::{MAX_NETWORKS_A_DAY, NetworkStats, OTHER, SESSIONS, Side, 
 pub use play_token::{NewPlayToken, PlayTokens, Session, TokenRow};
 pub use rate_limit::RateLimits;
 pub use recorder::{MAX_CHAINS, Reported};
+pub use relation::{Made, RelationRow, Relations};
 pub use relay_usage::RelayUsages;
 pub use sign_in::{NewSignIn, SignIn, SignIns};
 pub use signing_key::{SigningKeyRow, SigningKeys};
@@ -163,6 +165,11 @@ impl Database {
     #[must_use]
     pub const fn play_tokens(&self) -> PlayTokens<'_> {
         PlayTokens(self)
+    }
+    /// Which NVR records which camera.
+    #[must_use]
+    pub const fn relations(&self) -> Relations<'_> {
+        Relations(self)
     }
     /// The audit log.
     #[must_use]

@@ -28,8 +28,10 @@ pub struct NewPlayToken<'a> {
     pub session: &'a MediaSessionId,
     /// Who asked for it.
     pub user: &'a UserId,
-    /// Where they were signed in.
-    pub sign_in: &'a RefreshId,
+    /// Where they were signed in; absent: it is an NVR's ticket, which goes with its relation.
+    pub sign_in: Option<&'a RefreshId>,
+    /// The NVR that takes the stream by its relation.
+    pub nvr: Option<&'a PuId>,
     /// The camera.
     pub camera: &'a CameraId,
     /// What it allows.
@@ -67,7 +69,7 @@ pub struct TokenRow {
     pub revoked: bool,
     /// No new use from then on.
     pub expires_at: UnixMicros,
-    /// The device belongs to the user now.
+    /// The device belongs to the user now; and an NVR's relation holds.
     pub owned: bool,
     /// The user's subscription now.
     pub subscription: Subscription,
@@ -97,6 +99,7 @@ struct Row {
     owner: Option<String>,
     subscription: String,
     signed_out: i64,
+    related: i64,
 }
 
 /// Reads [`Row`]s: tokens with the owner, the subscription and the sign-in as they are now.
@@ -105,7 +108,14 @@ macro_rules! token_where {
         concat!(
             "SELECT t.session, t.user_id, t.channel, t.rights, t.capabilities, t.bearer, t.revoked,
                  t.expires_at, b.user_id AS owner, a.subscription,
-                 COALESCE(s.revoked, 1) AS signed_out
+                 CASE WHEN t.nvr IS NULL THEN COALESCE(s.revoked, 1) ELSE 0 END AS signed_out,
+                 CASE WHEN t.nvr IS NULL THEN 1 ELSE (
+                     SELECT COUNT(*) FROM relation r
+                     JOIN binding n ON n.domain = r.domain AND n.pu = r.nvr
+                         AND n.id = r.nvr_binding AND n.user_id = t.user_id
+                     WHERE r.domain = t.domain AND r.nvr = t.nvr AND r.pu = t.pu
+                         AND r.channel = t.channel AND r.pu_binding = b.id
+                         AND r.ended_at IS NULL) END AS related
              FROM play_token t
              JOIN account a ON a.domain = t.domain AND a.id = t.user_id
              LEFT JOIN sign_in s ON s.domain = t.domain AND s.id = t.sign_in_id
@@ -121,7 +131,7 @@ impl TryFrom<Row> for TokenRow {
     fn try_from(row: Row) -> Result<Self, StorageError> {
         Ok(Self {
             session: typed(&row.session, "session id")?,
-            owned: row.owner.as_ref() == Some(&row.user_id),
+            owned: row.owner.as_ref() == Some(&row.user_id) && row.related > 0,
             user: typed(&row.user_id, "user id")?,
             channel: channel(row.channel)?,
             rights: from_json(&row.rights, "set of rights")?,
@@ -158,14 +168,15 @@ impl PlayTokens<'_> {
             self.0,
             "INSERT INTO play_token (domain, hash, jti, session, user_id, sign_in_id, pu, channel,
                  rights, capabilities, bearer, revoked, created_at, expires_at, viewer_network,
-                 pu_network)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 0, $12, $13, $14, $15)",
+                 pu_network, nvr)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 0, $12, $13, $14, $15, $16)",
             self.0.domain.as_str(),
             new.hash.as_str(),
             new.jti.as_str(),
             new.session.as_str(),
             new.user.as_str(),
-            new.sign_in.as_str(),
+            // Ids are never empty, so this is nobody's.
+            new.sign_in.map_or("", RefreshId::as_str),
             new.camera.pu.as_str(),
             i64::from(new.camera.channel.0),
             to_json(new.rights),
@@ -175,6 +186,7 @@ impl PlayTokens<'_> {
             new.expires_at.0,
             new.viewer_network,
             new.pu_network,
+            new.nvr.map(PuId::as_str),
         )?;
         Ok(())
     }
@@ -342,7 +354,7 @@ impl PlayTokens<'_> {
         )
     }
 
-    /// Cameras of `owner` that somebody watches.
+    /// Cameras of `owner` that somebody watches; an NVR is nobody.
     ///
     /// # Errors
     /// [`StorageError`].
@@ -356,7 +368,7 @@ impl PlayTokens<'_> {
             "SELECT DISTINCT t.pu, t.channel FROM play_token t
              JOIN binding b ON b.domain = t.domain AND b.pu = t.pu
              WHERE t.domain = $1 AND b.user_id = $2
-                 AND t.started_at IS NOT NULL AND t.ended_at IS NULL",
+                 AND t.started_at IS NOT NULL AND t.ended_at IS NULL AND t.nvr IS NULL",
             self.0.domain.as_str(),
             owner.as_str(),
         )?;

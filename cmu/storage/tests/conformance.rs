@@ -48,6 +48,7 @@ both_engines!(
     relay_usages,
     viewer_paths,
     recorder_reports,
+    relations,
 );
 
 #[tokio::test]

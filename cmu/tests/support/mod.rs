@@ -25,8 +25,8 @@ use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use sightline_bus::Bus;
 use sightline_model::{
-    ChannelId, ClaimCode, ClaimSecret, PhoneNumber, PuId, PublicKey, RecordedDays, ScuId, Timeline,
-    UnixMicros,
+    ChannelId, ClaimCode, ClaimSecret, DeviceKind, PhoneNumber, PuId, PublicKey, RecordedDays,
+    ScuId, Timeline, UnixMicros,
 };
 use sightline_protocol::{
     Problem, ProblemKind,
@@ -263,6 +263,7 @@ pub struct Camera {
     pub pu: PuId,
     pub code: ClaimCode,
     pub observed: String,
+    pub kind: DeviceKind,
 }
 
 impl Camera {
@@ -282,7 +283,8 @@ impl Camera {
         let key = SigningKey::from_bytes(&key);
         let pu = PuId::from_public_key(&key.verifying_key().into());
         let code = ClaimCode::new(pu.clone(), ClaimSecret::from_bytes(secret));
-        Self { key, pu, code, observed: "192.0.2.1".into() }
+        let (observed, kind) = ("192.0.2.1".into(), DeviceKind::Pu);
+        Self { key, pu, code, observed, kind }
     }
 
     pub fn id(&self) -> String {
@@ -303,6 +305,7 @@ impl Camera {
             },
             channels: vec![self.channel("Yard", true)],
             agent: "test 1".into(),
+            kind: self.kind,
         }
     }
 
@@ -417,6 +420,9 @@ fn recorded(ask: &RecordingRequest) -> SmReply {
             })
         }
         RecordingRequest::Lock(_) => RecordingReply::Locked(Locked { segments: 15, bytes: 30 }),
+        RecordingRequest::Relate { relations } => {
+            RecordingReply::Related { revision: relations.revision }
+        }
     };
     SmReply::Recorded { reply: Box::new(reply) }
 }

@@ -82,7 +82,19 @@ impl StoreArchive {
     ) -> Arc<Self> {
         let own = unit.clone();
         let camera_of = move |channel| Some(CameraId { pu: own.clone(), channel });
-        let archive = Self::made(store, unit, camera_of);
+        Self::of_recorder(store, unit, camera_of, visible)
+    }
+
+    /// What a recorder has of cameras, its own and others', as far as it may be shown; `camera_of` says
+    /// which camera each of its channels is.
+    #[must_use]
+    pub fn of_recorder(
+        store: watch::Receiver<Option<Store>>,
+        recorder: PuId,
+        camera_of: impl Fn(ChannelId) -> Option<CameraId> + Send + Sync + 'static,
+        visible: watch::Receiver<Visible>,
+    ) -> Arc<Self> {
+        let archive = Self::made(store, recorder, camera_of);
         Arc::new(Self { visible: Some(visible), ..archive })
     }
 

@@ -150,6 +150,11 @@ impl Hub {
     pub fn readers(&self) -> usize {
         self.shared.newest.receiver_count()
     }
+
+    /// Resolves when nobody reads. Cancel-safe.
+    pub async fn unwanted(&self) {
+        self.shared.newest.closed().await;
+    }
 }
 
 impl Publisher {

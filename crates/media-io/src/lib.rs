@@ -3,6 +3,7 @@
 //! A source publishes into a [`hub::Hub`]; a sink reads from one. Data flows one way.
 
 pub mod archive;
+pub mod assembler;
 pub mod camera;
 pub mod codec;
 pub mod files;

@@ -18,6 +18,46 @@ impl fmt::Display for ChannelId {
     }
 }
 
+/// What a device says that it is. Nothing is granted to it for that.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub enum DeviceKind {
+    /// A premises unit (clause 7.4).
+    #[default]
+    Pu,
+    /// A network video recorder (clause 7.5).
+    Nvr,
+}
+
+impl DeviceKind {
+    /// Whether it is a premises unit: what devices were before they said so.
+    #[must_use]
+    pub const fn is_pu(&self) -> bool {
+        matches!(self, Self::Pu)
+    }
+
+    /// The same word as in JSON.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pu => "pu",
+            Self::Nvr => "nvr",
+        }
+    }
+}
+
+impl FromStr for DeviceKind {
+    type Err = InvalidValue;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "pu" => Ok(Self::Pu),
+            "nvr" => Ok(Self::Nvr),
+            _ => Err(InvalidValue::new("kind of device", "must be pu or nvr")),
+        }
+    }
+}
+
 /// A premises unit within its home domain.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]

@@ -25,7 +25,7 @@ mod secret;
 mod time;
 
 pub use claim::{ClaimCode, ClaimHash, ClaimSecret};
-pub use device::{CameraId, ChannelId, DeviceId, Presence, Right, Rights};
+pub use device::{CameraId, ChannelId, DeviceId, DeviceKind, Presence, Right, Rights};
 pub use ids::{
     BindingId, ClientId, DomainName, KeyId, MediaSessionId, MtuId, PuId, RefreshId, ScuId, TokenId,
     UserId,

@@ -5,6 +5,7 @@
 mod account;
 mod camera;
 mod event;
+mod nvr;
 mod operator;
 mod recording;
 
@@ -13,6 +14,7 @@ use serde::{Deserialize, Serialize};
 pub use account::*;
 pub use camera::*;
 pub use event::*;
+pub use nvr::*;
 pub use operator::*;
 pub use recording::*;
 

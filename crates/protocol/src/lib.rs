@@ -17,10 +17,10 @@
 //! | [`ps`] | Ps | SCU and PU | QUIC, or WebSocket over TLS |
 //! | [`sc`] | Sc | SCU to CMU | bus, request and reply |
 //! | [`sm`] | Sm | CMU to SCU | bus |
-//! | [`pc`] | Pc, Pc' | PU and CU | data channel, RTSP |
+//! | [`pc`] | Pc, Pc', Nc, Nc', Np, Pn | PU or NVR and CU, NVR and PU | data channel, RTSP |
 //! | [`sd`] | Sd, Dm | SCU, CMU and MTU | bus |
 //!
-//! Mp, Pd, Mc and Cd are STUN and TURN (RFC 8489, RFC 8656) and have no messages of their own.
+//! Mp, Pd, Mc, Cd, Mn and Nd are STUN and TURN (RFC 8489, RFC 8656) and have no messages of their own.
 
 pub mod cm;
 pub mod cs;

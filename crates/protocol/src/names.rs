@@ -28,6 +28,7 @@ impl Named for ScuToPu {
             Self::MediaOffer { .. } => "media_offer",
             Self::Candidate { .. } => "candidate",
             Self::TokenResult { .. } => "token_result",
+            Self::Ticket { .. } => "ticket",
             Self::EndSession { .. } => "end_session",
             Self::RevokeUser { .. } => "revoke_user",
             Self::OwnerChanged { .. } => "owner_changed",
@@ -47,6 +48,7 @@ impl Named for ScuToPu {
             | Self::Refused { .. }
             | Self::KeepAliveAck { .. }
             | Self::TokenResult { .. }
+            | Self::Ticket { .. }
             | Self::RevokeUser { .. }
             | Self::OwnerChanged { .. }
             | Self::Goodbye => None,
@@ -63,6 +65,7 @@ impl Named for PuToScu {
             Self::Addresses(_) => "addresses",
             Self::Channels { .. } => "channels",
             Self::TokenCheck { .. } => "token_check",
+            Self::TicketRequest { .. } => "ticket_request",
             Self::MediaAnswer { .. } => "media_answer",
             Self::Candidate { .. } => "candidate",
             Self::SessionReport { .. } => "session_report",
@@ -77,6 +80,7 @@ impl Named for PuToScu {
             Self::RecorderReport(report) => Some(report.recorder.as_str()),
             Self::Recorded(answer) => answer.result.as_ref().ok().and_then(Named::about),
             Self::Register(registration) => Some(registration.pu.as_str()),
+            Self::TicketRequest { camera, .. } => Some(camera.pu.as_str()),
             Self::MediaAnswer { session, .. }
             | Self::Candidate { session, .. }
             | Self::SessionReport { session, .. } => Some(session.as_str()),
@@ -143,6 +147,7 @@ impl Named for ScRequest {
             Self::Addresses { .. } => "addresses",
             Self::Channels { .. } => "channels",
             Self::TokenCheck { .. } => "token_check",
+            Self::Ticket { .. } => "ticket",
             Self::SessionReport { .. } => "session_report",
             Self::ViewerReport { .. } => "viewer_report",
             Self::Nat { .. } => "nat",
@@ -157,6 +162,7 @@ impl Named for ScRequest {
             | Self::Addresses { device, .. }
             | Self::Channels { device, .. }
             | Self::TokenCheck { device, .. }
+            | Self::Ticket { device, .. }
             | Self::RecorderReport { device, .. }
             | Self::Nat { device, .. } => Some(device.as_str()),
             Self::SessionReport { session, .. } | Self::ViewerReport { session, .. } => {
@@ -218,6 +224,7 @@ impl Named for RecordingRequest {
             Self::Days { .. } => "days",
             Self::Lock(_) => "lock",
             Self::Status => "status",
+            Self::Relate { .. } => "relate",
         }
     }
 
@@ -229,7 +236,7 @@ impl Named for RecordingRequest {
             | Self::List(RecordingQuery { camera, .. })
             | Self::Days { camera, .. }
             | Self::Lock(LockSpan { camera, .. }) => Some(camera.pu.as_str()),
-            Self::Status => None,
+            Self::Status | Self::Relate { .. } => None,
         }
     }
 }
@@ -244,6 +251,7 @@ impl Named for RecordingReply {
             Self::Days(_) => "days",
             Self::Locked(_) => "locked",
             Self::Status(_) => "status",
+            Self::Related { .. } => "related",
         }
     }
 
@@ -252,7 +260,11 @@ impl Named for RecordingReply {
             Self::Timeline(timeline) => Some(timeline.camera.pu.as_str()),
             Self::Days(days) => Some(days.camera.pu.as_str()),
             Self::Status(report) => Some(report.recorder.as_str()),
-            Self::PlanSet { .. } | Self::Plans { .. } | Self::Done | Self::Locked(_) => None,
+            Self::PlanSet { .. }
+            | Self::Plans { .. }
+            | Self::Done
+            | Self::Locked(_)
+            | Self::Related { .. } => None,
         }
     }
 }

@@ -69,6 +69,8 @@ pub enum ProblemKind {
     Timeout,
     /// Somebody has changed the recording plan meanwhile.
     PlanChanged,
+    /// The camera is recorded by another NVR.
+    AlreadyRelated,
     /// Our own fault; it is in the log.
     Internal,
 }
@@ -92,7 +94,7 @@ impl ProblemKind {
             | Self::UnknownDevice
             | Self::TokenInUse => 403,
             Self::NotFound => 404,
-            Self::AlreadyBound | Self::StaleLease | Self::PlanChanged => 409,
+            Self::AlreadyBound | Self::StaleLease | Self::PlanChanged | Self::AlreadyRelated => 409,
             Self::NotDecodable => 415,
             Self::RateLimited => 429,
             Self::Internal => 500,

@@ -1,20 +1,27 @@
-//! Interface Ps, between SCU and PU (H.626.4 clause 9.11; flows A8.1, A8.3, A8.4).
+//! Interface Ps, between SCU and PU or NVR (H.626.4 clause 9.11; flows A8.1, A8.3, A8.4).
 //!
 //! The PU opens the connection. The SCU speaks first with a [`ScuToPu::Challenge`].
 
 mod recording;
+mod relation;
 
 use serde::{Deserialize, Serialize};
 use sightline_model::{
-    AudioCodec, Capabilities, ChannelId, ClaimHash, ClientId, DomainName, KeyId, MediaSessionId,
-    NatReport, PuId, PublicKey, ScuId, SessionToken, Signature, StreamInfo, TokenHash, UnixMicros,
-    UserId,
+    AudioCodec, CameraId, Capabilities, ChannelId, ClaimHash, ClientId, DeviceKind, DomainName,
+    KeyId, MediaSessionId, NatReport, PuId, PublicKey, ScuId, SessionToken, Signature, StreamInfo,
+    TokenHash, UnixMicros, UserId,
 };
 use std::net::SocketAddr;
 
-use crate::{Problem, cm::IceServer, pc::PathReport, sc::TokenGrant};
+use crate::{
+    Problem,
+    cm::{IceServer, PlayAnswer},
+    pc::PathReport,
+    sc::TokenGrant,
+};
 
 pub use recording::*;
+pub use relation::*;
 
 /// ALPN of Ps over QUIC.
 pub const ALPN: &[u8] = b"sightline-ps/1";
@@ -50,6 +57,9 @@ pub enum ScuToPu {
         ice_servers: Vec<IceServer>,
         /// Whose device it is, if anybody's.
         owner: Option<UserId>,
+        /// All its relations; absent: nothing is said of them.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        relations: Option<Relations>,
     },
     /// The registration or a later request is refused; the connection ends.
     Refused {
@@ -92,6 +102,13 @@ pub enum ScuToPu {
         request: u64,
         /// What the token grants.
         result: Result<TokenGrant, Problem>,
+    },
+    /// What became of a [`PuToScu::TicketRequest`].
+    Ticket {
+        /// The number from the request.
+        request: u64,
+        /// How to take the camera's stream.
+        result: Result<Box<PlayAnswer>, Problem>,
     },
     /// End a session now: torn down by the CU, or its right was taken away.
     EndSession {
@@ -152,6 +169,13 @@ pub enum PuToScu {
         /// Who shows it.
         presented_by: TokenBearer,
     },
+    /// From an NVR, before A8.7.2 step 16: how to take the stream of a camera that is related to it.
+    TicketRequest {
+        /// Number that the answer repeats.
+        request: u64,
+        /// The camera.
+        camera: CameraId,
+    },
     /// A8.4 step 10 for [`ScuToPu::MediaOffer`].
     MediaAnswer {
         /// The session.
@@ -204,6 +228,9 @@ pub struct Registration {
     pub channels: Vec<ChannelStatus>,
     /// Maker, model and version, for people.
     pub agent: String,
+    /// What it is.
+    #[serde(default, skip_serializing_if = "DeviceKind::is_pu")]
+    pub kind: DeviceKind,
 }
 
 /// Where a PU can be reached (A8.3).
@@ -335,4 +362,7 @@ pub struct PlayClaims {
     /// The client, for the log.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client: Option<ClientId>,
+    /// The NVR that takes the stream by its relation to the camera; absent: a CU watches.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nvr: Option<PuId>,
 }

@@ -4,15 +4,18 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 use sightline_model::{
-    Capabilities, ChannelId, DeviceId, DomainName, MediaSessionId, NatReport, PuId, Rights, ScuId,
-    TokenHash, UnixMicros, UserId,
+    CameraId, Capabilities, ChannelId, DeviceId, DomainName, MediaSessionId, NatReport, PuId,
+    Rights, ScuId, TokenHash, UnixMicros, UserId,
 };
 
 use crate::{
     Problem,
+    cm::PlayAnswer,
     cs::StageTimes,
     pc::PathReport,
-    ps::{Addresses, ChannelStatus, RecorderReport, Registration, TokenBearer, TokenKey},
+    ps::{
+        Addresses, ChannelStatus, RecorderReport, Registration, Relations, TokenBearer, TokenKey,
+    },
 };
 
 /// From SCU to CMU.
@@ -72,6 +75,15 @@ pub enum ScRequest {
         token: TokenHash,
         /// Who showed it.
         presented_by: TokenBearer,
+    },
+    /// An NVR asks how to take the stream of a camera that is related to it.
+    Ticket {
+        /// The NVR.
+        device: PuId,
+        /// Its lease.
+        epoch: u64,
+        /// The camera.
+        camera: CameraId,
     },
     /// A session has begun, changed or ended.
     SessionReport {
@@ -136,6 +148,8 @@ pub enum ScReply {
     Done,
     /// A8.4 step 8.
     TokenGranted(Box<TokenGrant>),
+    /// To [`ScRequest::Ticket`].
+    Ticket(Box<PlayAnswer>),
     /// Refused, or failed.
     Refused {
         /// Why.
@@ -158,6 +172,9 @@ pub struct Lease {
     pub token_keys: Vec<TokenKey>,
     /// The CMU's clock.
     pub server_time: UnixMicros,
+    /// All its relations; absent: nothing is said of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub relations: Option<Relations>,
 }
 
 /// What a play token grants, from the CMU's own books rather than from the token.

@@ -2,6 +2,7 @@
 //! protocol: set `UPDATE_GOLDEN=1` to accept one on purpose.
 
 mod recording;
+mod relation;
 mod values;
 
 use std::{collections::BTreeSet, fs, path::PathBuf};
@@ -59,6 +60,7 @@ fn ps_messages() {
             token_keys: token_keys(),
             ice_servers: ice(),
             owner: Some(id("u1")),
+            relations: None,
         },
     );
     check("ps-refused", ScuToPu::Refused { problem: problem() });
@@ -143,6 +145,7 @@ fn sc_messages() {
         owner: None,
         token_keys: token_keys(),
         server_time: NOW,
+        relations: None,
     };
     check("sc-registered", ScReply::Registered(Box::new(lease)));
     check("sc-leases-renewed", ScReply::LeasesRenewed { lost: vec![pu()] });
@@ -362,7 +365,8 @@ fn cm_messages() {
     check("cm-bound", Bound { device: device(), cameras: vec![camera.clone()] });
     check("cm-camera-list", CameraList { cameras: vec![camera.clone()] });
     check("cm-camera-change", CameraChange { name: "Door".into() });
-    check("cm-play-request", PlayRequest { capabilities: capabilities(), player: Player::Rtsp });
+    let (capabilities, player) = (capabilities(), Player::Rtsp);
+    check("cm-play-request", PlayRequest { capabilities, player, recorder: None });
     check(
         "cm-play-answer",
         PlayAnswer {

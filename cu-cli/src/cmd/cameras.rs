@@ -26,7 +26,8 @@ pub(super) async fn bind(context: &Context, typed: &str) -> Result<(), CuError> 
     if context.json {
         output::json(&json!({"bound": bound}));
     } else {
-        output::line(&format!("The camera is yours. Device {}, key pinned.", bound.device.pu));
+        let what = if bound.cameras.is_empty() { "device" } else { "camera" };
+        output::line(&format!("The {what} is yours. Device {}, key pinned.", bound.device.pu));
         for camera in &bound.cameras {
             output::line(&format!("  {}  {}", camera.id, camera.name));
         }

@@ -115,7 +115,8 @@ async fn examine(
 async fn ask(api: &SignedInApi, home: &Home, camera: Camera) -> Result<Session, CuError> {
     let codecs = vec![VideoCodec::H264, VideoCodec::H265];
     let player = Player::Client;
-    let wanted = Wanted { codecs, quality: QualityChoice::Auto, require_pin: false, player };
+    let (quality, require_pin, recorder) = (QualityChoice::Auto, false, None);
+    let wanted = Wanted { codecs, quality, require_pin, player, recorder };
     Session::ask(api, home, camera, &wanted).await
 }
 

@@ -6,7 +6,7 @@ use comfy_table::{ContentArrangement, Table, presets::UTF8_FULL_CONDENSED};
 use jiff::Timestamp;
 use serde_json::json;
 use sightline_model::{
-    Absence, RecordingPlace, Strategy, StreamTier, Timeline, Trigger, UnixMicros,
+    Absence, RecordingPlace, Strategy, StreamTier, Timeline, TimelineSpan, Trigger, UnixMicros,
 };
 use sightline_protocol::{cm, ps::PlanState};
 
@@ -29,7 +29,9 @@ pub(super) async fn run(context: &Context, record: Record) -> Result<(), CuError
         Record::Lock(span) => lock(context, span, true).await,
         Record::Unlock(span) => lock(context, span, false).await,
         Record::Export(options) => export::run(&context.home, context.json, options).await,
-        Record::Plan { camera, set, keep_days } => plan(context, &camera, set, keep_days).await,
+        Record::Plan { camera, set, keep_days, on } => {
+            plan(context, &camera, on.into(), set, keep_days).await
+        }
     }
 }
 
@@ -67,7 +69,8 @@ fn table(timeline: &Timeline) -> Table {
         ];
         let why: Vec<_> = why.into_iter().filter(|(is, _)| *is).map(|(_, word)| word).collect();
         let doubt = if span.time_known { "" } else { ", its clock was not confirmed" };
-        rows.push((span.from, span.to, format!("recorded ({}){doubt}", why.join(", "))));
+        let on = places(timeline, span);
+        rows.push((span.from, span.to, format!("recorded ({}){on}{doubt}", why.join(", "))));
     }
     let gaps = timeline.gaps.iter().map(|gap| (gap.from, gap.to, words(gap.reason).to_owned()));
     rows.extend(gaps);
@@ -79,6 +82,19 @@ fn table(timeline: &Timeline) -> Table {
         table.add_row([time(from), time(to), what]);
     }
     table
+}
+
+/// Where it lies, unless that is the camera's own unit alone.
+fn places(timeline: &Timeline, span: &TimelineSpan) -> &'static str {
+    let place = |source: &u16| timeline.sources.get(usize::from(*source)).map(|of| of.place);
+    let is = |place: Option<RecordingPlace>| place == Some(RecordingPlace::Nvr);
+    let best = is(place(&span.source));
+    let other = span.others.iter().any(|source| is(place(source)) != best);
+    match (best, other) {
+        (false, false) => "",
+        (true, false) => " on the NVR",
+        (_, true) => " on the unit and on the NVR",
+    }
 }
 
 const fn words(reason: Absence) -> &'static str {
@@ -108,7 +124,7 @@ async fn lock(context: &Context, span: RecordSpan, locked: bool) -> Result<(), C
     let api = SignedInApi::open(&context.home)?;
     let camera = find_camera(&api, &span.camera).await?;
     let RecordSpan { from, to, .. } = span;
-    let place = RecordingPlace::Pu;
+    let place = RecordingPlace::from(span.on);
     let (mut segments, mut bytes, mut at) = (0, 0, from);
     // A recorder takes about a day at a time. A segment across midnight counts on both days.
     loop {
@@ -132,12 +148,13 @@ async fn lock(context: &Context, span: RecordSpan, locked: bool) -> Result<(), C
 async fn plan(
     context: &Context,
     camera: &str,
+    place: RecordingPlace,
     set: Option<RecordWhat>,
     keep_days: Option<u32>,
 ) -> Result<(), CuError> {
     let api = SignedInApi::open(&context.home)?;
     let camera = find_camera(&api, camera).await?;
-    let mut state = own(api.plans(&camera.id).await?)?;
+    let mut state = at(place, api.plans(&camera.id).await?)?;
     if set.is_some() || keep_days.is_some() {
         let mut keep = state.plan.keep.clone();
         if let Some(days) = keep_days {
@@ -145,8 +162,8 @@ async fn plan(
         }
         let strategies = set.map_or_else(|| state.plan.strategies.clone(), strategies);
         let change = cm::PlanChange { seen_revision: state.plan.revision, strategies, keep };
-        api.set_plan(&camera.id, RecordingPlace::Pu, &change).await?;
-        state = own(api.plans(&camera.id).await?)?;
+        api.set_plan(&camera.id, place, &change).await?;
+        state = at(place, api.plans(&camera.id).await?)?;
     }
     if context.json {
         output::json(&json!({ "plan": state.plan, "recording": state.recording }));
@@ -167,9 +184,16 @@ async fn plan(
     Ok(())
 }
 
-fn own(plans: cm::PlanList) -> Result<PlanState, CuError> {
-    let own = plans.plans.into_iter().find(|state| state.plan.place == RecordingPlace::Pu);
-    own.ok_or_else(|| CuError::other("the device of this camera does not record"))
+fn at(place: RecordingPlace, plans: cm::PlanList) -> Result<PlanState, CuError> {
+    let found = plans.plans.into_iter().find(|state| state.plan.place == place);
+    found.ok_or_else(|| match place {
+        RecordingPlace::Nvr => {
+            CuError::other("no NVR records this camera, or it is away; see: cu nvr list")
+        }
+        RecordingPlace::Pu | RecordingPlace::Cs => {
+            CuError::other("the device of this camera does not record")
+        }
+    })
 }
 
 fn strategies(what: RecordWhat) -> Vec<Strategy> {

@@ -34,6 +34,7 @@ pub(super) async fn run(context: &Context, camera: &str, file: &Path) -> Result<
         quality: QualityChoice::Auto,
         require_pin: false,
         player: Player::Client,
+        recorder: None,
     };
     let session = Session::ask(&api, &context.home, camera, &wanted).await?;
     // A PU behind a router may be reachable by WebRTC only.

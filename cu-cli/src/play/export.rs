@@ -30,6 +30,7 @@ use crate::{
     error::{CuError, Exit},
     home::Home,
     output,
+    play::place,
 };
 
 /// Runs `cu record export`.
@@ -47,9 +48,10 @@ pub async fn run(home: &Home, json: bool, options: RecordExport) -> Result<(), C
         let words = format!("you may not take recordings of {} with you", camera.name);
         return Err(CuError::new(Exit::Refused, words));
     }
-    let RecordExport { from, to, out, tier, force, require_pin, .. } = options;
+    let RecordExport { from, to, out, tier, force, require_pin, on, .. } = options;
+    let recorder = place::recorder(&api, &camera, on, (from, Some(to)), false).await?;
     let tier = tier.map_or(StreamTier::Main, StreamTier::from);
-    let asked = Asked { camera, tier, span: from..to, require_pin };
+    let asked = Asked { camera, tier, span: from..to, require_pin, recorder };
     let out = out.unwrap_or_else(|| file::default_name(&asked.camera, tier, &asked.span));
     file::refuse_existing(&out, force)?;
     bar.set_message("checking what is here already");

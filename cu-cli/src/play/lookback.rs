@@ -28,7 +28,7 @@ use tokio::{fs::File, io::AsyncWriteExt};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Figures, assembler, quic, record,
+    Figures, assembler, place, quic, record,
     session::{Session, Wanted},
     stop::{self, Stop},
 };
@@ -60,11 +60,15 @@ pub(super) async fn run(home: &Home, json: bool, options: Play) -> Result<(), Cu
         let words = format!("you may not watch the recordings of {}", camera.name);
         return Err(CuError::new(Exit::Refused, words));
     }
+    let span = (look.span.from, look.span.to);
+    let in_reverse = look.scale.value() < 0.0;
+    let recorder = place::recorder(&api, &camera, options.on, span, in_reverse).await?;
     let wanted = Wanted {
         codecs: vec![VideoCodec::H264, VideoCodec::H265],
         quality: options.quality,
         require_pin: options.require_pin,
         player: Player::Client,
+        recorder,
     };
     let session = Session::ask(&api, home, camera, &wanted).await?;
     if let Some(warning) = session.warning() {
@@ -129,7 +133,7 @@ fn url(
         | QualityChoice::Keyframes
         | QualityChoice::Exact { .. } => "main",
     };
-    format!("rtsp://{address}/{}/{tier}/{span}", session.camera.id.channel)
+    format!("rtsp://{address}/{}/{tier}/{span}", session.answer.camera.channel)
         .parse()
         .map_err(|e| CuError::other(format!("no URL: {e}")))
 }

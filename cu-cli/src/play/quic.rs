@@ -188,7 +188,7 @@ pub(super) fn is_wrong_key(error: &quinn::ConnectionError) -> bool {
 }
 
 fn url(session: &Session, quality: QualityChoice, address: SocketAddr) -> Result<Url, CuError> {
-    let channel = session.camera.id.channel;
+    let channel = session.answer.camera.channel;
     let tier = match quality {
         QualityChoice::Tier { tier: StreamTier::Main } => "/main",
         QualityChoice::Tier { tier: StreamTier::Sub } => "/sub",

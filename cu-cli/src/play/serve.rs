@@ -36,7 +36,7 @@ pub(super) async fn start(
     let url = format!("rtsp://{address}/{CHANNEL}?token={}", gate.token.expose());
     let mut state = hub.watch_state();
     let camera = Camera { channel: CHANNEL, name, main: hub, sub: None };
-    let cameras = Arc::new(BTreeMap::from([(CHANNEL, camera)]));
+    let cameras = BTreeMap::from([(CHANNEL, camera)]).into();
     let server = RtspServer::new(cameras, Arc::new(gate), Options::default());
     let (stop, connections) = (token.clone(), tasks.clone());
     tasks.spawn(async move {

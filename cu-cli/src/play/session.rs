@@ -3,7 +3,7 @@
 
 use std::{net::IpAddr, path::PathBuf, time::Instant};
 
-use sightline_model::{CameraId, Capabilities, PublicKey, QualityChoice, Right, VideoCodec};
+use sightline_model::{CameraId, Capabilities, PuId, PublicKey, QualityChoice, Right, VideoCodec};
 use sightline_protocol::cm::{Camera, IceServer, PlayAnswer, PlayRequest, Player};
 
 use crate::{
@@ -22,6 +22,8 @@ pub struct Wanted {
     pub require_pin: bool,
     /// Who will show the token.
     pub player: Player,
+    /// The NVR whose recordings are wanted; absent: the camera's own unit.
+    pub recorder: Option<PuId>,
 }
 
 /// A camera that may be watched now.
@@ -76,7 +78,13 @@ impl Session {
         wanted: &Wanted,
     ) -> Result<Self, CuError> {
         let asked = Instant::now();
-        let pinned = check_device(&camera, &camera.device_key, &home.pins()?, wanted.require_pin)?;
+        let of_unit = wanted.recorder.is_none();
+        let mut pinned = check_device(
+            &camera,
+            &camera.device_key,
+            &home.pins()?,
+            wanted.require_pin && of_unit,
+        )?;
         if !camera.rights.allows(Right::View) {
             return Err(CuError::new(Exit::Refused, format!("you may not watch {}", camera.name)));
         }
@@ -86,11 +94,23 @@ impl Session {
                 ..limits(wanted.quality)
             },
             player: wanted.player,
+            recorder: wanted.recorder.clone(),
         };
         let answer = api.play(&camera.id, &request).await?;
-        check_device(&camera, &answer.device_key, &home.pins()?, wanted.require_pin)?;
-        if answer.device.pu != camera.id.pu || answer.camera != camera.id {
-            return Err(other_camera());
+        match &wanted.recorder {
+            None => {
+                check_device(&camera, &answer.device_key, &home.pins()?, wanted.require_pin)?;
+                if answer.device.pu != camera.id.pu || answer.camera != camera.id {
+                    return Err(other_camera());
+                }
+            }
+            Some(nvr) => {
+                if answer.device.pu != *nvr || answer.camera.pu != *nvr {
+                    return Err(other_camera());
+                }
+                let of = (camera.name.as_str(), nvr);
+                pinned = check_key(of, &answer.device_key, &home.pins()?, wanted.require_pin)?;
+            }
         }
         let local_portal = match api.portal.url.host() {
             Some(url::Host::Domain(name)) => name == "localhost",
@@ -121,7 +141,7 @@ impl Session {
             format!(
                 "note: the claim code of {} was not typed here, so its key is known from the portal \
                  only. Compare the device id with the label: {}",
-                self.camera.name, self.camera.id.pu
+                self.camera.name, self.answer.device.pu
             )
         })
     }
@@ -161,17 +181,25 @@ pub fn check_device(
     if camera.device.pu != camera.id.pu {
         return Err(other_camera());
     }
-    if !camera.id.pu.matches(key) {
+    check_key((&camera.name, &camera.id.pu), key, pins, require_pin)
+}
+
+/// The same for whatever device has media of the camera of that name.
+fn check_key(
+    (name, device): (&str, &PuId),
+    key: &PublicKey,
+    pins: &Pins,
+    require_pin: bool,
+) -> Result<bool, CuError> {
+    if !device.matches(key) {
         return Err(CuError::security(format!(
-            "the portal names a key for {} that is not the camera's: somebody may be in between. Nothing was played",
-            camera.name
+            "the portal names a key for {name} that is not the camera's: somebody may be in between. Nothing was played"
         )));
     }
-    let pinned = pins.from_code.contains(&camera.id.pu);
+    let pinned = pins.from_code.contains(device);
     if require_pin && !pinned {
         return Err(CuError::security(format!(
-            "the claim code of {} was never typed here, and --require-pin asks for that: cu bind CODE",
-            camera.name
+            "the claim code of {name} was never typed here, and --require-pin asks for that: cu bind CODE"
         )));
     }
     Ok(pinned)

@@ -114,13 +114,10 @@ pub async fn unit(key: SigningKey) -> Unit {
         async move { synthetic::run(config, publisher, stop).await.expect("configuration") },
     );
     let camera = Camera { channel: ChannelId(0), name: "Garden".into(), main: hub, sub: None };
-    let cameras: Cameras = Arc::new(BTreeMap::from([(ChannelId(0), camera)]));
+    let cameras = Cameras::from(BTreeMap::from([(ChannelId(0), camera)]));
     let door = Arc::new(Door { ended: watch::Sender::new(None) });
-    let server = RtspServer::new(
-        Arc::clone(&cameras),
-        Arc::clone(&door) as Arc<dyn Gate>,
-        Options::default(),
-    );
+    let server =
+        RtspServer::new(cameras.clone(), Arc::clone(&door) as Arc<dyn Gate>, Options::default());
     let endpoint = quic::server_endpoint(
         "127.0.0.1:0".parse().expect("address"),
         &pinned_tls::pkcs8(key.as_bytes()),

@@ -152,7 +152,7 @@ impl Unit {
             },
         };
         let cameras = has_camera.then_some((ChannelId(0), camera));
-        let cameras = Arc::new(cameras.into_iter().collect());
+        let cameras = cameras.into_iter().collect();
         let recorder = recorder::start(settings, &cameras, &lifecycle);
         Run {
             unit: self,
@@ -177,7 +177,8 @@ impl Unit {
     }
 }
 
-fn always() -> std::ops::Range<UnixMicros> {
+/// All time.
+pub fn always() -> std::ops::Range<UnixMicros> {
     UnixMicros(0)..UnixMicros(i64::MAX / 2)
 }
 
@@ -235,6 +236,10 @@ pub struct Feed {
 }
 
 impl Feed {
+    pub fn hub(&self) -> Hub {
+        self.hub.clone()
+    }
+
     pub fn play(&self) {
         let config = SyntheticConfig {
             width: 160,

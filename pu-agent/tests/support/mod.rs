@@ -23,7 +23,8 @@ use pu_agent::uplink::{
     machine::{Profile, Settings},
 };
 use sightline_model::{
-    ChannelId, MediaSessionId, PuId, PublicKey, Rights, SessionToken, TokenHash, UnixMicros, UserId,
+    ChannelId, DeviceKind, MediaSessionId, PuId, PublicKey, Rights, SessionToken, TokenHash,
+    UnixMicros, UserId,
 };
 use sightline_protocol::{
     Problem, ProblemKind,
@@ -54,6 +55,8 @@ pub struct Centre {
     pub checker: Arc<Mutex<Checker>>,
     epoch: Arc<AtomicU64>,
     owner: Arc<Mutex<Option<UserId>>>,
+    /// What registering devices are told of their relations.
+    pub relations: Arc<Mutex<Option<ps::Relations>>>,
 }
 
 impl Centre {
@@ -71,6 +74,7 @@ impl Centre {
             checker: Arc::new(Mutex::new(refuse)),
             epoch: Arc::default(),
             owner: Arc::default(),
+            relations: Arc::default(),
         }
     }
 
@@ -119,6 +123,7 @@ impl Centre {
             rights: Rights::owner(),
             cnf: None,
             client: None,
+            nvr: None,
         }
     }
 
@@ -431,6 +436,7 @@ fn welcome(centre: &Centre, fault: Fault) -> ScuToPu {
         token_keys: vec![TokenKey { kid: "key-1".parse().expect("key id"), public_key }],
         ice_servers: Vec::new(),
         owner: centre.owner.lock().expect("not poisoned").clone(),
+        relations: centre.relations.lock().expect("not poisoned").clone(),
     }
 }
 
@@ -462,6 +468,7 @@ pub fn uplink(
         claim: identity.claim_code().hash(),
         claim_unlocked: false,
         agent: "test".into(),
+        kind: DeviceKind::Pu,
         addresses: Addresses::default(),
         channels: Vec::new(),
         sign: Box::new(move |bytes| signer.sign(bytes)),

@@ -1,5 +1,7 @@
 //! A unit with a gate, as the agent puts it together.
 
+#![allow(dead_code, reason = "every test file uses a part")]
+
 use std::{
     net::{IpAddr, SocketAddr},
     os::unix::fs::PermissionsExt,
@@ -11,6 +13,7 @@ use ed25519_dalek::SigningKey;
 use pu_agent::{
     gate::{GateSettings, MEMORY_FILE, PuGate},
     identity::Identity,
+    relations::RelationBook,
     uplink::{Handler, Status, clock::Clock, dial::Server},
 };
 use sightline_media_io::gate::{Admission, Gate};
@@ -80,6 +83,7 @@ pub fn started(
     let settings = GateSettings {
         check_timeout: Duration::from_millis(700),
         memory: Some(dir.path().join(MEMORY_FILE)),
+        relations: Some(RelationBook::open(dir.path())),
         ..GateSettings::new(pu.clone(), max_sessions)
     };
     let status = uplink.status();

@@ -10,10 +10,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use sightline_model::{DomainName, PuId, ScuId, TokenHash, UnixMicros};
+use sightline_model::{CameraId, DeviceKind, DomainName, PuId, ScuId, TokenHash, UnixMicros};
 use sightline_protocol::{
     Problem, ProblemKind,
-    cm::IceServer,
+    cm::{IceServer, PlayAnswer},
     pc::PathReport,
     ps::{ChannelStatus, PuToScu, RecordingAnswer, ScuToPu, TokenBearer},
     sc::{Lease, ScReply, ScRequest, TokenGrant},
@@ -21,7 +21,7 @@ use sightline_protocol::{
 
 use crate::PuMedia;
 
-/// Token checks of one PU that may wait for the CMU at a time.
+/// Token checks and tickets of one PU that may wait for the CMU at a time.
 pub const MAX_CHECKS: usize = 64;
 
 /// What every connection of an SCU has in common.
@@ -57,6 +57,13 @@ pub enum PuInput {
         /// What the token grants.
         result: Result<TokenGrant, Problem>,
     },
+    /// The CMU's reply to [`PuOutput::AskTicket`].
+    Ticket {
+        /// The NVR's number of the request.
+        request: u64,
+        /// How to take the stream.
+        result: Result<Box<PlayAnswer>, Problem>,
+    },
     /// Another registration of the device has taken over.
     Fenced,
     /// The SCU is going away.
@@ -88,6 +95,13 @@ pub enum PuOutput {
         /// The question.
         check: Box<ScRequest>,
     },
+    /// Ask the CMU; the answer is [`PuInput::Ticket`].
+    AskTicket {
+        /// The NVR's number of the request.
+        request: u64,
+        /// The question.
+        ask: Box<ScRequest>,
+    },
     /// Cameras of the PU have changed.
     Channels(Vec<ChannelStatus>),
     /// Part of a call.
@@ -113,6 +127,7 @@ enum State {
 pub struct PuConnection {
     settings: PuSettings,
     observed: SocketAddr,
+    kind: DeviceKind,
     state: State,
     outputs: VecDeque<PuOutput>,
 }
@@ -124,7 +139,17 @@ impl PuConnection {
         let challenge = ScuToPu::Challenge { scu: settings.scu.clone(), nonce: nonce.clone() };
         let until = now + settings.sign_in_timeout;
         let outputs = [PuOutput::Send(Box::new(challenge))].into();
-        Self { settings, observed, state: State::Challenged { nonce, until }, outputs }
+        let (kind, state) = (DeviceKind::Pu, State::Challenged { nonce, until });
+        Self { settings, observed, kind, state, outputs }
+    }
+
+    /// What traces call the other end.
+    #[must_use]
+    pub const fn peer(&self) -> &'static str {
+        match self.kind {
+            DeviceKind::Pu => "PU",
+            DeviceKind::Nvr => "NVR",
+        }
     }
 
     /// The device, once it is registered.
@@ -146,6 +171,7 @@ impl PuConnection {
             PuInput::Unreadable(what) => self.refuse(ProblemKind::InvalidRequest, what),
             PuInput::Registered(reply, ice) => self.registered(now, wall, reply, ice),
             PuInput::Checked { request, result } => self.checked(request, result),
+            PuInput::Ticket { request, result } => self.ticket(request, result),
             PuInput::Fenced => {
                 let why = "another registration of this device has taken over";
                 self.refuse_with(Problem::new(ProblemKind::StaleLease, why), false);
@@ -164,6 +190,7 @@ impl PuConnection {
                 PuToScu::Register(registration) => {
                     let until = now + self.settings.cmu_timeout;
                     let pu = registration.pu.clone();
+                    self.kind = registration.kind;
                     let channels = registration.channels.clone();
                     self.state = State::Registering { pu, channels, until };
                     self.outputs.push_back(PuOutput::Register(Box::new(ScRequest::Register {
@@ -179,6 +206,7 @@ impl PuConnection {
                 PuToScu::Addresses(_)
                 | PuToScu::Channels { .. }
                 | PuToScu::TokenCheck { .. }
+                | PuToScu::TicketRequest { .. }
                 | PuToScu::MediaAnswer { .. }
                 | PuToScu::Candidate { .. }
                 | PuToScu::SessionReport { .. }
@@ -223,6 +251,9 @@ impl PuConnection {
             PuToScu::TokenCheck { request, token, presented_by } => {
                 self.check(device, request, token, presented_by);
             }
+            PuToScu::TicketRequest { request, camera } => {
+                self.ask_ticket((device, epoch), request, camera);
+            }
             PuToScu::MediaAnswer { session, result } => {
                 self.outputs.push_back(PuOutput::Media(PuMedia::Answer { session, result }));
             }
@@ -257,6 +288,25 @@ impl PuConnection {
         self.outputs.push_back(PuOutput::CheckToken { request, check });
     }
 
+    fn ask_ticket(&mut self, (device, epoch): (PuId, u64), request: u64, camera: CameraId) {
+        let State::Registered { checks, .. } = &mut self.state else { return };
+        if *checks >= MAX_CHECKS {
+            let busy = Problem::new(ProblemKind::Busy, "too many tickets are waiting");
+            self.send(ScuToPu::Ticket { request, result: Err(busy) });
+            return;
+        }
+        *checks += 1;
+        let ask = Box::new(ScRequest::Ticket { device, epoch, camera });
+        self.outputs.push_back(PuOutput::AskTicket { request, ask });
+    }
+
+    fn ticket(&mut self, request: u64, result: Result<Box<PlayAnswer>, Problem>) {
+        if let State::Registered { checks, .. } = &mut self.state {
+            *checks = checks.saturating_sub(1);
+            self.send(ScuToPu::Ticket { request, result });
+        }
+    }
+
     fn checked(&mut self, request: u64, result: Result<TokenGrant, Problem>) {
         if let State::Registered { checks, .. } = &mut self.state {
             *checks = checks.saturating_sub(1);
@@ -286,6 +336,7 @@ impl PuConnection {
                     token_keys: lease.token_keys.clone(),
                     ice_servers,
                     owner: lease.owner.clone(),
+                    relations: lease.relations.clone(),
                 };
                 self.outputs.push_back(PuOutput::Admit { lease, channels });
                 self.send(welcome);
@@ -296,6 +347,7 @@ impl PuConnection {
                 ScReply::Registered(_)
                 | ScReply::LeasesRenewed { .. }
                 | ScReply::Done
+                | ScReply::Ticket(_)
                 | ScReply::TokenGranted(_),
             ) => Problem::new(ProblemKind::Internal, "the centre gave a wrong answer"),
         };

@@ -234,7 +234,10 @@ impl World {
                     self.asked.retain(|(asked, _)| *asked != conn);
                     return;
                 }
-                PuOutput::Report(_) | PuOutput::CheckToken { .. } | PuOutput::Channels(_) => {}
+                PuOutput::Report(_)
+                | PuOutput::AskTicket { .. }
+                | PuOutput::CheckToken { .. }
+                | PuOutput::Channels(_) => {}
             }
         }
     }
@@ -253,6 +256,7 @@ impl World {
             owner: None,
             token_keys: vec![],
             server_time: UnixMicros(0),
+            relations: None,
         };
         let reply = if self.rng.chance(10) {
             Err(Problem::new(ProblemKind::Timeout, "lost"))
@@ -409,6 +413,7 @@ fn registration(device: &PuId) -> PuToScu {
         addresses: Default::default(),
         channels: vec![],
         agent: String::new(),
+        kind: sightline_model::DeviceKind::Pu,
     }))
 }
 

@@ -191,6 +191,7 @@ async fn answer(bus: &Bus, books: &Mutex<Books>, request: ScRequest) -> ScReply 
                 owner: None,
                 token_keys: vec![],
                 server_time: UnixMicros(0),
+                relations: None,
             }))
         }
         ScRequest::RenewLeases { leases, .. } => {
@@ -216,6 +217,7 @@ async fn answer(bus: &Bus, books: &Mutex<Books>, request: ScRequest) -> ScReply 
                 expires_at: UnixMicros(i64::MAX),
             }))
         }
+        ScRequest::Ticket { .. } => refused(ProblemKind::NotFound),
         ScRequest::Release { .. }
         | ScRequest::Addresses { .. }
         | ScRequest::Channels { .. }
@@ -263,6 +265,7 @@ pub fn registration(signer: &SigningKey, pu: &PuId, challenge: &ScuToPu) -> PuTo
             audio: None,
         }],
         agent: "test".to_owned(),
+        kind: sightline_model::DeviceKind::Pu,
     }))
 }
 

@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// What the units are called in [`Centre::log`].
-pub const UNITS: [&str; 4] = ["cmu", "scu", "mtu", "pu-agent"];
+pub const UNITS: [&str; 5] = ["cmu", "scu", "mtu", "pu-agent", "nvr"];
 
 /// How long a unit may take to come up.
 const START: Duration = Duration::from_secs(20);
@@ -61,6 +61,19 @@ pub struct SecondPu {
     pub claim_code: String,
     /// Where it serves RTSP.
     pub rtsp: u16,
+}
+
+/// An NVR of the same centre.
+#[derive(Debug)]
+pub struct Nvr {
+    /// The process.
+    pub process: Process,
+    /// Its claim code.
+    pub claim_code: String,
+    /// Its device id.
+    pub id: String,
+    /// The folder of its recordings.
+    pub disk: PathBuf,
 }
 
 /// The ports of a [`Centre`].
@@ -157,6 +170,44 @@ impl Centre {
         SecondPu { process, claim_code, rtsp }
     }
 
+    /// Starts an NVR without cameras of its own, or starts it anew.
+    ///
+    /// # Panics
+    /// When it does not come up.
+    #[must_use]
+    pub fn nvr(&self) -> Nvr {
+        self.nvr_with("")
+    }
+
+    /// Starts an NVR with cameras of its own, as its configuration names them.
+    ///
+    /// # Panics
+    /// When it does not come up.
+    #[must_use]
+    pub fn nvr_with(&self, cameras: &str) -> Nvr {
+        let data = self.data.path();
+        let disk = data.join("nvr-disk");
+        fs::create_dir_all(&disk).expect("a folder");
+        let (Ports { portal, ps, cs, .. }, rtsp) = (self.ports, free_port());
+        let text = format!(
+            "data_dir = \"nvr\"\ncentre_ca = \"scu/ca.pem\"\nannounce_loopback = true\n\
+             portal = \"http://localhost:{portal}\"\n\
+             [[scu]]\nquic = \"localhost:{ps}\"\nwebsocket = \"ws://localhost:{cs}/ps/v1\"\n\
+             [recording]\ndir = \"{}\"\n\
+             [rtsp]\nlisten = \"127.0.0.1:{rtsp}\"\n[quic]\nlisten = \"127.0.0.1:0\"\n\
+             [webrtc]\nlisten = \"127.0.0.1:0\"\n[http]\nlisten = \"127.0.0.1:0\"\n\
+             [telemetry]\nformat = \"json\"\n{cameras}",
+            disk.display()
+        );
+        fs::write(data.join("nvr.toml"), text).expect("written");
+        let claim_code = claim_code(data, "nvr");
+        // It begins with the id: 26 characters, in groups of four.
+        let id: String = claim_code.chars().filter(|c| *c != '-').take(26).collect();
+        let process = unit(data, "nvr", &self.settings);
+        wait_for_port("the NVR", rtsp);
+        Nvr { process, claim_code, id, disk }
+    }
+
     /// Marks this moment in all logs.
     #[must_use]
     pub fn mark(&self) -> Mark {
@@ -244,7 +295,7 @@ fn unit(data: &Path, name: &str, settings: &[Setting]) -> Process {
     let log = fs::OpenOptions::new().create(true).append(true).open(log).expect("a log file");
     let is_pu = name.starts_with("pu-agent");
     let mut command = Command::new(bin(if is_pu { "pu-agent" } else { name }));
-    if is_pu {
+    if is_pu || name == "nvr" {
         command.arg("run");
     }
     let own = settings.iter().filter(|(unit, ..)| *unit == name);
@@ -256,10 +307,10 @@ fn unit(data: &Path, name: &str, settings: &[Setting]) -> Process {
 
 pub(crate) fn claim_code(data: &Path, name: &str) -> String {
     let config = data.join(format!("{name}.toml"));
-    let mut command = Command::new(bin("pu-agent"));
+    let mut command = Command::new(bin(if name == "nvr" { "nvr" } else { "pu-agent" }));
     command.current_dir(data);
     let output = command.arg("claim-code").arg("--config").arg(config).output();
-    let output = output.expect("pu-agent runs");
+    let output = output.expect("it runs");
     let text = String::from_utf8_lossy(&output.stdout);
     // 44 characters in groups of four.
     let is_code = |word: &&str| word.len() == 54 && word.matches('-').count() == 10;

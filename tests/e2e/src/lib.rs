@@ -23,7 +23,7 @@ pub use browser::{browsed, browser};
 pub use bus::BusTap;
 pub use cameras::{GstCamera, IpyCam};
 pub use capture::{Capture, Packet};
-pub use centre::{Centre, Ports, SecondPu, UNITS};
+pub use centre::{Centre, Nvr, Ports, SecondPu, UNITS};
 pub use cu::Cu;
 pub use demo::{Demo, DemoInfo};
 pub use http::{Answer, http};

@@ -394,7 +394,7 @@ fn every_program_names_what_is_wrong_in_its_configuration() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let folder = folder.path();
     fs::write(folder.join("short.secret"), "admin\n").expect("written");
-    for program in ["cmu", "scu", "mtu", "pu-agent", "sightline"] {
+    for program in ["cmu", "scu", "mtu", "pu-agent", "nvr", "sightline"] {
         refused(program, "no_such_key = 1\n", "no_such_key", folder);
         refused(program, "[telemetry]\nno_such_key = 1\n", "no_such_key", folder);
         refused(program, "[telemetry]\nformat = 7\n", "format", folder);
@@ -432,6 +432,7 @@ fn wrong_types_and_values(folder: &Path) {
         ("pu-agent", "max_sessions = -1\n", "max_sessions"),
         ("pu-agent", "[[scu]]\nquic = \"nowhere\"\n", "scu.quic"),
         ("pu-agent", "[[scu]]\nquic = \"a:1\"\n[[camera]]\nname = \"\"\n", "name"),
+        ("nvr", "[[scu]]\nquic = \"a:1\"\n", "recording.dir"),
         ("sightline", "[cmu]\nlisten = 7\n", "listen"),
         ("sightline", "[scu.limits]\nqueue = \"many\"\n", "queue"),
     ];
@@ -441,9 +442,9 @@ fn wrong_types_and_values(folder: &Path) {
     let short = format!("{public}secret_file = \"short.secret\"\n");
     refused("mtu", &short, "16 are needed", folder);
     refused("mtu", public, "secret_file", folder);
-    for program in ["cmu", "scu", "mtu", "pu-agent", "sightline"] {
+    for program in ["cmu", "scu", "mtu", "pu-agent", "nvr", "sightline"] {
         let folder = match program {
-            "cmu" | "scu" | "mtu" | "sightline" => root().join(program),
+            "cmu" | "scu" | "mtu" | "nvr" | "sightline" => root().join(program),
             _ => root().join("pu-agent"),
         };
         assert!(folder.join(format!("{program}.sample.toml")).exists(), "{program} has a sample");

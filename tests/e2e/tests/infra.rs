@@ -9,8 +9,14 @@ use std::{
 use e2e::{bin, compose::env_file, root, tool};
 
 /// Program, and what stands before `--config`.
-const UNITS: &[(&str, &[&str])] =
-    &[("sightline", &["serve"]), ("cmu", &[]), ("scu", &[]), ("mtu", &[]), ("pu-agent", &[])];
+const UNITS: &[(&str, &[&str])] = &[
+    ("sightline", &["serve"]),
+    ("cmu", &[]),
+    ("scu", &[]),
+    ("mtu", &[]),
+    ("pu-agent", &[]),
+    ("nvr", &[]),
+];
 
 /// A secret that is long enough, a database's URL, and a password, wherever a configuration names
 /// a file for them.
@@ -154,7 +160,7 @@ fn the_services_reach_what_they_read_while_they_run() {
         let copied = has("ExecReload=") && has("LoadCredential=");
         assert!(!copied, "{unit}.service reads again what never changes");
     }
-    for unit in ["mtu", "sightline", "pu-agent"] {
+    for unit in ["mtu", "sightline", "pu-agent", "nvr"] {
         assert!(!unit_file(unit).contains("\nProcSubset=pid\n"), "{unit}.service hides /proc");
     }
     for unit in ["mtu", "sightline"] {

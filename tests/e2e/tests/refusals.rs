@@ -100,6 +100,7 @@ async fn register_as(port: u16, pu: &str, shown: PublicKey, key: &SigningKey) ->
                     addresses: Addresses::default(),
                     channels: Vec::new(),
                     agent: "thief".into(),
+                    kind: sightline_model::DeviceKind::Pu,
                 };
                 let text = encode(&PuToScu::Register(Box::new(registration)), None);
                 let text = String::from_utf8(text).expect("JSON");

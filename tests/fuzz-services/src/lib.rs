@@ -6,7 +6,7 @@
 mod centre;
 mod config;
 mod play_token;
-#[path = "../../../pu-agent/src/gate/token.rs"]
+#[path = "../../../crates/premises/src/gate/token.rs"]
 mod token;
 
 /// What the gate's part that is included above needs of its crate.

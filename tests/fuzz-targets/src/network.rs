@@ -28,7 +28,7 @@ mod ladder_stun;
 mod onvif_answer;
 #[path = "../../../crates/media-io/src/source/percent.rs"]
 mod percent;
-#[path = "../../../pu-agent/src/uplink/frames.rs"]
+#[path = "../../../crates/uplink/src/frames.rs"]
 mod pu_frames;
 #[path = "../../../crates/media-io/src/webrtc/stun.rs"]
 #[cfg_attr(

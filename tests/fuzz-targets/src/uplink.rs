@@ -16,10 +16,10 @@ use sightline_protocol::{
 
 use crate::Choices;
 
-#[path = "../../../pu-agent/src/uplink/clock.rs"]
+#[path = "../../../crates/uplink/src/clock.rs"]
 #[expect(dead_code, reason = "the part that other tasks read is not driven here")]
 mod clock;
-#[path = "../../../pu-agent/src/uplink/machine.rs"]
+#[path = "../../../crates/uplink/src/machine.rs"]
 #[expect(unused_imports, reason = "whoever signs is not named here")]
 mod machine;
 
@@ -82,6 +82,7 @@ fn profile() -> Profile {
         public_key,
         claim_unlocked: false,
         agent: "fuzz".to_owned(),
+        kind: sightline_model::DeviceKind::Pu,
         addresses: Addresses::default(),
         channels: vec![],
         sign: Box::new(|_| Signature::from_bytes([0; 64])),
@@ -233,6 +234,7 @@ fn scu_says(choices: &mut Choices<'_>, wall: i64) -> Option<ScuToPu> {
             token_keys: vec![],
             ice_servers: vec![],
             owner: None,
+            relations: None,
         },
         6 => {
             let kinds = [ProblemKind::WrongKey, ProblemKind::Busy, ProblemKind::StaleLease];

@@ -14,12 +14,14 @@ import type {
   MtuList,
   NetworkList,
   NetworkSide,
+  NvrList,
   PlanChange,
   PlanList,
   PlayAnswer,
   PlayRequest,
   RecordedDays,
   RecordingPlace,
+  Related,
   SignedIn,
   SignInRequest,
   SmsCodeRequest,
@@ -177,11 +179,16 @@ export const api = {
   release: (pu: string) => call('DELETE', `/devices/${id(pu)}/binding`),
   rename: (camera: string, name: string) =>
     call<Camera>('PATCH', `/cameras/${id(camera)}`, { name } satisfies CameraChange),
-  play: (camera: string, capabilities: Capabilities, of: Call) =>
+  /** `recorder`: the NVR whose recordings are wanted. */
+  play: (camera: string, capabilities: Capabilities, of: Call, recorder?: string) =>
     call<PlayAnswer>(
       'POST',
       `/cameras/${id(camera)}/play`,
-      { capabilities, player: 'client' } satisfies PlayRequest,
+      {
+        capabilities,
+        player: 'client',
+        ...(recorder === undefined ? {} : { recorder }),
+      } satisfies PlayRequest,
       of,
     ),
   recordings: (camera: string, fromUs: number, toUs: number, signal: AbortSignal) =>
@@ -201,6 +208,11 @@ export const api = {
   plans: (camera: string) => call<PlanList>('GET', `/cameras/${id(camera)}/plans`),
   setPlan: (camera: string, place: RecordingPlace, change: PlanChange) =>
     call('PUT', `/cameras/${id(camera)}/plans/${place}`, change),
+  nvrs: async () => (await call<NvrList>('GET', '/nvrs')).nvrs,
+  relate: (nvr: string, camera: string) =>
+    call<Related>('PUT', `/nvrs/${id(nvr)}/cameras/${id(camera)}`),
+  unrelate: (nvr: string, camera: string) =>
+    call('DELETE', `/nvrs/${id(nvr)}/cameras/${id(camera)}`),
   subscriptions: async () =>
     (await call<SubscriptionList>('GET', '/operator/subscriptions')).subscriptions,
   setSubscription: (user: string, subscription: Subscription) =>

@@ -26,6 +26,7 @@ export const PROBLEM_KINDS = [
   'busy',
   'timeout',
   'plan_changed',
+  'already_related',
   'internal',
 ] as const satisfies readonly CentreProblemKind[];
 

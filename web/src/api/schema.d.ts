@@ -258,6 +258,47 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/nvrs": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Your network video recorders, and which cameras each records. */
+        get: operations["listNvrs"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/nvrs/{pu}/cameras/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /**
+         * Have an NVR record a camera. What it records is said by the camera's plan at the place `nvr`.
+         * @description Both must be yours. A device that is away now hears of it when it is back.
+         */
+        put: operations["relateNvr"];
+        post?: never;
+        /**
+         * Have an NVR record a camera no more: its stream ends within two seconds. What was recorded stays on the
+         *     NVR, out of sight, until it goes by the plan or the two are related again.
+         */
+        delete: operations["unrelateNvr"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/operator/audit": {
         parameters: {
             query?: never;
@@ -813,6 +854,23 @@ export interface components {
          * @enum {string}
          */
         NetworkSide: "viewer" | "pu";
+        /** @description An NVR as its owner sees it. */
+        Nvr: {
+            /** @description The device. */
+            device: components["schemas"]["DeviceId"];
+            /** @description Its key, whose hash is the device id. */
+            device_key: components["schemas"]["PublicKey"];
+            /** @description Whether it is registered now. */
+            online: boolean;
+            /** @description What it records of other devices' cameras. */
+            records: components["schemas"]["Relation"][];
+            storage?: components["schemas"]["StorageStatus"] | null;
+        };
+        /** @description `GET /nvrs`. */
+        NvrList: {
+            /** @description The caller's NVRs, the oldest binding first. */
+            nvrs: components["schemas"]["Nvr"][];
+        };
         /**
          * @description A mobile number in E.164 form (`+` and 7 to 15 digits). Shown only by [`PhoneNumber::expose`].
          *
@@ -850,7 +908,7 @@ export interface components {
         PlayAnswer: {
             /** @description The camera. */
             camera: components["schemas"]["CameraId"];
-            /** @description The device. */
+            /** @description The device that media comes from. */
             device: components["schemas"]["DeviceId"];
             /** @description The device's key; compare it with what the QR code said. */
             device_key: components["schemas"]["PublicKey"];
@@ -880,6 +938,7 @@ export interface components {
             capabilities?: components["schemas"]["Capabilities"];
             /** @description For which kind of player. */
             player?: components["schemas"]["Player"];
+            recorder?: components["schemas"]["PuId"] | null;
         };
         /**
          * @description Whether a unit can be reached (A7.2, "presence").
@@ -904,7 +963,7 @@ export interface components {
          * @description The problems that exist.
          * @enum {string}
          */
-        ProblemKind: "invalid_request" | "unauthenticated" | "forbidden" | "not_found" | "not_approved" | "wrong_code" | "wrong_claim_code" | "already_bound" | "rate_limited" | "wrong_key" | "unknown_device" | "stale_lease" | "invalid_token" | "token_expired" | "token_in_use" | "token_revoked" | "device_offline" | "camera_offline" | "storage_away" | "not_decodable" | "busy" | "timeout" | "plan_changed" | "internal";
+        ProblemKind: "invalid_request" | "unauthenticated" | "forbidden" | "not_found" | "not_approved" | "wrong_code" | "wrong_claim_code" | "already_bound" | "rate_limited" | "wrong_key" | "unknown_device" | "stale_lease" | "invalid_token" | "token_expired" | "token_in_use" | "token_revoked" | "device_offline" | "camera_offline" | "storage_away" | "not_decodable" | "busy" | "timeout" | "plan_changed" | "already_related" | "internal";
         /** @description An Ed25519 public key (RFC 8032), 32 bytes, base64url without padding in text. */
         PublicKey: string;
         /**
@@ -973,6 +1032,23 @@ export interface components {
         RefreshRequest: {
             /** @description The refresh token, when it did not come in a cookie. */
             refresh_token?: string | null;
+        };
+        /**
+         * @description `PUT /nvrs/{pu}/cameras/{id}`: the relation holds; who of the two has said so by now. One that is away
+         *     is told when it is back.
+         */
+        Related: {
+            /** @description The NVR (A8.7.2 step 5). */
+            nvr_told: boolean;
+            /** @description The camera's own device (step 6). */
+            pu_told: boolean;
+        };
+        /** @description A relation between an NVR and a camera. */
+        Relation: {
+            /** @description The camera. */
+            camera: components["schemas"]["CameraId"];
+            /** @description Since when. */
+            since: components["schemas"]["UnixMicros"];
         };
         /**
          * @description Why a session is relayed, as far as what both ends have measured of their NATs tells.
@@ -1062,6 +1138,32 @@ export interface components {
             p95_ms: number;
             /** @description Which, as in `cs::StageTimes`. */
             stage: string;
+        };
+        /**
+         * @description The state of a recorder's storage.
+         * @enum {string}
+         */
+        StorageState: "ok" | "slow" | "full" | "read_only" | "away" | "failing";
+        /** @description A recorder's storage, as its owner sees it. */
+        StorageStatus: {
+            /**
+             * Format: int64
+             * @description Size, in bytes; absent when it is not there.
+             */
+            capacity_bytes?: number | null;
+            /**
+             * Format: int64
+             * @description Bytes of those that are locked.
+             */
+            locked_bytes: number;
+            oldest?: components["schemas"]["UnixMicros"] | null;
+            /**
+             * Format: int64
+             * @description Bytes of recordings.
+             */
+            recorded_bytes: number;
+            /** @description Its state. */
+            state: components["schemas"]["StorageState"];
         };
         /** @description One reason to record. Several hold side by side. */
         Strategy: {
@@ -2244,6 +2346,165 @@ export interface operations {
                 };
             };
             401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+        };
+    };
+    listNvrs: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["NvrList"];
+                };
+            };
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+        };
+    };
+    relateNvr: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description the camera */
+                id: components["schemas"]["CameraId"];
+                /** @description the NVR */
+                pu: components["schemas"]["PuId"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Related"];
+                };
+            };
+            /** @description the device is no NVR, or the camera is its own */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description no right to change it */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description no such NVR or camera of yours */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description another NVR records the camera */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+        };
+    };
+    unrelateNvr: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description the camera */
+                id: components["schemas"]["CameraId"];
+                /** @description the NVR */
+                pu: components["schemas"]["PuId"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description no right to change it */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description no such camera of yours, or that NVR does not record it */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };

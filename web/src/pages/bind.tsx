@@ -34,8 +34,15 @@ export function BindPage({ code }: { code: string }) {
       pin(complete.pu);
       for (const camera of bound.cameras) putCamera(camera);
       void loadCameras();
-      say(t('bind.done', { name: bound.cameras[0]?.name ?? complete.pu }));
-      const only = bound.cameras.length === 1 ? bound.cameras[0] : undefined;
+      const [first, another] = bound.cameras;
+      if (!first) {
+        // A recorder, most likely: what it records is chosen at each camera.
+        say(t('bind.done_recorder'));
+        go('#/settings');
+        return;
+      }
+      say(t('bind.done', { name: first.name }));
+      const only = another ? undefined : first;
       go(only ? `#/camera/${encodeURIComponent(only.id)}` : '#/');
     } catch (problem) {
       setError(problemText(problem));

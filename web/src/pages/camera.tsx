@@ -15,6 +15,7 @@ import { cameras } from '../state';
 import { Controls } from '../ui/controls';
 import { onFrames } from '../ui/frames';
 import { Manage } from '../ui/manage';
+import { NvrCard } from '../ui/nvrs';
 import { Button, Icon, PresenceBadge } from '../ui/parts';
 import { QualityMenu } from '../ui/quality';
 import { Panel } from '../ui/panel';
@@ -48,6 +49,8 @@ function Player({ camera }: { camera: Camera }) {
   const [day, setDay] = useState<Stretch>();
   /** Something records this camera, as far as is known. */
   const [recorded, setRecorded] = useState(true);
+  /** Counts changes of who records it: each may have made the answer to that another one. */
+  const [recorders, setRecorders] = useState(0);
   const strip = useRef<HTMLDivElement>(null);
   const settled = useSettled(watch, pictured);
   const mayLookBack = camera.rights.includes('playback');
@@ -131,6 +134,7 @@ function Player({ camera }: { camera: Camera }) {
             <LookbackControls lookback={lookback} onLive={goLive} />
           )}
           <TimelineStrip
+            key={recorders}
             camera={camera.id}
             lookback={lookback}
             day={day}
@@ -144,7 +148,18 @@ function Player({ camera }: { camera: Camera }) {
         <QualityMenu watch={watch} />
         <Panel watch={watch} camera={camera} />
         {mayLookBack && recorded && <Calendar camera={camera} onPick={setDay} />}
-        {camera.rights.includes('manage') && recorded && <PlanCard camera={camera} />}
+        {camera.rights.includes('manage') && recorded && (
+          <PlanCard key={recorders} camera={camera} place="pu" />
+        )}
+        {camera.rights.includes('manage') && (
+          <NvrCard
+            camera={camera}
+            onChange={() => {
+              setRecorded(true);
+              setRecorders((n) => n + 1);
+            }}
+          />
+        )}
         {camera.rights.includes('manage') && <Manage camera={camera} />}
       </aside>
     </div>
@@ -225,8 +240,10 @@ interface OverlayProps {
 
 /** What is going on, over the picture; nothing while it plays. */
 function StateOverlay({ watch, camera, lookback }: OverlayProps) {
-  const now = watch.state.value;
   const back = lookback.state.value;
+  // A recording may come from elsewhere, whatever has become of the live picture.
+  const session = back.state === 'live' ? watch : lookback.source.value;
+  const now = session.state.value;
   // What was recorded is there while the camera is away.
   const works = now.state === 'playing' || now.state === 'no_camera';
   if (back.state !== 'live' && works) return <LookbackState back={back} />;
@@ -260,7 +277,7 @@ function StateOverlay({ watch, camera, lookback }: OverlayProps) {
           {now.state !== 'connecting' && fault && <p class="fine">{fault}</p>}
           {now.state === 'waiting' && <p class="fine">{t('state.waiting')}</p>}
           {(now.state === 'waiting' || now.state === 'failed') && (
-            <Button onClick={() => watch.retry()} testid="retry">
+            <Button onClick={() => session.retry()} testid="retry">
               {t('app.retry')}
             </Button>
           )}

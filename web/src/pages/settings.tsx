@@ -1,6 +1,7 @@
 import { useEffect, useState } from 'preact/hooks';
 import { problemText, t } from '../i18n';
 import { auth, cameras, info, say, signOut } from '../state';
+import { NvrList } from '../ui/nvrs';
 import { Button, Card, Preferences } from '../ui/parts';
 
 interface InstallPrompt extends Event {
@@ -52,6 +53,7 @@ export function SettingsPage() {
           <p>{t('grid.empty_title')}</p>
         )}
       </Card>
+      <NvrList />
       <Card title={t('settings.install')}>
         {install ? (
           <Button onClick={() => void installable?.prompt()} testid="install">

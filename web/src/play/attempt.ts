@@ -28,6 +28,8 @@ const PING_MS = 500;
 
 export interface AttemptOptions {
   camera: Camera;
+  /** The NVR whose recordings are wanted; `undefined`: the camera's own device. */
+  recorder: string | undefined;
   capabilities: Capabilities;
   audio: boolean;
   quality: () => QualityChoice;
@@ -160,14 +162,16 @@ export class Attempt {
   }
 
   private async run(): Promise<void> {
-    const { camera, stages } = this.options;
+    const { camera, recorder, stages } = this.options;
     // All that does not need the centre's answer happens while it is on its way.
     const [play, [pc, offer]] = await Promise.all([
       api
-        .play(camera.id, this.options.capabilities, {
-          signal: this.abort.signal,
-          trace: this.trace,
-        })
+        .play(
+          camera.id,
+          this.options.capabilities,
+          { signal: this.abort.signal, trace: this.trace },
+          recorder,
+        )
         .then((answer) => {
           stages.mark('play', performance.now());
           return answer;
@@ -175,7 +179,7 @@ export class Attempt {
       this.prepare(),
       clientKey(),
     ]);
-    await checkPlayAnswer(camera, play);
+    await checkPlayAnswer(camera, play, recorder);
     if (this.over) return;
     this.play = play;
     // Gathering starts with the local description, so it knows the servers from its first moment.

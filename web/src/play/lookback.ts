@@ -1,9 +1,9 @@
 /**
- * Looking back at one camera, over the session that shows it live: opens the data channel, says what is
- * wanted, decodes and shows what comes. After a break it goes on where it was.
+ * Looking back at one camera, over the session that shows it live, or over one with an NVR: opens the data
+ * channel, says what is wanted, decodes and shows what comes. After a break it goes on where it was.
  */
 
-import { effect, signal } from '@preact/signals';
+import { effect, signal, type Signal } from '@preact/signals';
 import { parseProblem, type Problem } from '../api/problem';
 import type { StreamTier } from '../api/types';
 import { readMessage, REPLAY_CHANNEL, UnitReader, type CuToPuReplay } from './replay/messages';
@@ -40,6 +40,10 @@ export class Lookback {
   readonly screen: Screen;
   readonly sound: Sound;
   tier: StreamTier = 'main';
+  /** The session that recordings come over. */
+  readonly source: Signal<Watch>;
+  /** Counts wishes for another time: what is shown next does not follow on what was shown before. */
+  jumps = 0;
 
   private channel: RTCDataChannel | undefined;
   /** The channel was opened again, and has not shown a picture since. */
@@ -58,9 +62,13 @@ export class Lookback {
   /** What holds when all that waits was shown. */
   private soon: LookbackState | undefined;
   private flushTimer: ReturnType<typeof setTimeout> | undefined;
+  /** Another session is being turned to, for a wish that is not told yet. */
+  private turning = false;
   private readonly stop: () => void;
 
+  /** `watch`: the session with the camera's own device. */
   constructor(private readonly watch: Watch) {
+    this.source = signal(watch);
     this.screen = new Screen({
       onShown: (wallUs) => this.noteShown(wallUs),
       onError: (problem) => {
@@ -70,10 +78,10 @@ export class Lookback {
     this.sound = new Sound((presentationUs) => this.screen.heardMs(presentationUs));
     // Another connection: go on where it broke.
     this.stop = effect(() => {
-      const pc = this.watch.connection.value;
+      const pc = this.source.value.connection.value;
       this.forgetChannel();
       this.reopened = false;
-      if (pc && this.isOn) this.resume();
+      if (pc && this.isOn && !this.turning) this.resume();
     });
   }
 
@@ -81,8 +89,9 @@ export class Lookback {
     return this.state.peek().state !== 'live';
   }
 
-  /** Plays from a time on. */
-  playFrom(atUs: number, scale = 1): void {
+  /** Plays from a time on. `recorder`: who has it, if that is known. */
+  playFrom(atUs: number, scale = 1, recorder?: string): void {
+    this.turnTo(recorder);
     this.begin(scale, atUs);
     this.tell(this.wish(scale, atUs));
   }
@@ -107,7 +116,8 @@ export class Lookback {
   }
 
   /** Shows the picture of a time, for scrubbing. */
-  show(atUs: number): void {
+  show(atUs: number, recorder?: string): void {
+    this.turnTo(recorder);
     this.beginOne(1);
     this.aimUs = atUs;
     this.tell({ type: 'show', at: Math.round(atUs) });
@@ -130,18 +140,35 @@ export class Lookback {
     this.jump();
     this.screen.reset();
     this.sound.setUsed(false);
-    this.watch.looksBack = false;
+    this.source.peek().looksBack = false;
     this.state.value = { state: 'live' };
     this.atUs.value = undefined;
     this.tell({ type: 'live' });
+    this.turnTo(this.watch.device);
   }
 
   close(): void {
     this.stop();
     clearTimeout(this.flushTimer);
     this.channel?.close();
+    if (this.source.peek() !== this.watch) this.source.peek().close();
     this.screen.close();
     this.sound.close();
+  }
+
+  /** From now on this device's recordings are asked for. */
+  private turnTo(device: string | undefined): void {
+    const { channel } = this;
+    const before = this.source.peek();
+    if (device === undefined || device === before.device) return;
+    if (channel?.readyState === 'open') channel.send(JSON.stringify({ type: 'live' }));
+    before.looksBack = false;
+    this.outgoing = [];
+    this.turning = true;
+    this.source.value = device === this.watch.device ? this.watch : this.watch.elsewhere(device);
+    this.turning = false;
+    channel?.close();
+    if (before !== this.watch) before.close();
   }
 
   private wish(scale: number, atUs?: number): CuToPuReplay {
@@ -158,7 +185,7 @@ export class Lookback {
     this.scale.value = scale;
     this.single = false;
     this.askedMs = performance.now();
-    this.watch.looksBack = true;
+    this.source.peek().looksBack = true;
     this.sound.setUsed(true);
     this.screen.queue.play(scale);
     this.state.value = { state: 'seeking' };
@@ -171,7 +198,7 @@ export class Lookback {
     this.single = true;
     this.flushFrom = this.command + commands;
     this.askedMs = performance.now();
-    this.watch.looksBack = true;
+    this.source.peek().looksBack = true;
     this.screen.queue.pause();
     this.state.value = { state: 'paused' };
   }
@@ -186,6 +213,7 @@ export class Lookback {
 
   /** What was sent until now is not shown any more. */
   private jump(): void {
+    this.jumps += 1;
     this.screen.queue.jump(this.command);
     this.aimUs = undefined;
   }
@@ -211,7 +239,8 @@ export class Lookback {
   }
 
   private open(): RTCDataChannel | undefined {
-    const pc = this.watch.connection.peek();
+    const watch = this.source.peek();
+    const pc = watch.connection.peek();
     if (!pc || pc.connectionState === 'closed') return undefined;
     const channel = pc.createDataChannel(REPLAY_CHANNEL);
     channel.binaryType = 'arraybuffer';
@@ -222,7 +251,7 @@ export class Lookback {
     };
     channel.onmessage = ({ data }: MessageEvent<unknown>) => {
       if (channel !== this.channel) return;
-      this.watch.heard();
+      watch.heard();
       if (data instanceof ArrayBuffer) this.takeUnit(data);
       else this.takeText(String(data));
     };
@@ -237,7 +266,7 @@ export class Lookback {
     this.forgetChannel();
     const { state } = this.state.peek();
     if (state === 'live' || state === 'ended' || state === 'failed') return;
-    const way = this.watch.connection.peek()?.connectionState ?? 'closed';
+    const way = this.source.peek().connection.peek()?.connectionState ?? 'closed';
     // Another connection is being made, and it goes on over that.
     if (way === 'closed' || way === 'failed') return;
     if (this.reopened || this.whereUs() === undefined) {
@@ -317,7 +346,7 @@ export class Lookback {
   }
 
   private noteShown(wallUs: number): void {
-    this.watch.recorded();
+    this.source.peek().recorded();
     this.reopened = false;
     this.atUs.value = wallUs;
     this.aimUs = undefined;

@@ -46,13 +46,17 @@ export function puOfCamera(camera: string): string {
   return camera.slice(0, camera.indexOf('.'));
 }
 
-/** Checks that a play answer speaks of the camera that was asked for. */
+/** Checks that a play answer speaks of the camera that was asked for, or of the NVR. */
 export async function checkPlayAnswer(
   camera: Pick<Camera, 'id'>,
   answer: PlayAnswer,
+  recorder?: string,
 ): Promise<void> {
-  const pu = puOfCamera(camera.id);
-  if (answer.camera !== camera.id || answer.device.pu !== pu) {
+  const pu = recorder ?? puOfCamera(camera.id);
+  // An NVR counts the cameras that it records by numbers of its own.
+  const isNamed =
+    recorder === undefined ? answer.camera === camera.id : puOfCamera(answer.camera) === recorder;
+  if (!isNamed || answer.device.pu !== pu) {
     throw problemError('security', `the centre named ${answer.camera} in place of ${camera.id}`);
   }
   if ((await puIdOf(answer.device_key)) !== pu) {

@@ -46,6 +46,8 @@ const MAX_PAUSE_MS = 8_000;
 
 export interface WatchOptions {
   camera: Camera;
+  /** The NVR that is asked, for its recordings; absent: the camera's own device. */
+  recorder?: string;
   quality: QualityChoice;
   audio: boolean;
   /** When the person asked for it, by `performance.now()`. */
@@ -90,7 +92,7 @@ export class Watch {
   private reported: { route?: Route; stages: boolean } = { stages: false };
 
   constructor(private readonly options: WatchOptions) {
-    this.keeper = new PathKeeper(options.camera.device.pu);
+    this.keeper = new PathKeeper(this.device);
     this.quality.value = options.quality;
     const changed = () => this.networkChanged();
     window.addEventListener('online', changed, { signal: this.abort.signal });
@@ -102,6 +104,18 @@ export class Watch {
   /** New ways that were sought before the old one died. */
   get renewals(): number {
     return this.keeper.renewed;
+  }
+
+  /** Which device the session is with. */
+  get device(): string {
+    return this.options.recorder ?? this.options.camera.device.pu;
+  }
+
+  /** A session with an NVR that records the same camera. */
+  elsewhere(recorder: string): Watch {
+    const { camera } = this.options;
+    const clickedMs = performance.now();
+    return new Watch({ camera, recorder, quality: { mode: 'auto' }, audio: false, clickedMs });
   }
 
   setQuality(quality: QualityChoice): void {
@@ -125,11 +139,7 @@ export class Watch {
   frame(metadata: { presentationTime: number; rtpTimestamp?: number }): void {
     const atMs = Math.min(metadata.presentationTime, performance.now());
     this.lastFrameMs = performance.now();
-    if (!this.stageClock.done) {
-      this.stageClock.mark('frame', atMs);
-      this.stages.value = this.stageClock.times();
-      this.report();
-    }
+    this.noteFirst(atMs);
     if (this.state.value.state !== 'playing') this.state.value = { state: 'playing' };
     const captured =
       metadata.rtpTimestamp === undefined
@@ -142,7 +152,16 @@ export class Watch {
 
   /** A recorded picture came to the screen: the session works, whatever becomes of the live one. */
   recorded(): void {
+    // Of an NVR nothing else is shown.
+    if (this.options.recorder !== undefined) this.noteFirst(performance.now());
     if (this.state.peek().state === 'connecting') this.state.value = { state: 'playing' };
+  }
+
+  private noteFirst(atMs: number): void {
+    if (this.stageClock.done) return;
+    this.stageClock.mark('frame', atMs);
+    this.stages.value = this.stageClock.times();
+    this.report();
   }
 
   /** The device was heard over another channel: a full one holds its pongs up. */
@@ -201,6 +220,7 @@ export class Watch {
     const ended = new Promise<Problem>((resolve) => {
       attempt = new Attempt({
         camera: this.options.camera,
+        recorder: this.options.recorder,
         capabilities: capabilities(),
         audio: this.options.audio,
         quality: () => this.quality.value,

@@ -21,18 +21,23 @@ import { useSeen } from './seen';
 /** While the card is open, what holds and what is being recorded is asked for again after this. */
 const REFRESH_MS = 5_000;
 
-/** What is recorded of a camera on its own device, and for how long it stays. */
-export function PlanCard({ camera }: { camera: Camera }) {
+/** Where a plan is carried out: on the camera's own device, or on the NVR that records it. */
+type Place = 'pu' | 'nvr';
+
+/** What is recorded of a camera at one place, and for how long it stays. */
+export function PlanCard({ camera, place }: { camera: Camera; place: Place }) {
   const [open, setOpen] = useState(false);
-  const { view, setForm, absent, error, refusal, busy, refresh, save } = usePlan(camera, open);
+  const plan = usePlan(camera, place, open);
+  const { view, setForm, absent, error, refusal, busy, refresh, save } = plan;
+  const onNvr = place === 'nvr';
   return (
     <details
       class="card manage"
-      data-testid="plan"
+      data-testid={onNvr ? 'nvr-plan' : 'plan'}
       onToggle={(event) => setOpen(event.currentTarget.open)}
     >
-      <summary>{t('plan.title')}</summary>
-      {absent && <p class="fine">{t('plan.absent')}</p>}
+      <summary>{t(onNvr ? 'plan.nvr_title' : 'plan.title')}</summary>
+      {absent && <p class="fine">{t(onNvr ? 'plan.nvr_absent' : 'plan.absent')}</p>}
       {!absent && !view && error === undefined && (
         <span class="spinner" aria-label={t('app.loading')} />
       )}
@@ -55,7 +60,7 @@ export function PlanCard({ camera }: { camera: Camera }) {
 }
 
 /** The plan while it is looked at. */
-function usePlan(camera: Camera, open: boolean) {
+function usePlan(camera: Camera, place: Place, open: boolean) {
   const [view, setView] = useState<PlanView>();
   /** Nothing records this camera. */
   const [absent, setAbsent] = useState(false);
@@ -69,7 +74,7 @@ function usePlan(camera: Camera, open: boolean) {
   const ask = async (take: (before: PlanView | undefined, found: PlanState) => PlanView) => {
     try {
       const { plans } = await api.plans(camera.id);
-      const found = plans.find((p) => p.plan.place === 'pu');
+      const found = plans.find((p) => p.plan.place === place);
       setAbsent(!found);
       setError(undefined);
       if (found) setView((before) => take(before, found));
@@ -95,7 +100,7 @@ function usePlan(camera: Camera, open: boolean) {
     setBusy(true);
     setRefusal(undefined);
     try {
-      await api.setPlan(camera.id, 'pu', changeOf(view));
+      await api.setPlan(camera.id, place, changeOf(view));
       say(t('plan.saved'));
       await reload();
     } catch (problem) {

@@ -1,5 +1,5 @@
 import { useMemo, useRef, useState } from 'preact/hooks';
-import type { Timeline } from '../api/types';
+import type { Timeline, TimelineSpan } from '../api/types';
 import { t, timeOfDay, dateTime } from '../i18n';
 import { bar, HOUR_US, keyTarget, lookUp, place, ticks, timeAt, type Stretch } from '../timeline';
 
@@ -107,7 +107,7 @@ function Parts({ timeline, view }: { timeline: Timeline; view: Stretch }) {
           key={`s${span.from}`}
           part={span}
           view={view}
-          kind={`span ${span.causes.event ? 'event' : ''} ${span.time_known ? '' : 'guessed'}`}
+          kind={spanKind(timeline, span)}
         />
       ))}
       {timeline.events.map((mark) => (
@@ -115,6 +115,12 @@ function Parts({ timeline, view }: { timeline: Timeline; view: Stretch }) {
       ))}
     </>
   );
+}
+
+function spanKind(timeline: Timeline, span: TimelineSpan): string {
+  const place = timeline.sources[span.source]?.place ?? '';
+  const event = span.causes.event ? 'event' : '';
+  return `span ${place} ${event} ${span.time_known ? '' : 'guessed'}`;
 }
 
 function Part({ part, view, kind }: { part: Stretch; view: Stretch; kind: string }) {

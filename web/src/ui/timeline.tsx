@@ -7,9 +7,12 @@ import type { Lookback } from '../play/lookback';
 import { nowUs } from '../play/clock';
 import {
   around,
+  handover,
   HOUR_US,
   lookUp,
   overlaps,
+  placesIn,
+  recorderAt,
   seekTarget,
   ZOOMS_US,
   type Answer,
@@ -23,6 +26,10 @@ import { Strip } from './strip';
 const REFRESH_MS = 5_000;
 /** A drag goes through many windows: one that stays for so long is asked for. */
 const SETTLE_MS = 60;
+/** What another recorder has of a gap, that playing goes over to it. */
+const LEAST_GAP_US = 2e6;
+/** The same at the newest picture: what one device has finished before the other is none. */
+const LEAST_NEWER_US = 30e6;
 
 interface Props {
   camera: string;
@@ -41,6 +48,7 @@ export function TimelineStrip({ camera, lookback, day, asks, strip, onAbsent }: 
   const { view, now, zoom, resize, moveBy, follow } = useView(lookback, day);
   const { answer, error, absent } = useTimeline(camera, view, now, asks);
   const atUs = lookback.atUs.value;
+  useHandover(lookback, answer);
   useEffect(() => {
     if (absent) onAbsent();
   }, [absent]);
@@ -52,8 +60,9 @@ export function TimelineStrip({ camera, lookback, day, asks, strip, onAbsent }: 
     if (target === undefined) return;
     follow();
     const { state } = lookback.state.value;
-    if (state === 'paused') lookback.show(target);
-    else lookback.playFrom(target, Math.abs(lookback.scale.value));
+    const recorder = answer && recorderAt(answer.timeline, target);
+    if (state === 'paused') lookback.show(target, recorder);
+    else lookback.playFrom(target, Math.abs(lookback.scale.value), recorder);
   };
   return (
     <section class="card timeline" aria-label={t('timeline.title')} data-testid="timeline">
@@ -99,6 +108,25 @@ export function TimelineStrip({ camera, lookback, day, asks, strip, onAbsent }: 
       )}
     </section>
   );
+}
+
+/** Where the device that plays has nothing, it goes on with another that has. */
+function useHandover(lookback: Lookback, answer: Answer | undefined): void {
+  const { state } = lookback.state.value;
+  const atUs = lookback.atUs.value;
+  const shown = useRef<{ atUs: number; jumps: number }>(undefined);
+  useEffect(() => {
+    const before = shown.current;
+    const { jumps } = lookback;
+    shown.current = atUs === undefined || state === 'seeking' ? undefined : { atUs, jumps };
+    if (state !== 'playing' && state !== 'ended' && state !== 'caught_up') return;
+    if (!answer || atUs === undefined || lookback.scale.peek() <= 0) return;
+    if (before?.jumps !== jumps) return;
+    const left = { from: before.atUs, to: state === 'playing' ? atUs : Infinity };
+    const least = state === 'caught_up' ? LEAST_NEWER_US : LEAST_GAP_US;
+    const next = handover(answer.timeline, lookback.source.peek().device, left, least);
+    if (next) lookback.playFrom(next.at, lookback.scale.peek(), next.recorder);
+  }, [atUs, state]);
 }
 
 /** The stretch of time in view; it goes along with what is played, until somebody looks elsewhere. */
@@ -197,6 +225,7 @@ function Summary({ timeline, view, atUs }: SummaryProps) {
   const inView = (part: Stretch) =>
     Math.max(Math.min(part.to, view.to) - Math.max(part.from, view.from), 0);
   const recorded = timeline.spans.reduce((sum, span) => sum + inView(span), 0);
+  const places = placesIn(timeline, view).map((place) => t(`place.${place}`));
   const longest = timeline.gaps
     .filter((gap) => gap.reason !== 'not_planned' && gap.reason !== 'being_recorded')
     .filter((gap) => overlaps(gap, view))
@@ -208,6 +237,9 @@ function Summary({ timeline, view, atUs }: SummaryProps) {
         {t('timeline.recorded', { time: duration(recorded) })}
         {found && 'span' in found && !found.span.time_known && ` ${t('timeline.guessed')}`}
       </p>
+      {places.length > 0 && (
+        <p data-testid="timeline-places">{t('timeline.places', { places: places.join(', ') })}</p>
+      )}
       {longest.length > 0 && (
         <ul>
           {longest.map((gap) => (

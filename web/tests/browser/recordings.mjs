@@ -188,6 +188,22 @@ export function recordingTests({ mock, open, get, playing, device }) {
       await page.context().close();
     },
 
+    async choosesWhichRecorderRecords() {
+      const device = { domain: 'mock', pu: 'n'.repeat(26) };
+      const nvr = { device, device_key: 'key', online: true, records: [] };
+      mock.state.nvrs = [nvr];
+      const page = await opened();
+      await openCard(page, 'nvr');
+      const choice = get(page, 'nvr-choice');
+      await choice.selectOption(device.pu);
+      await until(() => nvr.records.length === 1);
+      assert.equal(nvr.records[0].camera, `${mock.state.pu}.0`);
+      await choice.selectOption('');
+      await until(() => nvr.records.length === 0);
+      await isSilent(page, 'nvr-error');
+      await page.context().close();
+    },
+
     async offersNothingWhereNothingRecords() {
       mock.state.recorderFails = 'not_found';
       const page = await opened();

@@ -473,6 +473,7 @@ for (const [name, test] of Object.entries(tests)) {
   mock.state.recorderFails = undefined;
   mock.state.recorded = undefined;
   mock.state.recording = [];
+  mock.state.nvrs = [];
   mock.state.plan = firstPlan();
   try {
     await test();

@@ -49,6 +49,8 @@ export async function startMock() {
     plan: firstPlan(),
     /** Encodings that are being recorded. */
     recording: [],
+    /** The user's NVRs. */
+    nvrs: [],
     /** Changes an answer of the device on its way. */
     tamper: (answer) => answer,
     tokens: new Set(),
@@ -224,6 +226,8 @@ async function route(state, request, response) {
       state.events.add(response);
       response.on('close', () => state.events.delete(response));
       return;
+    case 'GET /nvrs':
+      return reply(200, { nvrs: state.nvrs });
     case 'GET /operator/subscriptions':
       return reply(200, { subscriptions: state.subscriptions ?? [] });
     case 'GET /operator/networks':
@@ -260,6 +264,16 @@ async function route(state, request, response) {
   }
   const answer = recorder(state, path, url.searchParams, input);
   if (answer) return reply(...answer);
+  const relation = /^(PUT|DELETE) \/nvrs\/([^/]+)\/cameras\/(.+)$/.exec(path);
+  if (relation) {
+    const [, method, pu, of] = relation;
+    const nvr = state.nvrs.find(({ device }) => device.pu === pu);
+    if (!nvr) return problem(404, 'not_found');
+    nvr.records = nvr.records.filter((relation) => relation.camera !== of);
+    if (method === 'DELETE') return reply(204);
+    nvr.records.push({ camera: of, since: Date.now() * 1000 });
+    return reply(200, { nvr_told: true, pu_told: true });
+  }
   if (path.startsWith('PATCH /cameras/')) {
     state.name = input.name;
     return reply(200, camera(state));

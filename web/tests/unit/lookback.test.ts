@@ -45,12 +45,26 @@ class Connection {
   }
 }
 
-function looking() {
-  const pc = new Connection();
+/** A session, as far as looking back uses it. */
+function session(device: string, pc: Connection | undefined) {
   const connection = signal(pc);
   const nothing = () => undefined;
-  const watch = { connection, looksBack: false, heard: nothing, recorded: nothing };
+  return { device, connection, looksBack: false, heard: nothing, recorded: nothing };
+}
+
+function looking() {
+  const pc = new Connection();
+  const watch = session('unit', pc);
+  const { connection } = watch;
   return { pc, connection, lookback: new Lookback(watch as unknown as Watch) };
+}
+
+/** The same with an NVR, whose session is not there yet. */
+function lookingElsewhere() {
+  const pc = new Connection();
+  const nvr = { ...session('nvr', undefined), close: vi.fn() };
+  const watch = { ...session('unit', pc), elsewhere: vi.fn(() => nvr as unknown as Watch) };
+  return { pc, watch, nvr, lookback: new Lookback(watch as unknown as Watch) };
 }
 
 /** A unit of one byte: a keyframe to be shown. */
@@ -112,6 +126,38 @@ describe('looking back', () => {
     connection.value = another;
     another.last.open();
     expect(another.last.sent).toMatchObject([{ type: 'play', at: 5_000_000 }]);
+  });
+
+  it('turns to an NVR for what that has, and back for what the device itself has', () => {
+    const { pc, watch, nvr, lookback } = lookingElsewhere();
+    lookback.playFrom(5_000_000);
+    pc.last.open();
+    lookback.playFrom(9_000_000, 2, 'nvr');
+    expect(pc.last.sent.at(-1)).toEqual({ type: 'live' });
+    expect(pc.last.readyState).toBe('closed');
+    expect([watch.looksBack, nvr.looksBack]).toEqual([false, true]);
+    const there = new Connection();
+    nvr.connection.value = there;
+    there.last.open();
+    expect(there.last.sent).toMatchObject([{ type: 'play', at: 9_000_000, scale_permille: 2_000 }]);
+    // Again the same one: no other session.
+    lookback.playFrom(12_000_000, 1, 'nvr');
+    expect(there.last.sent.at(-1)).toMatchObject({ type: 'play', at: 12_000_000 });
+    expect(watch.elsewhere).toHaveBeenCalledTimes(1);
+    lookback.show(4_000_000, 'unit');
+    expect(nvr.close).toHaveBeenCalledTimes(1);
+    expect(pc.channels).toHaveLength(2);
+    pc.last.open();
+    expect(pc.last.sent).toEqual([{ type: 'show', at: 4_000_000 }]);
+  });
+
+  it('ends the session with an NVR when the live picture is wanted again', () => {
+    const { watch, nvr, lookback } = lookingElsewhere();
+    lookback.playFrom(9_000_000, 1, 'nvr');
+    lookback.live();
+    expect(nvr.close).toHaveBeenCalledTimes(1);
+    expect(lookback.source.value).toBe(watch);
+    expect(lookback.state.value).toEqual({ state: 'live' });
   });
 
   it('says of a browser without a decoder what it lacks', () => {

@@ -4,11 +4,14 @@ import { ShowQueue, type Comes } from '../../src/play/replay/queue';
 import {
   around,
   bar,
+  handover,
   keyTarget,
   lookUp,
   overlaps,
   place,
+  placesIn,
   playable,
+  recorderAt,
   seekTarget,
   ticks,
   timeAt,
@@ -332,6 +335,40 @@ describe('the timeline', () => {
     expect(bar({ from: 900, to: 1_500 }, window)).toEqual({ left: 0, width: 50 });
     expect(bar({ from: 2_000, to: 2_100 }, window)).toBeUndefined();
     expect(around(5_000, 100, 5_010)).toEqual({ from: 4_910, to: 5_010 });
+  });
+
+  it('knows who has what, and who goes on where another has nothing', () => {
+    const two: Timeline = {
+      ...timeline,
+      sources: [
+        { place: 'pu', recorder: 'unit', tier: 'main' },
+        { place: 'nvr', recorder: 'nvr', tier: 'main' },
+        { place: 'cs', recorder: 'unit', tier: 'main' },
+      ],
+      spans: [
+        { ...span(1_000, 1_200), others: [1] },
+        { ...span(1_200, 1_400), source: 2, others: [1] },
+        span(1_400, 1_500),
+        { ...span(1_600, 1_700), source: 2 },
+      ],
+    };
+    expect([1_100, 1_300, 1_450, 1_550, 1_650].map((at) => recorderAt(two, at))).toEqual([
+      'unit',
+      'nvr',
+      'unit',
+      undefined,
+      undefined,
+    ]);
+    expect(placesIn(two, { from: 1_000, to: 1_100 })).toEqual(['pu', 'nvr']);
+    expect(placesIn(two, { from: 1_600, to: 1_700 })).toEqual(['cs']);
+    const jump = { from: 1_190, to: 1_410 };
+    // What lies in the cloud is none that the unit plays.
+    expect(handover(two, 'unit', jump, 50)).toEqual({ at: 1_200, recorder: 'nvr' });
+    const gap = { ...two, spans: [span(1_000, 1_200), { ...span(1_250, 1_400), source: 1 }] };
+    expect(handover(gap, 'unit', jump, 50)).toEqual({ at: 1_250, recorder: 'nvr' });
+    expect(handover(gap, 'unit', jump, 200)).toBeUndefined();
+    expect(handover(gap, 'nvr', { from: 1_260, to: 1_300 }, 10)).toBeUndefined();
+    expect(handover(gap, 'unit', { from: 1_200, to: Infinity }, 50)).toMatchObject({ at: 1_250 });
   });
 
   it('knows what can be played', () => {

@@ -69,6 +69,18 @@ describe('play answer', () => {
     const other = await generate();
     await refused(checkPlayAnswer({ id: play.camera }, { ...play, device_key: other.publicKey }));
   });
+
+  it('of an NVR is taken for the NVR that was asked for only', async () => {
+    const { pu } = play.device;
+    const id = `${'a'.repeat(26)}.0`;
+    const there = { ...play, camera: `${pu}.1000` };
+    await checkPlayAnswer({ id }, there, pu);
+    await refused(checkPlayAnswer({ id }, there));
+    await refused(checkPlayAnswer({ id }, there, 'b'.repeat(26)));
+    await refused(checkPlayAnswer({ id }, { ...there, camera: id }, pu));
+    const other = await generate();
+    await refused(checkPlayAnswer({ id }, { ...there, device_key: other.publicKey }, pu));
+  });
 });
 
 describe('media answer', () => {

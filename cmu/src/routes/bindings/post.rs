@@ -16,7 +16,7 @@ use crate::{
     cameras,
     error::{ApiError, ProblemDocument},
     extract::{Caller, ClientAddress, Json},
-    random, revoke,
+    random, relations, revoke,
     state::AppState,
 };
 
@@ -104,5 +104,5 @@ async fn store(
     app.notify(&Notice::Device { device: pu.clone(), lost_by: from.into_iter().collect() }).await;
     app.notify(&Notice::User { user: user.clone() }).await;
     revoke::owner_changed(app, pu, Some(user.clone())).await;
-    Ok(())
+    relations::binding_changed(app, pu).await
 }

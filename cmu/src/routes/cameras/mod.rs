@@ -15,7 +15,7 @@ use crate::{cameras, error::ApiError, extract::Caller, state::AppState};
 
 /// A camera of the caller. Whoever asks for too many that are not theirs has to wait: ids cannot be
 /// tried out, although 128 bits could not be found that way anyhow.
-async fn own_camera(
+pub(super) async fn own_camera(
     app: &AppState,
     caller: &Caller,
     id: &CameraId,

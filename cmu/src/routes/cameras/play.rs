@@ -3,9 +3,12 @@
 use std::{net::IpAddr, time::Duration};
 
 use axum::extract::State;
-use cmu_domain::{address::same_place, network, play};
+use cmu_domain::{address::same_place, lease::LeaseState, network, play};
 use cmu_storage::{DeviceRow, NewPlayToken};
-use sightline_model::{CameraId, MediaSessionId, Presence, SessionToken, TokenId, UnixMicros};
+use sightline_model::{
+    CameraId, DeviceId, MediaSessionId, Presence, PuId, Right, Rights, SessionToken, TokenId,
+    UnixMicros,
+};
 use sightline_protocol::{
     ProblemKind,
     cm::{Camera, IceServer, Notice, PlayAnswer, PlayRequest, Player},
@@ -30,7 +33,9 @@ const STARTING: Duration = Duration::from_secs(2);
 /// Ask to watch a camera: the answer says where it is and holds a token for it.
 ///
 /// The video comes from the device itself. The token names the caller's client key (player
-/// `client`) or is bound to the first address that shows it (player `rtsp`).
+/// `client`) or is bound to the first address that shows it (player `rtsp`). With `recorder` the answer is
+/// for the recordings that this NVR has of the camera: `device` and `camera` are then the NVR and its
+/// number of the camera.
 #[utoipa::path(post, path = "/cameras/{id}/play", operation_id = "playCamera", tag = "cameras",
     security(("bearer" = [])), params(("id" = CameraId, Path, description = "the camera")),
     request_body = PlayRequest,
@@ -72,7 +77,10 @@ async fn start(
     let limits = &app.config.limits;
     let user = &caller.0.account.id;
     app.limit(limits.play_per_user, &format!("play:user:{user}")).await?;
-    let (device, camera) = find_started(app, caller, id).await?;
+    let (device, camera) = match &request.recorder {
+        None => find_started(app, caller, id).await?,
+        Some(recorder) => find_recorded(app, caller, id, recorder).await?,
+    };
     let offline = |kind, detail| Err(ApiError::new(kind, detail));
     match camera.presence {
         Presence::Offline => {
@@ -87,15 +95,15 @@ async fn start(
     let networks = (network::prefix(ip), network::prefix(device.observed));
     let (claims, ticket) = sign(app, caller, &camera, request)?;
     let prepare = SmRequest::PrepareMedia {
-        device: id.pu.clone(),
+        device: device.pu.clone(),
         session: ticket.session.clone(),
         user: user.clone(),
-        channel: id.channel,
+        channel: camera.id.channel,
         capabilities: request.capabilities.clone(),
     };
     // The token is shown to nobody before both are done.
     let (prepared, ()) = tokio::try_join!(
-        async { app.ask_scu(&id.pu, &prepare).await.map_err(ApiError::from) },
+        async { app.ask_scu(&device.pu, &prepare).await.map_err(ApiError::from) },
         enter(app, caller, &claims, &ticket, request, &networks),
     )?;
     let ice_servers = match prepared {
@@ -140,6 +148,42 @@ async fn find_started(
         }
     };
     tokio::time::timeout(STARTING, started).await.unwrap_or(Ok(found))
+}
+
+/// The camera as the NVR counts it that records it. Its own device may be away: what was recorded is there
+/// all the same. Whoever may watch the camera may watch it there, and nothing else of the NVR.
+async fn find_recorded(
+    app: &AppState,
+    caller: &Caller,
+    id: &CameraId,
+    recorder: &PuId,
+) -> Result<(DeviceRow, Camera), ApiError> {
+    let (_, camera) = find(app, caller, id).await?;
+    if !camera.rights.allows(Right::Playback) {
+        let detail = "You have no right to the recordings of this camera.";
+        return Err(ApiError::new(ProblemKind::Forbidden, detail));
+    }
+    let held = app.db.relations().of_camera(id).await?.filter(|held| held.nvr == *recorder);
+    let none =
+        || ApiError::new(ProblemKind::NotFound, "That recorder does not record this camera.");
+    let held = held.ok_or_else(none)?;
+    let device = app.db.devices().get(recorder).await?.ok_or_else(none)?;
+    let lease = LeaseState { epoch: device.epoch, expires_at: device.lease_expires_at };
+    if !lease.is_live(app.now()) {
+        let detail = "The recorder is not connected now.";
+        return Err(ApiError::new(ProblemKind::DeviceOffline, detail));
+    }
+    let of_watching = [Right::View, Right::Listen, Right::Playback];
+    let rights = of_watching.into_iter().filter(|right| camera.rights.allows(*right));
+    let camera = Camera {
+        id: CameraId { pu: recorder.clone(), channel: held.number },
+        device: DeviceId { domain: app.db.domain().clone(), pu: recorder.clone() },
+        presence: Presence::Online,
+        device_key: device.public_key,
+        rights: Rights(rights.collect()),
+        ..camera
+    };
+    Ok((device, camera))
 }
 
 /// An operator learns nothing here about which cameras exist: without being the owner the answer
@@ -190,6 +234,7 @@ fn sign(
         rights: camera.rights.clone(),
         cnf,
         client: Some(sign_in.client.clone()),
+        nvr: None,
     };
     let token = app.keys.sign_play(&claims).map_err(|error| {
         tracing::error!(%error, "a play token could not be signed");
@@ -215,7 +260,8 @@ async fn enter(
         jti: &claims.jti,
         session: &claims.sid,
         user: &claims.sub,
-        sign_in: &caller.0.id,
+        sign_in: Some(&caller.0.id),
+        nvr: None,
         camera: &camera,
         rights: &claims.rights,
         capabilities: &request.capabilities,

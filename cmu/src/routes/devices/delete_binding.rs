@@ -7,7 +7,7 @@ use sightline_protocol::cm::Notice;
 use crate::{
     error::{ApiError, ProblemDocument},
     extract::{Caller, IdPath},
-    revoke,
+    relations, revoke,
     state::AppState,
 };
 
@@ -41,7 +41,10 @@ async fn release(app: &AppState, caller: &Caller, pu: &PuId) -> Result<(), ApiEr
     }
     app.notify(&Notice::Device { device: pu.clone(), lost_by: vec![user.clone()] }).await;
     // Side by side: together they must be done within two seconds.
-    let (revoked, ()) =
-        tokio::join!(revoke::user_at_device(app, pu, user), revoke::owner_changed(app, pu, None));
-    revoked
+    let (revoked, (), related) = tokio::join!(
+        revoke::user_at_device(app, pu, user),
+        revoke::owner_changed(app, pu, None),
+        relations::binding_changed(app, pu)
+    );
+    revoked.and(related)
 }

@@ -3,6 +3,7 @@
 
 mod paths;
 mod recorders;
+mod relations;
 
 use std::net::IpAddr;
 
@@ -22,6 +23,7 @@ use sightline_protocol::{
 
 pub use paths::{network_stats, relay_usages, viewer_paths};
 pub use recorders::{recorder_reports, unreadable_report};
+pub use relations::relations;
 
 const T0: UnixMicros = UnixMicros(1_000);
 
@@ -66,6 +68,7 @@ fn registration(seed: u8) -> Registration {
             audio: None,
         }],
         agent: "test".into(),
+        kind: sightline_model::DeviceKind::Pu,
     }
 }
 
@@ -289,7 +292,8 @@ pub async fn play_tokens(db: &Database, other: &Database) {
         jti: &"j1".parse().expect("valid"),
         session: &session,
         user: &anna,
-        sign_in: &sign_in,
+        sign_in: Some(&sign_in),
+        nvr: None,
         camera: &camera,
         rights: &Rights::owner(),
         capabilities: &Capabilities::default(),
@@ -348,7 +352,8 @@ async fn store_token(db: &Database) -> (PuId, MediaSessionId, String) {
         jti: &"j1".parse().expect("valid"),
         session: &session,
         user: &user("anna"),
-        sign_in: &"s1".parse().expect("valid"),
+        sign_in: Some(&"s1".parse().expect("valid")),
+        nvr: None,
         camera: &CameraId { pu: r.pu.clone(), channel: ChannelId(0) },
         rights: &Rights::owner(),
         capabilities: &Capabilities::default(),

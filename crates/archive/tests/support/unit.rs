@@ -118,7 +118,7 @@ impl Unit {
         let film = Film::shoot(folder.path()).await;
         let (publisher, main) = Hub::new(Limits::default());
         let camera = Camera { channel: ChannelId(0), name: "Yard".into(), main, sub: None };
-        let cameras = Arc::new(BTreeMap::from([(ChannelId(0), camera)]));
+        let cameras = BTreeMap::from([(ChannelId(0), camera)]).into();
         let (_, store) = watch::channel(Some(film.store.clone()));
         let (visible, told) = watch::channel(all());
         let stored = StoreArchive::of_unit(store, recorder(), told);

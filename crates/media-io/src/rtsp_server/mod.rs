@@ -14,7 +14,6 @@ mod udp;
 mod waiting;
 
 use std::{
-    collections::BTreeMap,
     io::{self, Cursor},
     net::{IpAddr, SocketAddr},
     sync::Arc,
@@ -298,7 +297,7 @@ async fn close<S: AsyncRead + AsyncWrite>(reader: ReadHalf<S>, mut writer: Write
 }
 
 /// Cameras as the protocol core sees them.
-struct CameraDirectory<'a>(&'a BTreeMap<ChannelId, crate::camera::Camera>);
+struct CameraDirectory<'a>(&'a Cameras);
 
 impl Directory for CameraDirectory<'_> {
     fn look_up(&self, channel: ChannelId, tier: StreamTier) -> Lookup {

@@ -217,7 +217,7 @@ impl World {
         let camera =
             Camera { channel: CHANNEL, name: "Yard".into(), main: main_hub, sub: Some(sub_hub) };
         let sources = Sources {
-            cameras: Arc::new(BTreeMap::from([(CHANNEL, camera)])),
+            cameras: BTreeMap::from([(CHANNEL, camera)]).into(),
             quality: Arc::new(NoTranscoder),
             archive: None,
         };

@@ -105,7 +105,7 @@ impl Unit {
             (ChannelId(1), camera(ChannelId(1), dark)),
         ]);
         let gate = Arc::new(FakeGate::default());
-        let server = RtspServer::new(Arc::new(cameras), gate.clone(), options);
+        let server = RtspServer::new(cameras.into(), gate.clone(), options);
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("bound");
         let (token, tasks) = (CancellationToken::new(), TaskTracker::new());

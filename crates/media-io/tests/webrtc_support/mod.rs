@@ -170,7 +170,7 @@ impl Unit {
         tasks.spawn(film(sub_publisher, SUB, online));
         let camera =
             Camera { channel: CHANNEL, name: "Yard".into(), main: main.clone(), sub: Some(sub) };
-        let cameras: Cameras = Arc::new(BTreeMap::from([(CHANNEL, camera)]));
+        let cameras = Cameras::from(BTreeMap::from([(CHANNEL, camera)]));
         let token = CancellationToken::new();
         let config = WebrtcConfig {
             bind: vec![SocketAddr::from(([127, 0, 0, 1], 0))],

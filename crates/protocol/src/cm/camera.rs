@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 use sightline_model::{
-    AudioCodec, CameraId, Capabilities, DeviceId, MediaSessionId, Presence, PublicKey, Rights,
-    SessionToken, StreamInfo, UnixMicros,
+    AudioCodec, CameraId, Capabilities, DeviceId, MediaSessionId, Presence, PuId, PublicKey,
+    Rights, SessionToken, StreamInfo, UnixMicros,
 };
 
 /// `POST /bindings` (A8.2 step 1).
@@ -79,6 +79,9 @@ pub struct PlayRequest {
     /// For which kind of player.
     #[serde(default)]
     pub player: Player,
+    /// The NVR whose recordings of the camera are wanted; absent: the camera's own device.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recorder: Option<PuId>,
 }
 
 /// Who will show the play token.
@@ -99,9 +102,9 @@ pub enum Player {
 pub struct PlayAnswer {
     /// The session.
     pub session: MediaSessionId,
-    /// The device.
+    /// The device that media comes from.
     pub device: DeviceId,
-    /// The camera.
+    /// The camera, as that device counts it: at an NVR a number of the NVR's.
     pub camera: CameraId,
     /// The play token.
     #[cfg_attr(feature = "openapi", schema(value_type = String))]

@@ -7,6 +7,7 @@ use sightline_model::{
     StorageStatus, StrategyId, StreamTier, Timeline, UnixMicros, ZoneName,
 };
 
+use super::Relations;
 use crate::Problem;
 
 /// Most spans of a timeline that travels in one message: with its gaps and marks it stays below
@@ -73,6 +74,11 @@ pub enum RecordingRequest {
     Lock(LockSpan),
     /// How the storage is.
     Status,
+    /// These are all your relations (A8.7.2 steps 3 and 4). Also to a PU that does not record.
+    Relate {
+        /// All of them.
+        relations: Box<Relations>,
+    },
 }
 
 /// Asks for a timeline.
@@ -135,6 +141,11 @@ pub enum RecordingReply {
     Locked(Locked),
     /// To [`RecordingRequest::Status`].
     Status(Box<RecorderReport>),
+    /// To [`RecordingRequest::Relate`] (A8.7.2 steps 5 and 6).
+    Related {
+        /// The revision that holds.
+        revision: u64,
+    },
 }
 
 /// A plan, and what comes of it now.

@@ -123,7 +123,19 @@ fn requests() -> Vec<RecordingRequest> {
         RecordingRequest::Days { camera, zone: id("Europe/Berlin"), year: 2026, month: 11 },
         RecordingRequest::Lock(lock()),
         RecordingRequest::Status,
+        RecordingRequest::Relate { relations: Box::new(relations()) },
     ]
+}
+
+pub fn relations() -> Relations {
+    let related = RelatedCamera {
+        camera: camera(),
+        channel: FIRST_RELATED,
+        name: "Yard".into(),
+        device_key: key(1),
+    };
+    let nvr = RelatedNvr { nvr: PuId::from_public_key(&key(9)), channel: ChannelId(0) };
+    Relations { revision: 4, records: vec![related], recorded_by: vec![nvr] }
 }
 
 fn plan_state() -> PlanState {
@@ -142,6 +154,7 @@ fn replies() -> Vec<RecordingReply> {
         RecordingReply::Days(days),
         RecordingReply::Locked(Locked { segments: 15, bytes: 30_000_000 }),
         RecordingReply::Status(Box::new(report())),
+        RecordingReply::Related { revision: 4 },
     ]
 }
 

@@ -77,6 +77,7 @@ pub fn registration() -> Box<ps::Registration> {
         addresses: addresses(),
         channels: channels(),
         agent: "Sightline pu-agent 0.1.0".into(),
+        kind: DeviceKind::Pu,
     })
 }
 pub fn token_keys() -> Vec<ps::TokenKey> {

@@ -3,10 +3,10 @@
 use std::{ops::Range, sync::Arc, time::Duration};
 
 use indicatif::ProgressBar;
-use sightline_model::{QualityChoice, SessionToken, StreamTier, UnixMicros, VideoCodec};
+use sightline_model::{PuId, QualityChoice, StreamTier, UnixMicros, VideoCodec};
 use sightline_protocol::{
     ProblemKind,
-    cm::{Camera, Player},
+    cm::{Camera, PlayAnswer, Player},
 };
 use sightline_recording::statement::Subject;
 
@@ -38,6 +38,8 @@ pub(super) struct Asked {
     pub tier: StreamTier,
     pub span: Range<UnixMicros>,
     pub require_pin: bool,
+    /// The NVR whose recording it is; absent: the camera's own unit.
+    pub recorder: Option<PuId>,
 }
 
 /// A download that goes on until all is there.
@@ -96,6 +98,7 @@ impl<'a> Download<'a> {
             quality: QualityChoice::Auto,
             require_pin: self.asked.require_pin,
             player: Player::Client,
+            recorder: self.asked.recorder.clone(),
         };
         let camera = self.asked.camera.clone();
         let session = Session::ask(self.api, self.home, camera, &wanted).await?;
@@ -107,7 +110,7 @@ impl<'a> Download<'a> {
         let (line, _) = quic::open(&session, &figures).await?;
         let mut done = false;
         let fetching = async {
-            self.fetch(line.connection(), &session.answer.token).await?;
+            self.fetch(line.connection(), &session.answer).await?;
             done = true;
             Ok(())
         };
@@ -117,15 +120,15 @@ impl<'a> Download<'a> {
         if done { Ok(()) } else { Err(CuError::unreachable("the centre has ended the call")) }
     }
 
-    async fn fetch(&mut self, dial: &impl Dial, token: &SessionToken) -> Result<(), CuError> {
+    async fn fetch(&mut self, dial: &impl Dial, answer: &PlayAnswer) -> Result<(), CuError> {
         let (asked, bar) = (self.asked, self.bar);
-        let camera = &asked.camera.id;
-        let mut fetch = Fetch::new(dial, token.clone(), (camera.channel, asked.tier));
+        let of = (answer.camera.channel, asked.tier);
+        let mut fetch = Fetch::new(dial, answer.token.clone(), of);
         let checked = match self.checked.take() {
             Some(checked) => checked,
             None => {
                 let proof = fetch.proof(&asked.span).await?;
-                let (recorder, camera) = (camera.pu.clone(), camera.clone());
+                let (recorder, camera) = (answer.device.pu.clone(), asked.camera.id.clone());
                 let subject = Subject { recorder, camera, tier: asked.tier };
                 blocking(move || check(proof, &subject)).await?
             }

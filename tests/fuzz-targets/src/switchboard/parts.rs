@@ -64,6 +64,7 @@ pub fn registration(n: u8) -> PuToScu {
         addresses: Addresses::default(),
         channels: channels(n),
         agent: "fuzz".to_owned(),
+        kind: sightline_model::DeviceKind::Pu,
     }))
 }
 
@@ -92,5 +93,6 @@ pub fn lease(pu: PuId, epoch: u64) -> Lease {
         owner: None,
         token_keys: vec![],
         server_time: UnixMicros(0),
+        relations: None,
     }
 }

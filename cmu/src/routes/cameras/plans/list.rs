@@ -10,7 +10,7 @@ use sightline_protocol::{
 use crate::{
     error::{ApiError, ProblemDocument},
     extract::{Caller, IdPath},
-    routes::cameras::recordings::{ask_recorder, unexpected},
+    routes::cameras::recordings::{ask_recorders, unexpected},
     state::AppState,
 };
 
@@ -32,8 +32,12 @@ pub async fn handler(
     IdPath(id): IdPath<CameraId>,
 ) -> Result<Json<PlanList>, ApiError> {
     let ask = RecordingRequest::ReadPlans { camera: id.clone() };
-    match ask_recorder(&app, &caller, &id, ask).await? {
-        RecordingReply::Plans { plans } => Ok(Json(PlanList { plans })),
-        _ => Err(unexpected()),
+    let mut all = Vec::new();
+    for reply in ask_recorders(&app, &caller, &id, ask).await? {
+        match reply {
+            RecordingReply::Plans { plans } => all.extend(plans),
+            _ => return Err(unexpected()),
+        }
     }
+    Ok(Json(PlanList { plans: all }))
 }

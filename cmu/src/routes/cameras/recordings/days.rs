@@ -5,11 +5,12 @@ use serde::Deserialize;
 use sightline_model::{CameraId, RecordedDays, ZoneName};
 use sightline_protocol::ps::{RecordingReply, RecordingRequest};
 
-use super::{ask_recorder, unexpected};
+use super::{ask_recorders, unexpected};
 use crate::{
     error::{ApiError, ProblemDocument},
     extract::{Caller, IdPath, Query},
     state::AppState,
+    timelines,
 };
 
 /// Which month.
@@ -45,8 +46,12 @@ pub async fn handler(
     Query(Which { zone, year, month }): Query<Which>,
 ) -> Result<Json<RecordedDays>, ApiError> {
     let ask = RecordingRequest::Days { camera: id.clone(), zone, year, month };
-    match ask_recorder(&app, &caller, &id, ask).await? {
-        RecordingReply::Days(days) if days.camera == id => Ok(Json(days)),
-        _ => Err(unexpected()),
+    let mut all = Vec::new();
+    for reply in ask_recorders(&app, &caller, &id, ask).await? {
+        match reply {
+            RecordingReply::Days(days) if days.camera == id => all.push(days),
+            _ => return Err(unexpected()),
+        }
     }
+    timelines::join_days(all).map(Json).ok_or_else(unexpected)
 }

@@ -4,14 +4,18 @@ use axum::{Json, extract::State};
 use jiff::Timestamp;
 use serde::Deserialize;
 use sightline_model::{CameraId, StreamTier, Timeline, UnixMicros};
-use sightline_protocol::ps::{MAX_MESSAGE_SPANS, RecordingQuery, RecordingReply, RecordingRequest};
+use sightline_protocol::{
+    ProblemKind,
+    ps::{MAX_MESSAGE_SPANS, RecordingQuery, RecordingReply, RecordingRequest},
+};
 use sightline_service_kit::flow;
 
-use super::{ask_recorder, unexpected};
+use super::{ask_recorders, unexpected};
 use crate::{
     error::{ApiError, ProblemDocument},
     extract::{Caller, IdPath, Query},
     state::AppState,
+    timelines,
 };
 
 /// What to list.
@@ -29,8 +33,8 @@ pub struct Which {
     tier: Option<StreamTier>,
 }
 
-/// What was recorded of a camera in a stretch of time: spans that can be played, gaps with their
-/// reasons, and events.
+/// What was recorded of a camera in a stretch of time, on its own device and on an NVR: spans that can be
+/// played and where, gaps with their reasons, and events.
 #[utoipa::path(get, path = "/cameras/{id}/recordings", operation_id = "listRecordings",
     tag = "recordings", security(("bearer" = [])),
     params(("id" = CameraId, Path, description = "the camera"), Which),
@@ -58,11 +62,24 @@ pub async fn handler(
         max_spans: which.max_spans.unwrap_or(MAX_MESSAGE_SPANS),
         tier: which.tier,
     };
-    match ask_recorder(&app, &caller, &id, RecordingRequest::List(query)).await? {
-        RecordingReply::Timeline(timeline) if timeline.camera == id => {
-            flow::sent("Cm", "CMU", "CU", "timeline", id.pu.as_str());
-            Ok(Json(*timeline))
+    let ask = RecordingRequest::List(query.clone());
+    let mut timelines = Vec::new();
+    for reply in ask_recorders(&app, &caller, &id, ask).await? {
+        match reply {
+            RecordingReply::Timeline(timeline) if timeline.camera == id => {
+                timelines.push(*timeline);
+            }
+            _ => return Err(unexpected()),
         }
-        _ => Err(unexpected()),
     }
+    let timeline = match <[Timeline; 1]>::try_from(timelines) {
+        Ok([alone]) => alone,
+        Err(several) => {
+            let invalid =
+                |error| ApiError::new(ProblemKind::InvalidRequest, format!("no timeline: {error}"));
+            timelines::join(id.clone(), &query, &several).map_err(invalid)?
+        }
+    };
+    flow::sent("Cm", "CMU", "CU", "timeline", id.pu.as_str());
+    Ok(Json(timeline))
 }

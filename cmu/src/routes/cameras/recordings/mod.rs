@@ -4,7 +4,7 @@ pub mod days;
 pub mod list;
 pub mod lock;
 
-use sightline_model::{CameraId, Right, Rights};
+use sightline_model::{CameraId, PuId, RecordingPlace, Right, Rights};
 use sightline_protocol::{
     ProblemKind,
     ps::{RecordingReply, RecordingRequest},
@@ -14,23 +14,109 @@ use sightline_protocol::{
 use super::own_camera;
 use crate::{error::ApiError, extract::Caller, state::AppState};
 
-/// Asks whoever records the camera, on behalf of somebody who has the right to it.
+/// Asks whoever records the camera at the place that the question names, on behalf of somebody who has the
+/// right to it.
 pub(super) async fn ask_recorder(
     app: &AppState,
     caller: &Caller,
     id: &CameraId,
     ask: RecordingRequest,
 ) -> Result<RecordingReply, ApiError> {
+    allow(app, caller, id, &ask).await?;
+    pass_on(app, id, ask).await
+}
+
+/// Asks everybody who records the camera, at once; the camera's own device answers first. Who is away, or
+/// has nothing, is left out, unless nobody is left.
+pub(super) async fn ask_recorders(
+    app: &AppState,
+    caller: &Caller,
+    id: &CameraId,
+    ask: RecordingRequest,
+) -> Result<Vec<RecordingReply>, ApiError> {
+    allow(app, caller, id, &ask).await?;
+    pass_on_to_all(app, id, ask).await
+}
+
+/// Asks the recorder at the place that the question names, for somebody who was allowed to.
+pub(super) async fn pass_on(
+    app: &AppState,
+    id: &CameraId,
+    ask: RecordingRequest,
+) -> Result<RecordingReply, ApiError> {
+    let device = match place(&ask) {
+        RecordingPlace::Nvr => nvr_of(app, id).await?.ok_or_else(|| {
+            ApiError::new(ProblemKind::NotFound, "No recorder records this camera.")
+        })?,
+        RecordingPlace::Pu | RecordingPlace::Cs => id.pu.clone(),
+    };
+    ask_device(app, &device, ask).await
+}
+
+/// [`ask_recorders`] for somebody who was allowed to.
+pub(super) async fn pass_on_to_all(
+    app: &AppState,
+    id: &CameraId,
+    ask: RecordingRequest,
+) -> Result<Vec<RecordingReply>, ApiError> {
+    let Some(nvr) = nvr_of(app, id).await? else {
+        return Ok(vec![ask_device(app, &id.pu, ask).await?]);
+    };
+    let (own, nvrs) =
+        tokio::join!(ask_device(app, &id.pu, ask.clone()), ask_device(app, &nvr, ask));
+    match (own, nvrs) {
+        (Ok(own), Ok(nvrs)) => Ok(vec![own, nvrs]),
+        (Ok(one), Err(error)) | (Err(error), Ok(one)) => {
+            tracing::info!(kind = ?error.kind(), "one of two recorders has not answered");
+            Ok(vec![one])
+        }
+        // Of a unit that does not record, the NVR's reason matters.
+        (Err(own), Err(nvrs)) => Err(if own.kind() == ProblemKind::NotFound { nvrs } else { own }),
+    }
+}
+
+/// The place that a question is about; what names none is asked of the camera's own device.
+fn place(ask: &RecordingRequest) -> RecordingPlace {
+    match ask {
+        RecordingRequest::SetPlan { plan } => plan.place,
+        RecordingRequest::Manual { place, .. } => *place,
+        RecordingRequest::Lock(lock) => lock.place,
+        RecordingRequest::ReadPlans { .. }
+        | RecordingRequest::List(_)
+        | RecordingRequest::Days { .. }
+        | RecordingRequest::Status
+        | RecordingRequest::Relate { .. } => RecordingPlace::Pu,
+    }
+}
+
+async fn nvr_of(app: &AppState, id: &CameraId) -> Result<Option<PuId>, ApiError> {
+    Ok(app.db.relations().of_camera(id).await?.map(|held| held.nvr))
+}
+
+async fn ask_device(
+    app: &AppState,
+    device: &PuId,
+    ask: RecordingRequest,
+) -> Result<RecordingReply, ApiError> {
+    let request = SmRequest::Recording { device: device.clone(), ask: Box::new(ask) };
+    match app.ask_scu(device, &request).await? {
+        SmReply::Recorded { reply } => Ok(*reply),
+        SmReply::Prepared { .. } | SmReply::Done | SmReply::Refused { .. } => Err(unexpected()),
+    }
+}
+
+/// Refuses whoever may not ask that.
+pub(super) async fn allow(
+    app: &AppState,
+    caller: &Caller,
+    id: &CameraId,
+    ask: &RecordingRequest,
+) -> Result<(), ApiError> {
     caller.approved()?;
     let user = &caller.0.account.id;
     app.limit(app.config.limits.recordings_per_user, &format!("recordings:user:{user}")).await?;
     let (_, camera) = own_camera(app, caller, id).await?;
-    permit(&camera.rights, &ask)?;
-    let request = SmRequest::Recording { device: id.pu.clone(), ask: Box::new(ask) };
-    match app.ask_scu(&id.pu, &request).await? {
-        SmReply::Recorded { reply } => Ok(*reply),
-        SmReply::Prepared { .. } | SmReply::Done | SmReply::Refused { .. } => Err(unexpected()),
-    }
+    permit(&camera.rights, ask)
 }
 
 /// Refuses whoever lacks the right that a question takes. The question alone says which: no route can
@@ -45,7 +131,8 @@ fn permit(rights: &Rights, ask: &RecordingRequest) -> Result<(), ApiError> {
         RecordingRequest::SetPlan { .. }
         | RecordingRequest::Manual { .. }
         | RecordingRequest::Lock(_)
-        | RecordingRequest::Status => {
+        | RecordingRequest::Status
+        | RecordingRequest::Relate { .. } => {
             (Right::Manage, "You have no right to change what is recorded of this camera.")
         }
     };

@@ -328,10 +328,11 @@ impl Task {
 #[cfg(test)]
 mod tests {
     use super::{super::fresh::tests::task, *};
+    use crate::camera::Cameras;
 
     #[tokio::test]
     async fn where_a_nat64_has_shown_the_sockets_is_forgotten_with_it() {
-        let mut task = task(Arc::default());
+        let mut task = task(Cameras::default());
         task.translated.push(([198, 51, 100, 7], 4_000).into());
         // The network that the unit has moved to has none.
         let local = task.local.clone();

@@ -214,7 +214,7 @@ pub(super) mod tests {
     fn behind_a_nat(now: Now) -> Task {
         let (_, main) = Hub::new(Limits::default());
         let camera = Camera { channel: CHANNEL, name: "Yard".into(), main, sub: None };
-        let mut task = task(Arc::new(BTreeMap::from([(CHANNEL, camera)])));
+        let mut task = task(BTreeMap::from([(CHANNEL, camera)]).into());
         let fixed = task.sockets.first().expect("it is bound").local;
         let (server, seen) = (([192, 0, 2, 1], 3_478).into(), ([203, 0, 113, 9], 4_000).into());
         task.told(fixed, server, seen, now);
