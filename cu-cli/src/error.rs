@@ -135,7 +135,8 @@ impl From<Problem> for CuError {
             | ProblemKind::TokenRevoked
             | ProblemKind::NotDecodable
             | ProblemKind::Busy
-            | ProblemKind::PlanChanged => Exit::Refused,
+            | ProblemKind::PlanChanged
+            | ProblemKind::NoSpaceLeft => Exit::Refused,
         };
         let advice = match problem.kind {
             ProblemKind::Unauthenticated => " Sign in again: cu login",

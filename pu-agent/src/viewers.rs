@@ -256,6 +256,7 @@ impl Handler for Viewers {
             | ScuToPu::Refused { .. }
             | ScuToPu::KeepAliveAck { .. }
             | ScuToPu::TokenResult { .. }
+            | ScuToPu::Cloud(_)
             | ScuToPu::OwnerChanged { .. }
             | ScuToPu::Goodbye => {}
         }

@@ -147,6 +147,7 @@ impl Task {
                 PuOutput::Admit { lease, channels } => self.admit(&lease, channels).await,
                 PuOutput::Report(request) => self.report(request),
                 PuOutput::CheckToken { request, check } => self.check(request, check),
+                PuOutput::AskCloud { request, ask } => self.ask_cloud(request, ask),
                 PuOutput::Channels(channels) => {
                     self.unit.drive(Input::PuChannels { conn: self.conn, channels });
                 }
@@ -262,9 +263,12 @@ impl Task {
             let result = match unit.ask_cmu(&check).await {
                 Ok(ScReply::TokenGranted(grant)) => Ok(*grant),
                 Ok(ScReply::Refused { problem }) | Err(problem) => Err(problem),
-                Ok(ScReply::Registered(_) | ScReply::LeasesRenewed { .. } | ScReply::Done) => {
-                    Err(Problem::new(ProblemKind::Internal, "the centre gave a wrong answer"))
-                }
+                Ok(
+                    ScReply::Registered(_)
+                    | ScReply::LeasesRenewed { .. }
+                    | ScReply::Done
+                    | ScReply::Cloud(_),
+                ) => Err(Problem::new(ProblemKind::Internal, "the centre gave a wrong answer")),
             };
             let outcome = if result.is_ok() { "granted" } else { "refused" };
             metrics::counter!("sightline_scu_token_checks_total", "outcome" => outcome)
@@ -272,6 +276,24 @@ impl Task {
             (PuInput::Checked { request, result }, Span::current())
         };
         self.answers.push(Box::pin(checking.in_current_span()));
+    }
+
+    fn ask_cloud(&mut self, request: u64, ask: Box<ScRequest>) {
+        let unit = self.unit.clone();
+        let asking = async move {
+            let result = match unit.ask_cmu(&ask).await {
+                Ok(ScReply::Cloud(reply)) => Ok(*reply),
+                Ok(ScReply::Refused { problem }) | Err(problem) => Err(problem),
+                Ok(
+                    ScReply::Registered(_)
+                    | ScReply::LeasesRenewed { .. }
+                    | ScReply::Done
+                    | ScReply::TokenGranted(_),
+                ) => Err(Problem::new(ProblemKind::Internal, "the centre gave a wrong answer")),
+            };
+            (PuInput::CloudAnswered { request, result }, Span::current())
+        };
+        self.answers.push(Box::pin(asking.in_current_span()));
     }
 
     /// A request for the device, from the CMU or from the SCU of a CU.

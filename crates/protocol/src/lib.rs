@@ -19,10 +19,12 @@
 //! | [`sm`] | Sm | CMU to SCU | bus |
 //! | [`pc`] | Pc, Pc' | PU and CU | data channel, RTSP |
 //! | [`sd`] | Sd, Dm | SCU, CMU and MTU | bus |
+//! | [`cp`] | Cp, Cp' | PU and cloud storage | within Ps and Sc; HTTPS |
 //!
 //! Mp, Pd, Mc and Cd are STUN and TURN (RFC 8489, RFC 8656) and have no messages of their own.
 
 pub mod cm;
+pub mod cp;
 pub mod cs;
 mod envelope;
 pub mod flow;

@@ -69,6 +69,8 @@ pub enum ProblemKind {
     Timeout,
     /// Somebody has changed the recording plan meanwhile.
     PlanChanged,
+    /// The user's space in the cloud storage is used up, and nothing of it may go.
+    NoSpaceLeft,
     /// Our own fault; it is in the log.
     Internal,
 }
@@ -98,6 +100,7 @@ impl ProblemKind {
             Self::Internal => 500,
             Self::DeviceOffline | Self::CameraOffline | Self::StorageAway | Self::Busy => 503,
             Self::Timeout => 504,
+            Self::NoSpaceLeft => 507,
         }
     }
 }

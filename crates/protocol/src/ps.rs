@@ -12,7 +12,13 @@ use sightline_model::{
 };
 use std::net::SocketAddr;
 
-use crate::{Problem, cm::IceServer, pc::PathReport, sc::TokenGrant};
+use crate::{
+    Problem,
+    cm::IceServer,
+    cp::{CloudAnswer, CloudCall},
+    pc::PathReport,
+    sc::TokenGrant,
+};
 
 pub use recording::*;
 
@@ -112,6 +118,8 @@ pub enum ScuToPu {
     },
     /// Something about recordings (A8.7.2 step 11, A8.7.3 step 3, and playback step 3).
     Recording(RecordingCall),
+    /// What became of a [`PuToScu::Cloud`] (A8.7.1 steps 8 to 11).
+    Cloud(CloudAnswer),
     /// The SCU is going away; reconnect elsewhere.
     Goodbye,
 }
@@ -182,6 +190,8 @@ pub enum PuToScu {
     Recorded(RecordingAnswer),
     /// How the storage is and what the chains have come to.
     RecorderReport(Box<RecorderReport>),
+    /// Something for the cloud storage (A8.7.1 steps 7 to 10).
+    Cloud(CloudCall),
 }
 
 /// What a PU says of itself.

@@ -10,6 +10,7 @@ use sightline_model::{
 
 use crate::{
     Problem,
+    cp::{CloudReply, CloudRequest},
     cs::StageTimes,
     pc::PathReport,
     ps::{Addresses, ChannelStatus, RecorderReport, Registration, TokenBearer, TokenKey},
@@ -118,6 +119,15 @@ pub enum ScRequest {
         /// The report.
         report: Box<RecorderReport>,
     },
+    /// What a PU asks of the cloud storage (A8.7.1 steps 7 to 10).
+    Cloud {
+        /// The device.
+        device: PuId,
+        /// Its lease.
+        epoch: u64,
+        /// What it asks.
+        ask: Box<CloudRequest>,
+    },
 }
 
 /// From CMU to SCU, the reply to a [`ScRequest`].
@@ -136,6 +146,8 @@ pub enum ScReply {
     Done,
     /// A8.4 step 8.
     TokenGranted(Box<TokenGrant>),
+    /// To [`ScRequest::Cloud`].
+    Cloud(Box<CloudReply>),
     /// Refused, or failed.
     Refused {
         /// Why.

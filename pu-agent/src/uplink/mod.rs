@@ -17,6 +17,7 @@ use std::time::Duration;
 use sightline_model::{TokenHash, UserId};
 use sightline_protocol::{
     Problem, ProblemKind,
+    cp::{CloudReply, CloudRequest},
     ps::{Addresses, ChannelStatus, PuToScu, ScuToPu, TokenBearer},
     sc::TokenGrant,
 };
@@ -73,12 +74,18 @@ enum Command {
         bearer: TokenBearer,
         reply: oneshot::Sender<Reply>,
     },
+    Cloud {
+        ask: Box<CloudRequest>,
+        reply: oneshot::Sender<CloudAnswered>,
+    },
 }
 
 /// A command, and the trace that it belongs to.
 type Traced = (Command, Option<String>);
 
 type Reply = Result<Result<TokenGrant, Problem>, CentreAway>;
+
+type CloudAnswered = Result<Result<CloudReply, Problem>, CentreAway>;
 
 /// The centre cannot be asked now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -155,6 +162,28 @@ impl Uplink {
     }
 }
 
+impl Uplink {
+    /// A8.7.1 steps 7 to 11: asks something of the cloud storage.
+    ///
+    /// # Errors
+    /// [`CentreAway`]; inside, the centre's refusal, or [`ProblemKind::Timeout`].
+    pub async fn ask_cloud(&self, ask: CloudRequest, timeout: Duration) -> CloudAnswered {
+        let (reply, answer) = oneshot::channel();
+        let command = Command::Cloud { ask: Box::new(ask), reply };
+        if self.commands.try_send((command, current_traceparent())).is_err() {
+            return Ok(Err(Problem::new(ProblemKind::Busy, "too many requests are waiting")));
+        }
+        match tokio::time::timeout(timeout, answer).await {
+            Ok(Ok(answered)) => answered,
+            Ok(Err(_)) => Err(CentreAway),
+            Err(_) => {
+                let why = "the centre did not answer for the cloud storage in time";
+                Ok(Err(Problem::new(ProblemKind::Timeout, why)))
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 impl Uplink {
     /// One whose status the test sets, and behind which nobody sends anything.
@@ -171,6 +200,7 @@ impl std::fmt::Debug for Command {
             Self::Send(_) => "Send",
             Self::Answer { .. } => "Answer",
             Self::Check { .. } => "Check",
+            Self::Cloud { .. } => "Cloud",
         })
     }
 }

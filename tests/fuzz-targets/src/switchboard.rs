@@ -320,7 +320,10 @@ impl World {
                     self.pus.remove(&conn);
                     return;
                 }
-                PuOutput::Send(_) | PuOutput::Report(_) | PuOutput::CheckToken { .. } => {}
+                PuOutput::Send(_)
+                | PuOutput::Report(_)
+                | PuOutput::CheckToken { .. }
+                | PuOutput::AskCloud { .. } => {}
             }
         }
     }
