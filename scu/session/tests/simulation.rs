@@ -234,7 +234,10 @@ impl World {
                     self.asked.retain(|(asked, _)| *asked != conn);
                     return;
                 }
-                PuOutput::Report(_) | PuOutput::CheckToken { .. } | PuOutput::Channels(_) => {}
+                PuOutput::Report(_)
+                | PuOutput::CheckToken { .. }
+                | PuOutput::AskCloud { .. }
+                | PuOutput::Channels(_) => {}
             }
         }
     }
