@@ -82,7 +82,7 @@ impl Server {
         let bucket = bucket.expect("usable");
         let credentials = Credentials::new(ACCESS_KEY, SECRET_KEY);
         let url = CreateBucket::new(&bucket, &credentials).sign(Duration::from_secs(60));
-        let sent = reqwest::Client::new().put(url).send().await;
+        let sent = crate::client().put(url).send().await;
         sent.is_ok_and(|answer| answer.status().is_success())
     }
 }
