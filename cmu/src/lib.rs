@@ -19,6 +19,7 @@
 
 mod cameras;
 pub mod clock;
+mod cloud;
 pub mod config;
 mod error;
 mod extract;
@@ -42,4 +43,5 @@ pub use error::ProblemDocument;
 pub use keys::KeyError;
 pub use portal::PortalError;
 pub use routes::openapi_json;
-pub use start::{Cmu, Running, StartError, operator_add, start};
+pub use cloud::rebuild::Rebuilt;
+pub use start::{Cmu, Running, StartError, operator_add, rebuild_cloud, start};

@@ -12,7 +12,7 @@ use tracing::instrument;
 
 use crate::{Database, StorageError, channel, query, typed};
 
-pub use list::{NoteRow, Step, Stretch};
+pub use list::{NoteRow, SignedNote, Step, Stretch};
 pub use space::{Aged, Space};
 
 /// Repository of what lies in the cloud storage.

@@ -70,6 +70,8 @@ pub enum Noted {
     Gap(Gap),
     /// The clock was set.
     Step(ClockStep),
+    /// What left the spool: kept so that the chain has no holes.
+    Checkpoint,
 }
 
 /// The statement in an entry that this unit has signed.
@@ -128,9 +130,8 @@ pub fn note(entry: &Entry, key: &PublicKey) -> Result<(ChainId, Sequence, Noted)
     let noted = match statement.what {
         What::Gap(gap) => Noted::Gap(gap),
         What::ClockStep(step) => Noted::Step(step),
-        What::Begin { .. } | What::Segment(_) | What::Checkpoint(_) => {
-            return Err(Refusal::OtherKind);
-        }
+        What::Checkpoint(_) => Noted::Checkpoint,
+        What::Begin { .. } | What::Segment(_) => return Err(Refusal::OtherKind),
     };
     Ok((statement.chain, statement.sequence, noted))
 }

@@ -4,6 +4,7 @@
 
 mod account;
 mod camera;
+mod cloud;
 mod event;
 mod operator;
 mod recording;
@@ -12,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 pub use account::*;
 pub use camera::*;
+pub use cloud::*;
 pub use event::*;
 pub use operator::*;
 pub use recording::*;

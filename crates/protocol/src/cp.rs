@@ -70,7 +70,7 @@ pub enum CloudRequest {
         /// Number of the segment in it.
         sequence: u64,
     },
-    /// Entries that are no segments: gaps, and steps of the clock.
+    /// Entries that are no segments: gaps, steps of the clock, and what left the spool.
     Note {
         /// Whose recordings they are about, as the PU knows it.
         owner: UserId,

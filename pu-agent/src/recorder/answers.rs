@@ -165,8 +165,8 @@ impl Recorder {
     }
 
     fn own_place(&self, camera: &CameraId, place: RecordingPlace) -> Result<ChannelId, Problem> {
-        if place != RecordingPlace::Pu {
-            let why = "this device records on its own storage only";
+        if place != self.place {
+            let why = "this device does not record there";
             return Err(Problem::new(ProblemKind::NotFound, why));
         }
         self.own(camera)

@@ -34,7 +34,7 @@ use futures_util::FutureExt;
 use sightline_media_io::camera::{Camera, Cameras};
 use sightline_model::{
     CameraId, ChannelId, PuId, PublicKey, RecordingPlace, RecordingPlan, Signature, StreamTier,
-    UserId,
+    UnixMicros, UserId,
 };
 use sightline_protocol::ps::PlanState;
 use sightline_recording::{
@@ -85,6 +85,9 @@ pub struct Settings {
     pub limits: Limits,
     /// The plan that holds until another one is set.
     pub first: FirstPlan,
+    /// Whose plans it carries out: those for the unit's own storage, or those for the cloud storage,
+    /// whose spool `dir` is then.
+    pub place: RecordingPlace,
     /// The machine's start.
     pub boot: BootId,
     /// What the uplink knows of the centre's clock.
@@ -123,6 +126,7 @@ pub enum RecorderError {
 #[derive(Debug, Clone)]
 pub struct Recorder {
     unit: PuId,
+    place: RecordingPlace,
     clock: SharedClock,
     shown: Shown,
     planners: Arc<BTreeMap<ChannelId, Handle>>,
@@ -168,6 +172,12 @@ impl Recorder {
         self.shown.visible()
     }
 
+    /// The centre's clock as recordings are dated by it, in microseconds since 1970.
+    #[must_use]
+    pub fn now(&self) -> UnixMicros {
+        self.clock.now().time
+    }
+
     /// The recordings; none while the storage could not be opened.
     #[must_use]
     pub fn store(&self) -> watch::Receiver<Option<Store>> {
@@ -210,11 +220,12 @@ pub fn start(settings: Settings, cameras: &Cameras, lifecycle: &Lifecycle) -> Re
     for camera in cameras.values() {
         let id = CameraId { pu: unit.clone(), channel: camera.channel };
         let (requests, waiting) = mpsc::channel(REQUESTS);
-        let nothing = RecordingPlan::nothing(id.clone(), RecordingPlace::Pu);
+        let nothing = RecordingPlan::nothing(id.clone(), settings.place);
         let (plan_tx, plan) = watch::channel(PlanState { plan: nothing, recording: Vec::new() });
         planners.insert(camera.channel, Handle { requests, plan });
         let recording = Recording {
             id,
+            place: settings.place,
             camera: camera.clone(),
             first: first_of(&settings.first, camera),
             data_dir: settings.data_dir.clone(),
@@ -232,8 +243,9 @@ pub fn start(settings: Settings, cameras: &Cameras, lifecycle: &Lifecycle) -> Re
     let planners = Arc::new(planners);
     let (dates, shows) = (clock.clone(), shown.clone());
     let keeper = StoreKeeper { clock: dates, shown: shows, tracked, opened, health, tracks };
+    let place = settings.place;
     lifecycle.spawn_graceful(|token| keeper.run(settings, token));
-    Recorder { unit, clock, shown, planners, store, storage }
+    Recorder { unit, place, clock, shown, planners, store, storage }
 }
 
 /// What tracks record.
@@ -250,6 +262,7 @@ fn tracked(unit: &PuId, cameras: &Cameras) -> BTreeSet<Subject> {
 /// Everything that records one camera.
 struct Recording {
     id: CameraId,
+    place: RecordingPlace,
     camera: Camera,
     first: FirstPlan,
     data_dir: PathBuf,
@@ -304,7 +317,8 @@ impl Recording {
         let planner = planner::Parts {
             camera: self.id.clone(),
             first: self.first.clone(),
-            file: PlanFile::new(&self.data_dir, &self.id),
+            place: self.place,
+            file: PlanFile::new(&self.data_dir, (&self.id, self.place)),
             clock: self.clock.clone(),
             tracks,
             store: self.store.clone(),

@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use sightline_model::{CameraId, StreamTier};
+use sightline_model::{CameraId, RecordingPlace, StreamTier};
 use sightline_protocol::ps::{PlanState, TierState};
 use sightline_recording::{
     statement::Subject,
@@ -35,6 +35,7 @@ pub struct Request {
 pub struct Parts {
     pub camera: CameraId,
     pub first: FirstPlan,
+    pub place: RecordingPlace,
     pub file: PlanFile,
     pub clock: SharedClock,
     pub tracks: BTreeMap<StreamTier, mpsc::Sender<Order>>,
@@ -57,7 +58,7 @@ impl Planner {
         // Without it the configured plan holds.
         let kept = tokio::task::spawn_blocking(move || file.read(&camera)).await.unwrap_or(None);
         let now = parts.clock.now();
-        let engine = plans::engine(&parts.camera, kept, &parts.first, now);
+        let engine = plans::engine((&parts.camera, parts.place), kept, &parts.first, now);
         Self { parts, engine }
     }
 

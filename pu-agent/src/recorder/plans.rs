@@ -33,8 +33,12 @@ pub struct PlanFile(PathBuf);
 impl PlanFile {
     /// In the unit's data folder.
     #[must_use]
-    pub fn new(data_dir: &Path, camera: &CameraId) -> Self {
-        Self(data_dir.join(format!("recording-plan-{}.json", camera.channel)))
+    pub fn new(data_dir: &Path, (camera, place): (&CameraId, RecordingPlace)) -> Self {
+        let kind = match place {
+            RecordingPlace::Pu | RecordingPlace::Nvr => "recording-plan",
+            RecordingPlace::Cs => "cloud-plan",
+        };
+        Self(data_dir.join(format!("{kind}-{}.json", camera.channel)))
     }
 
     /// What an earlier run kept, if it is this camera's.
@@ -76,8 +80,13 @@ fn read(path: &Path) -> Result<Option<Kept>, String> {
 
 /// The engine of a camera after a start.
 #[must_use]
-pub fn engine(camera: &CameraId, kept: Option<Kept>, first: &FirstPlan, now: Moment) -> Engine {
-    let first = first_plan(camera, first);
+pub fn engine(
+    (camera, place): (&CameraId, RecordingPlace),
+    kept: Option<Kept>,
+    first: &FirstPlan,
+    now: Moment,
+) -> Engine {
+    let first = first_plan((camera, place), first);
     let begin = |plan, manual| Kept { version: Kept::VERSION, plan, manual };
     let kept = match kept {
         // Revision 0: nothing was set remotely, so the configuration may have changed it.
@@ -90,12 +99,15 @@ pub fn engine(camera: &CameraId, kept: Option<Kept>, first: &FirstPlan, now: Mom
     Engine::restore(kept, now).unwrap_or_else(|error| {
         tracing::error!(%camera, %error, "the kept plan is not used; the configured one holds");
         Engine::restore(begin(first, Vec::new()), now)
-            .unwrap_or_else(|_| Engine::new(camera.clone(), RecordingPlace::Pu))
+            .unwrap_or_else(|_| Engine::new(camera.clone(), place))
     })
 }
 
 /// The plan of the configuration. Its revision is 0: any that is set replaces it.
-fn first_plan(camera: &CameraId, first: &FirstPlan) -> RecordingPlan {
+fn first_plan(
+    (camera, place): (&CameraId, RecordingPlace),
+    first: &FirstPlan,
+) -> RecordingPlan {
     let strategy = |tier: &StreamTier| {
         let id: Result<StrategyId, _> = match tier {
             StreamTier::Main => "continuous-main",
@@ -108,7 +120,7 @@ fn first_plan(camera: &CameraId, first: &FirstPlan) -> RecordingPlan {
     RecordingPlan {
         strategies: first.continuous.iter().filter_map(strategy).collect(),
         keep: Keep { max_bytes: None, max_age_s, event_max_age_s: None },
-        ..RecordingPlan::nothing(camera.clone(), RecordingPlace::Pu)
+        ..RecordingPlan::nothing(camera.clone(), place)
     }
 }
 
@@ -138,6 +150,8 @@ mod tests {
     const NOW: Moment =
         Moment { monotonic_us: 5, time: UnixMicros(7), authority: Authority::System };
 
+    const PU: RecordingPlace = RecordingPlace::Pu;
+
     fn camera(channel: u16) -> CameraId {
         let pu = PuId::from_public_key(&PublicKey::from_bytes([1; 32]));
         CameraId { pu, channel: ChannelId(channel) }
@@ -160,16 +174,16 @@ mod tests {
     #[test]
     fn a_plan_that_was_set_outlives_the_configured_one_with_what_was_started() {
         let dir = tempfile::tempdir().expect("temporary folder");
-        let file = PlanFile::new(dir.path(), &camera(0));
+        let file = PlanFile::new(dir.path(), (&camera(0), PU));
         assert_eq!(file.read(&camera(0)), None);
         let both = first(&[StreamTier::Main, StreamTier::Sub]);
-        let mut engine = super::engine(&camera(0), None, &both, NOW);
+        let mut engine = super::engine((&camera(0), PU), None, &both, NOW);
         assert!(engine.causes(StreamTier::Main).is_some_and(|causes| causes.continuous));
         engine.handle_input(NOW, Input::Plan(manual())).expect("newer");
         let strategy = manual().strategies[0].id.clone();
         engine.handle_input(NOW, Input::ManualStart { strategy }).expect("it is there");
         file.write(&engine.kept()).expect("written");
-        let again = super::engine(&camera(0), file.read(&camera(0)), &both, NOW);
+        let again = super::engine((&camera(0), PU), file.read(&camera(0)), &both, NOW);
         assert_eq!(again.plan(), &manual());
         assert_eq!(again.causes(StreamTier::Main), None);
         assert!(again.causes(StreamTier::Sub).is_some_and(|causes| causes.manual));
@@ -178,9 +192,9 @@ mod tests {
     #[test]
     fn what_was_only_configured_changes_with_the_configuration() {
         let started = KeptManual { strategy: "x".parse().expect("a name"), started: None };
-        let plan = first_plan(&camera(0), &first(&[StreamTier::Main]));
+        let plan = first_plan((&camera(0), PU), &first(&[StreamTier::Main]));
         let kept = Kept { version: Kept::VERSION, plan, manual: vec![started] };
-        let engine = engine(&camera(0), Some(kept), &first(&[StreamTier::Sub]), NOW);
+        let engine = engine((&camera(0), PU), Some(kept), &first(&[StreamTier::Sub]), NOW);
         assert_eq!(engine.causes(StreamTier::Main), None);
         assert!(engine.causes(StreamTier::Sub).is_some());
     }
@@ -188,7 +202,7 @@ mod tests {
     #[test]
     fn what_is_damaged_too_new_or_of_another_camera_is_not_used() {
         let dir = tempfile::tempdir().expect("temporary folder");
-        let file = PlanFile::new(dir.path(), &camera(0));
+        let file = PlanFile::new(dir.path(), (&camera(0), PU));
         let kept = Kept { version: Kept::VERSION, plan: manual(), manual: vec![] };
         file.write(&kept).expect("written");
         assert_eq!(file.read(&camera(0)), Some(kept.clone()));
@@ -200,7 +214,7 @@ mod tests {
             assert_eq!(file.read(&camera(0)), None);
         }
         let newer = Kept { version: Kept::VERSION + 1, ..kept };
-        let engine = engine(&camera(0), Some(newer), &first(&[StreamTier::Main]), NOW);
+        let engine = engine((&camera(0), PU), Some(newer), &first(&[StreamTier::Main]), NOW);
         assert!(engine.causes(StreamTier::Main).is_some(), "nothing is recorded");
     }
 }

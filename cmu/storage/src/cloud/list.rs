@@ -5,7 +5,7 @@ use std::ops::Range;
 use sightline_model::{CameraId, Signature, StreamTier, UnixMicros, UserId};
 use tracing::instrument;
 
-use super::{Cloud, Row, SegmentRow, segment_columns, signed, tier_word, transaction};
+use super::{Cloud, Row, SegmentRow, count, segment_columns, signed, tier_word, transaction};
 use crate::{StorageError, query, typed};
 
 /// No segment is longer, in microseconds: whoever looks for one that reaches into a time begins so much
@@ -28,6 +28,19 @@ pub struct NoteRow {
     /// From when on it holds, as stated.
     pub from: UnixMicros,
     /// Of gaps: why nothing was recorded, as JSON. None: a step of the clock.
+    pub reason: Option<String>,
+    /// The entry, base64url.
+    pub encoded: String,
+    /// The device's signature over it.
+    pub signature: Signature,
+}
+
+/// An entry that is no segment, as it was signed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SignedNote {
+    /// Its number in its chain.
+    pub sequence: u64,
+    /// Of gaps: why nothing was recorded, as JSON.
     pub reason: Option<String>,
     /// The entry, base64url.
     pub encoded: String,
@@ -309,24 +322,27 @@ impl Cloud<'_> {
         Ok(row.map(|(start,)| UnixMicros(start)))
     }
 
-    /// Steps of the clock of a chain, as they were signed: base64url and signature.
+    /// Entries of a chain that are no segments, from a number on, at most a thousand.
     ///
     /// # Errors
     /// [`StorageError`].
-    #[instrument(name = "db.cloud.steps", skip_all)]
-    pub async fn steps(&self, chain: &str) -> Result<Vec<(String, Signature)>, StorageError> {
-        let rows: Vec<(String, String)> = query::rows!(
+    #[instrument(name = "db.cloud.notes", skip_all)]
+    pub async fn notes(&self, chain: &str, from: u64) -> Result<Vec<SignedNote>, StorageError> {
+        type Stored = (i64, Option<String>, String, String);
+        let rows: Vec<Stored> = query::rows!(
             read,
             all,
             self.0,
-            (String, String),
-            "SELECT encoded, signature FROM cloud_note
-             WHERE domain = $1 AND chain = $2 AND reason IS NULL ORDER BY sequence LIMIT 1000",
+            Stored,
+            "SELECT sequence, reason, encoded, signature FROM cloud_note
+             WHERE domain = $1 AND chain = $2 AND sequence >= $3 ORDER BY sequence LIMIT 1000",
             self.domain().as_str(),
             chain,
+            signed(from),
         )?;
-        let row = |(encoded, signature): (String, String)| {
-            Ok((encoded, typed(&signature, "signature")?))
+        let row = |(sequence, reason, encoded, signature): Stored| {
+            let signature = typed(&signature, "signature")?;
+            Ok(SignedNote { sequence: count(sequence)?, reason, encoded, signature })
         };
         rows.into_iter().map(row).collect()
     }

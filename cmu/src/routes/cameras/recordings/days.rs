@@ -5,8 +5,9 @@ use serde::Deserialize;
 use sightline_model::{CameraId, RecordedDays, ZoneName};
 use sightline_protocol::ps::{RecordingReply, RecordingRequest};
 
-use super::{ask_recorder, unexpected};
+use super::{allow, is_away, pass_on, unexpected};
 use crate::{
+    cloud::listing,
     error::{ApiError, ProblemDocument},
     extract::{Caller, IdPath, Query},
     state::AppState,
@@ -44,9 +45,25 @@ pub async fn handler(
     IdPath(id): IdPath<CameraId>,
     Query(Which { zone, year, month }): Query<Which>,
 ) -> Result<Json<RecordedDays>, ApiError> {
-    let ask = RecordingRequest::Days { camera: id.clone(), zone, year, month };
-    match ask_recorder(&app, &caller, &id, ask).await? {
-        RecordingReply::Days(days) if days.camera == id => Ok(Json(days)),
-        _ => Err(unexpected()),
+    let ask = RecordingRequest::Days { camera: id.clone(), zone: zone.clone(), year, month };
+    allow(&app, &caller, &id, &ask).await?;
+    let unit = match pass_on(&app, &id, ask).await {
+        Ok(RecordingReply::Days(days)) if days.camera == id => Ok(days),
+        Ok(_) => return Err(unexpected()),
+        Err(error) if is_away(error.kind()) => Err(error),
+        Err(error) => return Err(error),
+    };
+    if app.cloud.is_none() {
+        return unit.map(Json);
+    }
+    let user = &caller.0.account.id;
+    let cloud = listing::days(&app, user, &id, &zone, (year, month)).await?;
+    match unit {
+        Ok(mut days) => {
+            days.days.extend(cloud.days);
+            Ok(Json(days))
+        }
+        Err(error) if cloud.days.is_empty() => Err(error),
+        Err(_) => Ok(Json(cloud)),
     }
 }

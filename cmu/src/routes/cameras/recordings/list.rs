@@ -7,8 +7,9 @@ use sightline_model::{CameraId, StreamTier, Timeline, UnixMicros};
 use sightline_protocol::ps::{MAX_MESSAGE_SPANS, RecordingQuery, RecordingReply, RecordingRequest};
 use sightline_service_kit::flow;
 
-use super::{ask_recorder, unexpected};
+use super::{allow, is_away, pass_on, unexpected};
 use crate::{
+    cloud::listing,
     error::{ApiError, ProblemDocument},
     extract::{Caller, IdPath, Query},
     state::AppState,
@@ -58,11 +59,24 @@ pub async fn handler(
         max_spans: which.max_spans.unwrap_or(MAX_MESSAGE_SPANS),
         tier: which.tier,
     };
-    match ask_recorder(&app, &caller, &id, RecordingRequest::List(query)).await? {
-        RecordingReply::Timeline(timeline) if timeline.camera == id => {
-            flow::sent("Cm", "CMU", "CU", "timeline", id.pu.as_str());
-            Ok(Json(*timeline))
-        }
-        _ => Err(unexpected()),
-    }
+    let ask = RecordingRequest::List(query.clone());
+    allow(&app, &caller, &id, &ask).await?;
+    let unit = match pass_on(&app, &id, ask).await {
+        Ok(RecordingReply::Timeline(timeline)) if timeline.camera == id => Ok(*timeline),
+        Ok(_) => return Err(unexpected()),
+        Err(error) if is_away(error.kind()) => Err(error),
+        Err(error) => return Err(error),
+    };
+    let user = &caller.0.account.id;
+    let both = match &app.cloud {
+        Some(_) => listing::timeline(&app, user, &query, unit.as_ref().ok()).await?,
+        None => None,
+    };
+    let timeline = match both {
+        Some(both) => both,
+        // The cloud has nothing: what the recorder says, that it is away too, is all there is.
+        None => unit?,
+    };
+    flow::sent("Cm", "CMU", "CU", "timeline", id.pu.as_str());
+    Ok(Json(timeline))
 }
