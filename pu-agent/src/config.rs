@@ -13,6 +13,7 @@ use sightline_service_kit::{config::ConfigError, telemetry::TelemetryConfig};
 use url::Url;
 
 use crate::{
+    cloud::config::CloudConfig,
     discovery::{Credentials, Finder},
     recorder::config::RecordingConfig,
     uplink::dial::Server,
@@ -46,6 +47,8 @@ pub struct Config {
     pub max_sessions: usize,
     /// Recording on the unit's own storage.
     pub recording: RecordingConfig,
+    /// Recording to the cloud storage.
+    pub cloud: CloudConfig,
     /// RTSP to players.
     pub rtsp: Listen,
     /// RTSP inside QUIC.
@@ -74,6 +77,7 @@ impl Default for Config {
             map_ports: true,
             max_sessions: 64,
             recording: RecordingConfig::default(),
+            cloud: CloudConfig::default(),
             rtsp: any(8554),
             quic: any(8555),
             webrtc: any(8556),
@@ -259,6 +263,7 @@ impl Config {
         self.cameras()?;
         self.onvif.credentials()?;
         self.recording.check()?;
+        self.cloud.check(self.portal.as_ref())?;
         if let Some(portal) = &self.portal
             && !matches!(portal.scheme(), "https" | "http")
         {

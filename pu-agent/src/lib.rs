@@ -2,7 +2,8 @@
 //! live media straight to whoever has the right to it (H.626.4 clause 7.4; A8.1, A8.3, A8.4).
 //!
 //! It decides nothing about rights that the centre did not grant, but it enforces every one by
-//! itself: see [`gate`]. What it records stays on its own storage: see [`recorder`]. While the centre is away, viewers that are there stay.
+//! itself: see [`gate`]. What it records stays on its own storage: see
+//! [`recorder`]; but for what its owner wants in the cloud: see [`cloud`]. While the centre is away, viewers that are there stay.
 //!
 //! ```no_run
 //! # async fn f() -> Result<(), Box<dyn std::error::Error>> {
@@ -16,6 +17,7 @@
 
 mod addresses;
 pub mod camera;
+pub mod cloud;
 pub mod config;
 pub mod discovery;
 pub mod gate;

@@ -15,6 +15,7 @@ pub mod config;
 mod figures;
 mod lending;
 pub mod owners;
+mod places;
 mod planner;
 pub mod plans;
 mod shown;
@@ -58,6 +59,7 @@ use config::FirstPlan;
 use owners::{Owners, Visible};
 use planner::{Planner, Request};
 use plans::PlanFile;
+pub use places::Recorders;
 use shown::Shown;
 use track::Track;
 

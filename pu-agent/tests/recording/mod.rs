@@ -144,6 +144,7 @@ impl Unit {
             dir: self.dir(),
             limits: Limits { probe_every: Duration::from_millis(100), ..limits },
             first: FirstPlan { continuous, max_age: None },
+            place: RecordingPlace::Pu,
             boot: boot_id(&self.data_dir()).expect("random numbers"),
             centre: centre.clone(),
             segments: segmenter::Config {
