@@ -187,6 +187,19 @@ impl Cmu {
         self.health.clone()
     }
 
+    /// Does at once what is done every minute: finishes what broke off in the cloud storage and lets go of
+    /// what is too old there; and what is done every day: compares it with the list. How many objects
+    /// were in no list.
+    ///
+    /// # Errors
+    /// [`StartError::Cloud`].
+    pub async fn look_after_cloud(&self) -> Result<u64, StartError> {
+        let Some(cloud) = &self.app.cloud else { return Ok(0) };
+        let failed = |error: CloudError| StartError::Cloud(error.into());
+        jobs::cloud::once(&self.app, &*cloud.store).await.map_err(failed)?;
+        jobs::cloud::compare(&self.app, &*cloud.store).await.map_err(failed)
+    }
+
     /// Makes the owner of a number one of the operator's staff; the account is made if need be.
     ///
     /// # Errors

@@ -4,7 +4,9 @@ use std::{net::SocketAddr, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
-use sightline_model::{PhoneNumber, PuId, QualityChoice, StreamTier, UnixMicros};
+use sightline_model::{
+    PhoneNumber, PuId, QualityChoice, RecordingPlace, StreamTier, UnixMicros,
+};
 
 use crate::quality::quality;
 
@@ -97,7 +99,10 @@ Examples:
   cu record lock Garden --from 2026-11-21T17:00:00Z --to 2026-11-21T17:05:00Z
   cu record export Garden --from 2026-11-21T17:00:00Z --to 2026-11-21T17:05:00Z --out five.mp4
   cu record plan Garden                           what is to be recorded, and what is now
-  cu record plan Garden --set main --keep-days 30")]
+  cu record plan Garden --set main --keep-days 30
+  cu record plan Garden --place cloud --set main  the same in the cloud storage
+  vlc \"$(cu record playlist Garden --from 2026-11-21T17:00:00Z --to 2026-11-21T18:00:00Z)\"
+  cu record space                                 what the cloud storage has for you")]
     Record {
         /// What to do
         #[command(subcommand)]
@@ -204,6 +209,9 @@ pub struct Play {
     /// Until then; otherwise as far as it was recorded
     #[arg(long, value_name = "TIME", value_parser = time, requires = "from")]
     pub to: Option<UnixMicros>,
+    /// From where: the camera's device, or the cloud, from which --out is made of whole segments
+    #[arg(long, value_enum, value_name = "PLACE", requires = "from")]
+    pub place: Option<RecordAt>,
     /// How fast: 0.125 to 16, below zero in reverse
     #[arg(long, value_name = "N", requires = "from", allow_negative_numbers = true)]
     pub speed: Option<f64>,
@@ -254,7 +262,14 @@ pub enum Record {
         /// How many days recordings stay at most; 0: until space is needed
         #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=3_650))]
         keep_days: Option<u32>,
+        /// Where it is recorded
+        #[arg(long, value_enum, value_name = "PLACE", default_value_t = RecordAt::Unit)]
+        place: RecordAt,
     },
+    /// Print an address at which another player shows what lies in the cloud; whoever has it can watch
+    Playlist(RecordPlaylist),
+    /// How much space you have in the cloud, and use
+    Space,
 }
 
 /// A stretch of a camera's recording.
@@ -268,6 +283,9 @@ pub struct RecordSpan {
     /// Until then
     #[arg(long, value_name = "TIME", value_parser = time)]
     pub to: UnixMicros,
+    /// Where it lies
+    #[arg(long, value_enum, value_name = "PLACE", default_value_t = RecordAt::Unit)]
+    pub place: RecordAt,
 }
 
 /// `cu record export`.
@@ -294,6 +312,43 @@ pub struct RecordExport {
     /// Only from cameras whose claim code was typed here
     #[arg(long)]
     pub require_pin: bool,
+    /// From where; otherwise from the camera's device, or the cloud when that cannot be reached
+    #[arg(long, value_enum, value_name = "PLACE")]
+    pub place: Option<RecordAt>,
+}
+
+/// `cu record playlist`.
+#[derive(Debug, Args)]
+pub struct RecordPlaylist {
+    /// Id, name or number in `cu list`
+    pub camera: String,
+    /// From then on, in UTC: 2026-11-21T17:00:00Z
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub from: UnixMicros,
+    /// Until then; six hours later at most
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub to: UnixMicros,
+    /// Which of the camera's streams; otherwise the main one
+    #[arg(long, value_enum, value_name = "STREAM")]
+    pub tier: Option<RecordTier>,
+}
+
+/// Where a recording lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum RecordAt {
+    /// On the camera's own device
+    Unit,
+    /// In the cloud storage
+    Cloud,
+}
+
+impl From<RecordAt> for RecordingPlace {
+    fn from(at: RecordAt) -> Self {
+        match at {
+            RecordAt::Unit => Self::Pu,
+            RecordAt::Cloud => Self::Cs,
+        }
+    }
 }
 
 /// One of a camera's streams.

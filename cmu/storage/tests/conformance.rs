@@ -48,6 +48,9 @@ both_engines!(
     relay_usages,
     viewer_paths,
     recorder_reports,
+    cloud_space,
+    cloud_lists,
+    cloud_notes,
 );
 
 #[tokio::test]

@@ -6,14 +6,14 @@ use comfy_table::{ContentArrangement, Table, presets::UTF8_FULL_CONDENSED};
 use jiff::Timestamp;
 use serde_json::json;
 use sightline_model::{
-    Absence, RecordingPlace, Strategy, StreamTier, Timeline, Trigger, UnixMicros,
+    Absence, RecordingPlace, Strategy, StreamTier, Timeline, TimelineSpan, Trigger, UnixMicros,
 };
 use sightline_protocol::{cm, ps::PlanState};
 
 use super::{Context, find_camera};
 use crate::{
     api::{SignedInApi, now},
-    cli::{Record, RecordSpan, RecordWhat},
+    cli::{Record, RecordPlaylist, RecordSpan, RecordWhat},
     error::CuError,
     output,
     play::export,
@@ -29,7 +29,11 @@ pub(super) async fn run(context: &Context, record: Record) -> Result<(), CuError
         Record::Lock(span) => lock(context, span, true).await,
         Record::Unlock(span) => lock(context, span, false).await,
         Record::Export(options) => export::run(&context.home, context.json, options).await,
-        Record::Plan { camera, set, keep_days } => plan(context, &camera, set, keep_days).await,
+        Record::Plan { camera, set, keep_days, place } => {
+            plan(context, &camera, (set, keep_days), place.into()).await
+        }
+        Record::Playlist(options) => playlist(context, options).await,
+        Record::Space => space(context).await,
     }
 }
 
@@ -56,7 +60,7 @@ async fn list(
 }
 
 fn table(timeline: &Timeline) -> Table {
-    let mut rows: Vec<(UnixMicros, UnixMicros, String)> = Vec::new();
+    let mut rows: Vec<(UnixMicros, UnixMicros, String, String)> = Vec::new();
     for span in &timeline.spans {
         let causes = span.causes;
         let why = [
@@ -67,18 +71,38 @@ fn table(timeline: &Timeline) -> Table {
         ];
         let why: Vec<_> = why.into_iter().filter(|(is, _)| *is).map(|(_, word)| word).collect();
         let doubt = if span.time_known { "" } else { ", its clock was not confirmed" };
-        rows.push((span.from, span.to, format!("recorded ({}){doubt}", why.join(", "))));
+        let what = format!("recorded ({}){doubt}", why.join(", "));
+        rows.push((span.from, span.to, what, places(timeline, span)));
     }
-    let gaps = timeline.gaps.iter().map(|gap| (gap.from, gap.to, words(gap.reason).to_owned()));
+    let gaps = timeline.gaps.iter().map(|gap| {
+        (gap.from, gap.to, words(gap.reason).to_owned(), String::new())
+    });
     rows.extend(gaps);
     rows.sort_by_key(|(from, ..)| *from);
     let mut table = Table::new();
     table.load_style(UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Dynamic);
-    table.set_header(["From", "To", "What"]);
-    for (from, to, what) in rows {
-        table.add_row([time(from), time(to), what]);
+    table.set_header(["From", "To", "What", "Where"]);
+    for (from, to, what, place) in rows {
+        table.add_row([time(from), time(to), what, place]);
     }
     table
+}
+
+/// Where a stretch can be played from, the best first.
+fn places(timeline: &Timeline, span: &TimelineSpan) -> String {
+    let mut words: Vec<&str> = Vec::new();
+    for source in [&span.source].into_iter().chain(&span.others) {
+        let word = match timeline.sources.get(usize::from(*source)).map(|source| source.place) {
+            Some(RecordingPlace::Pu) => "device",
+            Some(RecordingPlace::Nvr) => "recorder",
+            Some(RecordingPlace::Cs) => "cloud",
+            None => continue,
+        };
+        if !words.contains(&word) {
+            words.push(word);
+        }
+    }
+    words.join(", ")
 }
 
 const fn words(reason: Absence) -> &'static str {
@@ -108,7 +132,7 @@ async fn lock(context: &Context, span: RecordSpan, locked: bool) -> Result<(), C
     let api = SignedInApi::open(&context.home)?;
     let camera = find_camera(&api, &span.camera).await?;
     let RecordSpan { from, to, .. } = span;
-    let place = RecordingPlace::Pu;
+    let place = RecordingPlace::from(span.place);
     let (mut segments, mut bytes, mut at) = (0, 0, from);
     // A recorder takes about a day at a time. A segment across midnight counts on both days.
     loop {
@@ -132,12 +156,12 @@ async fn lock(context: &Context, span: RecordSpan, locked: bool) -> Result<(), C
 async fn plan(
     context: &Context,
     camera: &str,
-    set: Option<RecordWhat>,
-    keep_days: Option<u32>,
+    (set, keep_days): (Option<RecordWhat>, Option<u32>),
+    place: RecordingPlace,
 ) -> Result<(), CuError> {
     let api = SignedInApi::open(&context.home)?;
     let camera = find_camera(&api, camera).await?;
-    let mut state = own(api.plans(&camera.id).await?)?;
+    let mut state = at(api.plans(&camera.id).await?, place)?;
     if set.is_some() || keep_days.is_some() {
         let mut keep = state.plan.keep.clone();
         if let Some(days) = keep_days {
@@ -145,8 +169,8 @@ async fn plan(
         }
         let strategies = set.map_or_else(|| state.plan.strategies.clone(), strategies);
         let change = cm::PlanChange { seen_revision: state.plan.revision, strategies, keep };
-        api.set_plan(&camera.id, RecordingPlace::Pu, &change).await?;
-        state = own(api.plans(&camera.id).await?)?;
+        api.set_plan(&camera.id, place, &change).await?;
+        state = at(api.plans(&camera.id).await?, place)?;
     }
     if context.json {
         output::json(&json!({ "plan": state.plan, "recording": state.recording }));
@@ -167,9 +191,43 @@ async fn plan(
     Ok(())
 }
 
-fn own(plans: cm::PlanList) -> Result<PlanState, CuError> {
-    let own = plans.plans.into_iter().find(|state| state.plan.place == RecordingPlace::Pu);
-    own.ok_or_else(|| CuError::other("the device of this camera does not record"))
+fn at(plans: cm::PlanList, place: RecordingPlace) -> Result<PlanState, CuError> {
+    let found = plans.plans.into_iter().find(|state| state.plan.place == place);
+    found.ok_or_else(|| {
+        CuError::other(match place {
+            RecordingPlace::Pu => "the device of this camera does not record",
+            RecordingPlace::Nvr => "no recorder is set up for this camera",
+            RecordingPlace::Cs => "the device of this camera is not set up for the cloud",
+        })
+    })
+}
+
+async fn playlist(context: &Context, options: RecordPlaylist) -> Result<(), CuError> {
+    let api = SignedInApi::open(&context.home)?;
+    let camera = find_camera(&api, &options.camera).await?;
+    let tier = options.tier.map_or(StreamTier::Main, StreamTier::from);
+    let request = cm::PlaylistRequest { from: options.from, to: options.to, tier };
+    let link = api.playlist(&camera.id, &request).await?;
+    if context.json {
+        output::json(&json!({ "url": link.url.expose(), "expires_at": link.expires_at }));
+    } else {
+        output::line(link.url.expose());
+    }
+    Ok(())
+}
+
+async fn space(context: &Context) -> Result<(), CuError> {
+    let api = SignedInApi::open(&context.home)?;
+    let space = api.cloud_space().await?;
+    if context.json {
+        output::json(&json!({ "space": space }));
+    } else if space.available {
+        let cm::CloudSpace { used_bytes, quota_bytes, .. } = space;
+        output::line(&format!("{used_bytes} of {quota_bytes} bytes are used."));
+    } else {
+        output::line("This portal has no cloud storage.");
+    }
+    Ok(())
 }
 
 fn strategies(what: RecordWhat) -> Vec<Strategy> {

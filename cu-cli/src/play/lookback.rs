@@ -28,13 +28,13 @@ use tokio::{fs::File, io::AsyncWriteExt};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Figures, assembler, quic, record,
+    Figures, assembler, export, quic, record,
     session::{Session, Wanted},
     stop::{self, Stop},
 };
 use crate::{
     api::{SignedInApi, now},
-    cli::{Play, Via},
+    cli::{Play, RecordAt, RecordExport, Via},
     cmd::find_camera,
     error::{CuError, Exit},
     home::Home,
@@ -50,8 +50,35 @@ struct Look {
     at_once: bool,
 }
 
+/// From the cloud come files alone: the film is joined of the segments as they were signed.
+async fn from_cloud(home: &Home, json: bool, options: Play) -> Result<(), CuError> {
+    let (Some(from), Some(to), Some(out)) = (options.from, options.to, options.out) else {
+        return Err(CuError::usage(
+            "from the cloud a recording is played into a file: --to and --out are needed. \
+             `cu record playlist` is for other players",
+        ));
+    };
+    if options.speed.is_some() {
+        return Err(CuError::usage("--speed is for what lies on the camera's device"));
+    }
+    let export = RecordExport {
+        camera: options.camera,
+        from,
+        to,
+        out: Some(out),
+        force: false,
+        tier: None,
+        require_pin: options.require_pin,
+        place: Some(RecordAt::Cloud),
+    };
+    export::run(home, json, export).await
+}
+
 /// Runs `cu play --from`.
 pub(super) async fn run(home: &Home, json: bool, options: Play) -> Result<(), CuError> {
+    if options.place == Some(RecordAt::Cloud) {
+        return from_cloud(home, json, options).await;
+    }
     let look = look(&options)?;
     let bar = output::progress(format!("asking for {}", options.camera));
     let api = SignedInApi::open(home)?;
