@@ -1,6 +1,6 @@
 /** What a stretch of a recording's timeline looks like on the screen; no browser needed. */
 
-import type { Timeline, TimelineGap, TimelineSpan } from './api/types';
+import type { RecordingPlace, Timeline, TimelineGap, TimelineSpan } from './api/types';
 
 /** A stretch of time, in microseconds since 1970; the end is not included. */
 export interface Stretch {
@@ -84,6 +84,12 @@ export function lookUp(
   if (span) return { span };
   const gap = timeline.gaps.find((g) => g.from <= at && at < g.to);
   return gap && { gap };
+}
+
+/** From where a time is best played; undefined when nothing is known of it. */
+export function placeAt(timeline: Timeline, at: number): RecordingPlace | undefined {
+  const span = timeline.spans.find((s) => s.from <= at && at < s.to);
+  return span && timeline.sources[span.source]?.place;
 }
 
 /** So much is played of a recording that nothing follows. */

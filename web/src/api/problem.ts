@@ -26,6 +26,7 @@ export const PROBLEM_KINDS = [
   'busy',
   'timeout',
   'plan_changed',
+  'no_space_left',
   'internal',
 ] as const satisfies readonly CentreProblemKind[];
 

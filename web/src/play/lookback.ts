@@ -5,8 +5,9 @@
 
 import { effect, signal } from '@preact/signals';
 import { parseProblem, type Problem } from '../api/problem';
-import type { StreamTier } from '../api/types';
+import type { RecordingPlace, StreamTier } from '../api/types';
 import { readMessage, REPLAY_CHANNEL, UnitReader, type CuToPuReplay } from './replay/messages';
+import { CloudChannel, type CloudStore } from './cloud/channel';
 import { Screen } from './replay/screen';
 import { Sound } from './replay/sound';
 import type { Watch } from './watch';
@@ -37,11 +38,15 @@ export class Lookback {
   readonly seekMs = signal<number | undefined>(undefined);
   /** Pictures shown, for tests. */
   shown: { wallUs: number; atMs: number }[] = [];
+  /** Where what is shown comes from. */
+  readonly place = signal<RecordingPlace>('pu');
+  /** From where a time is best played, as far as is known; who shows the timeline sets it. */
+  placeOf: ((atUs: number) => RecordingPlace | undefined) | undefined;
   readonly screen: Screen;
   readonly sound: Sound;
   tier: StreamTier = 'main';
 
-  private channel: RTCDataChannel | undefined;
+  private channel: RTCDataChannel | CloudChannel | undefined;
   /** The channel was opened again, and has not shown a picture since. */
   private reopened = false;
   private reader = new UnitReader();
@@ -60,7 +65,10 @@ export class Lookback {
   private flushTimer: ReturnType<typeof setTimeout> | undefined;
   private readonly stop: () => void;
 
-  constructor(private readonly watch: Watch) {
+  constructor(
+    private readonly watch: Watch,
+    private readonly cloud?: CloudStore,
+  ) {
     this.screen = new Screen({
       onShown: (wallUs) => this.noteShown(wallUs),
       onError: (problem) => {
@@ -71,6 +79,8 @@ export class Lookback {
     // Another connection: go on where it broke.
     this.stop = effect(() => {
       const pc = this.watch.connection.value;
+      // The cloud needs none.
+      if (this.channel instanceof CloudChannel) return;
       this.forgetChannel();
       this.reopened = false;
       if (pc && this.isOn) this.resume();
@@ -134,6 +144,7 @@ export class Lookback {
     this.state.value = { state: 'live' };
     this.atUs.value = undefined;
     this.tell({ type: 'live' });
+    this.leaveCloud();
   }
 
   close(): void {
@@ -204,10 +215,46 @@ export class Lookback {
 
   /** `messages`: one wish. */
   private tell(...messages: CuToPuReplay[]): void {
-    const channel = this.channel ?? this.open();
+    this.choosePlace(messages[0]);
+    const inCloud = this.place.peek() === 'cs';
+    const channel = this.channel ?? (inCloud ? this.openCloud() : this.open());
     // The last wish counts; the ones before it were for pictures that nobody waits for any more.
     if (channel?.readyState !== 'open') this.outgoing = messages;
     else for (const message of messages) channel.send(JSON.stringify(message));
+  }
+
+  /** A jump may lead to another place. */
+  private choosePlace(message: CuToPuReplay | undefined): void {
+    if (!this.cloud || (message?.type !== 'play' && message?.type !== 'show')) return;
+    if (message.at === undefined) return;
+    const place = this.placeOf?.(message.at) === 'cs' ? 'cs' : 'pu';
+    if (place === this.place.peek()) return;
+    this.channel?.close();
+    this.forgetChannel();
+    this.place.value = place;
+  }
+
+  private leaveCloud(): void {
+    if (this.place.peek() !== 'cs') return;
+    this.channel?.close();
+    this.forgetChannel();
+    this.place.value = 'pu';
+  }
+
+  private openCloud(): CloudChannel | undefined {
+    if (!this.cloud) return undefined;
+    const channel = new CloudChannel(this.cloud);
+    this.channel = channel;
+    channel.onopen = () => {
+      for (const message of this.outgoing) channel.send(JSON.stringify(message));
+      this.outgoing = [];
+    };
+    channel.onmessage = ({ data }) => {
+      if (channel !== this.channel) return;
+      if (data instanceof ArrayBuffer) this.takeUnit(data);
+      else this.takeText(String(data));
+    };
+    return channel;
   }
 
   private open(): RTCDataChannel | undefined {

@@ -1,7 +1,7 @@
 import { useEffect, useState } from 'preact/hooks';
 import { api } from '../api/client';
 import { toProblem } from '../api/problem';
-import type { Camera, PlanState } from '../api/types';
+import type { Camera, CloudSpace, PlanState } from '../api/types';
 import { problemText, t, byteSize } from '../i18n';
 import {
   AGES_S,
@@ -21,18 +21,23 @@ import { useSeen } from './seen';
 /** While the card is open, what holds and what is being recorded is asked for again after this. */
 const REFRESH_MS = 5_000;
 
-/** What is recorded of a camera on its own device, and for how long it stays. */
-export function PlanCard({ camera }: { camera: Camera }) {
+/** Where a plan is carried out: on the camera's own device, or in the cloud storage. */
+type Place = 'pu' | 'cs';
+
+/** What is recorded of a camera at one place, and for how long it stays. */
+export function PlanCard({ camera, place }: { camera: Camera; place: Place }) {
   const [open, setOpen] = useState(false);
-  const { view, setForm, absent, error, refusal, busy, refresh, save } = usePlan(camera, open);
+  const { view, setForm, absent, error, refusal, busy, refresh, save } = usePlan(camera, place, open);
+  const inCloud = place === 'cs';
   return (
     <details
       class="card manage"
-      data-testid="plan"
+      data-testid={inCloud ? 'cloud-plan' : 'plan'}
       onToggle={(event) => setOpen(event.currentTarget.open)}
     >
-      <summary>{t('plan.title')}</summary>
-      {absent && <p class="fine">{t('plan.absent')}</p>}
+      <summary>{t(inCloud ? 'plan.cloud_title' : 'plan.title')}</summary>
+      {inCloud && open && <SpaceLine />}
+      {absent && <p class="fine">{t(inCloud ? 'plan.cloud_absent' : 'plan.absent')}</p>}
       {!absent && !view && error === undefined && (
         <span class="spinner" aria-label={t('app.loading')} />
       )}
@@ -54,8 +59,27 @@ export function PlanCard({ camera }: { camera: Camera }) {
   );
 }
 
+/** How much space the person has in the cloud, and uses. */
+function SpaceLine() {
+  const [space, setSpace] = useState<CloudSpace>();
+  useEffect(() => {
+    // Without it the plan can be changed all the same.
+    api
+      .cloudSpace()
+      .then(setSpace)
+      .catch(() => undefined);
+  }, []);
+  if (!space?.available) return null;
+  const used = byteSize(space.used_bytes);
+  return (
+    <p class="fine" data-testid="cloud-space">
+      {t('plan.cloud_space', { used, quota: byteSize(space.quota_bytes) })}
+    </p>
+  );
+}
+
 /** The plan while it is looked at. */
-function usePlan(camera: Camera, open: boolean) {
+function usePlan(camera: Camera, place: Place, open: boolean) {
   const [view, setView] = useState<PlanView>();
   /** Nothing records this camera. */
   const [absent, setAbsent] = useState(false);
@@ -69,7 +93,7 @@ function usePlan(camera: Camera, open: boolean) {
   const ask = async (take: (before: PlanView | undefined, found: PlanState) => PlanView) => {
     try {
       const { plans } = await api.plans(camera.id);
-      const found = plans.find((p) => p.plan.place === 'pu');
+      const found = plans.find((p) => p.plan.place === place);
       setAbsent(!found);
       setError(undefined);
       if (found) setView((before) => take(before, found));
@@ -95,7 +119,7 @@ function usePlan(camera: Camera, open: boolean) {
     setBusy(true);
     setRefusal(undefined);
     try {
-      await api.setPlan(camera.id, 'pu', changeOf(view));
+      await api.setPlan(camera.id, place, changeOf(view));
       say(t('plan.saved'));
       await reload();
     } catch (problem) {

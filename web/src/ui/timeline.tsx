@@ -10,6 +10,7 @@ import {
   HOUR_US,
   lookUp,
   overlaps,
+  placeAt,
   seekTarget,
   ZOOMS_US,
   type Answer,
@@ -44,6 +45,9 @@ export function TimelineStrip({ camera, lookback, day, asks, strip, onAbsent }: 
   useEffect(() => {
     if (absent) onAbsent();
   }, [absent]);
+  useEffect(() => {
+    lookback.placeOf = (at) => answer && placeAt(answer.timeline, at);
+  }, [answer]);
   if (absent) return null;
 
   const move = (part: number) => moveBy((view.to - view.from) * part);
