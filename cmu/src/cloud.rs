@@ -23,7 +23,10 @@ use sightline_cloud_store::{LocalStore, S3Store, SegmentStore, StoreError};
 use sightline_model::{DomainName, Secret};
 use sightline_protocol::cp::SignedEntry;
 use sightline_recording::statement::{Entry, Sequence};
-use sightline_service_kit::config::{read_secret, write_private};
+use sightline_service_kit::{
+    config::{read_secret, write_private},
+    flow,
+};
 
 use crate::{
     clock::Clock,
@@ -177,6 +180,7 @@ pub async fn remove(app: &App, store: &dyn SegmentStore, row: &SegmentRow) -> Re
     if !is_leaving && !app.db.cloud().leave(row, app.now()).await? {
         return Ok(false);
     }
+    flow::sent("Su", "CMU", "CS", "delete", row.camera.pu.as_str());
     store.delete(&key_of(app.db.domain(), row)?).await?;
     app.db.cloud().forget(row).await?;
     Ok(true)

@@ -281,6 +281,7 @@ impl Unit<'_> {
     /// Whether the store has the very object. What else lies under its name is deleted.
     async fn is_there(&self, row: &SegmentRow) -> Result<bool, Failed> {
         let key = key_of(self.app.db.domain(), row)?;
+        flow::sent("Su", "CMU", "CS", "look", self.device.pu.as_str());
         let Some(found) = self.store.look(&key).await? else { return Ok(false) };
         // A step of the clock may have corrected the row since it was sent.
         let said = found.meta.as_ref().map_or((0, false), |m| (m.correction_us, m.time_known));

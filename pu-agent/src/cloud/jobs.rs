@@ -13,6 +13,7 @@ use sightline_protocol::{
 };
 use sightline_recording::statement::Sequence;
 use sightline_recording_store::{Opened, StoreError};
+use sightline_service_kit::flow;
 
 use super::{Parts, way::SendError};
 
@@ -138,6 +139,8 @@ async fn send(parts: &Parts, lane: LaneId, item: Item) -> Result<Outcome, StoreE
         Opened::File(opened) => opened,
         Opened::Damaged(_) | Opened::Expired => return Ok(UNACCEPTABLE),
     };
+    let chain = parts.spool.id(lane.chain).await?.unwrap_or_default();
+    flow::sent("Cp", "PU", "CS", "segment", &chain);
     match parts.way.put(&request, opened.file, opened.len).await {
         Ok(()) => {
             metrics::counter!("sightline_pu_cloud_sent_bytes_total").increment(opened.len);

@@ -5,7 +5,7 @@ use std::{collections::HashMap, path::Path, time::Duration};
 
 use indicatif::ProgressBar;
 use reqwest::StatusCode;
-use sightline_protocol::cm::CloudSegment;
+use sightline_protocol::{cm::CloudSegment, flow};
 use sightline_recording::{
     chain::Proof,
     statement::{Digest, Subject},
@@ -153,6 +153,7 @@ async fn bytes(
     if have >= len {
         have = 0;
     }
+    flow::sent("Cc", "CU", "CS", "segment", &at.chain);
     let mut answer = api.fetch(&at.url, have).await?;
     let continued = have > 0 && answer.status() == StatusCode::PARTIAL_CONTENT;
     if !continued {
