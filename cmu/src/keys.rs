@@ -3,7 +3,7 @@
 
 use std::{collections::HashMap, path::Path};
 
-use cmu_storage::{Database, SigningKeyRow, StorageError};
+use cmu_storage::{Database, SignIn, SigningKeyRow, StorageError};
 use data_encoding::BASE64URL_NOPAD;
 use ed25519_dalek::{SigningKey, pkcs8::EncodePrivateKey};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
@@ -49,6 +49,8 @@ pub struct PlaylistClaims {
     pub aud: String,
     /// The user.
     pub sub: UserId,
+    /// The sign-in with which it was asked for, and with which it ends.
+    pub sid: RefreshId,
     /// The camera.
     pub camera: CameraId,
     /// Its encoding.
@@ -171,14 +173,16 @@ impl Keys {
     /// [`KeyError::Unusable`] when signing fails.
     pub fn sign_playlist(
         &self,
-        (user, camera, tier): (&UserId, &CameraId, StreamTier),
+        sign_in: &SignIn,
+        (camera, tier): (&CameraId, StreamTier),
         (from, to): (UnixMicros, UnixMicros),
         exp: i64,
     ) -> Result<SessionToken, KeyError> {
         let claims = PlaylistClaims {
             iss: self.domain.clone(),
             aud: PLAYLIST_AUDIENCE.to_owned(),
-            sub: user.clone(),
+            sub: sign_in.account.id.clone(),
+            sid: sign_in.id.clone(),
             camera: camera.clone(),
             tier,
             from,

@@ -150,7 +150,15 @@ async fn a_playlist_is_for_one_user_and_camera_and_ends_with_the_right() {
     let long = json!({ "from": T0, "to": T0 + 21_600_000_001_i64, "tier": "main" });
     server.post(&path, &token, long).await.problem(400, "invalid_request");
     let bert = server.token(BERT).await;
-    server.post(&path, &bert, request).await.problem(404, "not_found");
+    server.post(&path, &bert, request.clone()).await.problem(404, "not_found");
+    // It ends with the sign-in that asked for it.
+    let second = server.token(ANNA).await;
+    let link = server.post(&path, &second, request).await.expect(200).body;
+    let its = link["url"].as_str().expect("an address").to_owned();
+    assert_eq!(fetch(&server, &its, None).await.status(), StatusCode::OK);
+    server.delete("/api/v1/sessions/current", &second).await.expect(204);
+    assert_eq!(fetch(&server, &its, None).await.status(), StatusCode::UNAUTHORIZED);
+    assert_eq!(fetch(&server, &url, None).await.status(), StatusCode::OK);
     // Released: at once, though its time is not over.
     server.delete(&format!("/api/v1/devices/{}/binding", camera.pu), &token).await.expect(204);
     assert_eq!(fetch(&server, &url, None).await.status(), StatusCode::UNAUTHORIZED);

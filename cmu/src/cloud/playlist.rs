@@ -1,7 +1,7 @@
 //! A span of the cloud storage as HLS (RFC 8216), for players that know neither us nor a sign-in.
 //!
 //! The address holds a token of its own: for one user, camera, encoding and span. Whether the camera is
-//! still the user's is looked up at every request; each segment is an address here that sends the player
+//! still the user's, and the sign-in still lasts, is looked up at every request; each segment is an address here that sends the player
 //! on to the store, since the store's own addresses end too soon for a film.
 
 use std::fmt::Write as _;
@@ -51,8 +51,10 @@ async fn permitted<'a>(
     let Some(cloud) = &app.cloud else { return Err(refused()) };
     let now = app.now();
     let claims = app.keys.verify_playlist(&app.db, token, now).await?.ok_or_else(refused)?;
-    let account = app.db.accounts().get(&claims.sub).await?;
-    if account.is_none_or(|account| account.subscription != Subscription::Active) {
+    let sign_in = app.db.sign_ins().get(&claims.sid).await?.ok_or_else(refused)?;
+    let account = &sign_in.account;
+    let is_active = account.id == claims.sub && account.subscription == Subscription::Active;
+    if sign_in.revoked || !is_active {
         return Err(refused());
     }
     let camera = cameras::one(&app.db, &claims.sub, &claims.camera, now).await?;

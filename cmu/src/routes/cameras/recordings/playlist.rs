@@ -47,7 +47,7 @@ pub async fn handler(
     }
     let expires_at = app.now().plus(SIX_HOURS);
     let user = &caller.0.account.id;
-    let token = app.keys.sign_playlist((user, &id, tier), (from, to), expires_at.as_secs());
+    let token = app.keys.sign_playlist(&caller.0, (&id, tier), (from, to), expires_at.as_secs());
     let token = token.map_err(|error| {
         tracing::error!(%error, "a playlist's address cannot be signed");
         ApiError::internal()
