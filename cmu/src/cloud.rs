@@ -175,7 +175,11 @@ pub fn meta_of(row: &SegmentRow, correction_us: i64, time_known: bool) -> Result
 
 /// Lets a segment go: marks it, deletes the object, forgets the row. What breaks in between is finished
 /// by `jobs::cloud`. `false`: somebody else was faster, or has locked it.
-pub async fn remove(app: &App, store: &dyn SegmentStore, row: &SegmentRow) -> Result<bool, CloudError> {
+pub async fn remove(
+    app: &App,
+    store: &dyn SegmentStore,
+    row: &SegmentRow,
+) -> Result<bool, CloudError> {
     let is_leaving = row.state == cmu_storage::SegmentState::Leaving;
     if !is_leaving && !app.db.cloud().leave(row, app.now()).await? {
         return Ok(false);

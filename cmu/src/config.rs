@@ -5,8 +5,8 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use cmu_domain::{limit::Limit, registration::Policy};
 use ipnet::IpNet;
 use serde::Deserialize;
-use sightline_model::{DomainName, PuId};
 use sightline_cloud_store::S3Config;
+use sightline_model::{DomainName, PuId};
 use sightline_protocol::cm::Approval;
 use sightline_service_kit::{
     config::ConfigError,

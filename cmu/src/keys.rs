@@ -211,7 +211,8 @@ impl Keys {
         token: &str,
         now: UnixMicros,
     ) -> Result<Option<AccessClaims>, StorageError> {
-        let claims = self.verify::<AccessClaims>(db, token, ("at+jwt", ACCESS_AUDIENCE), now).await?;
+        let claims =
+            self.verify::<AccessClaims>(db, token, ("at+jwt", ACCESS_AUDIENCE), now).await?;
         Ok(claims.filter(|c| c.exp > now.as_secs()))
     }
 

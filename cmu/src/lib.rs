@@ -38,10 +38,10 @@ mod start;
 mod state;
 mod tokens;
 
+pub use cloud::rebuild::Rebuilt;
 pub use config::Config;
 pub use error::ProblemDocument;
 pub use keys::KeyError;
 pub use portal::PortalError;
 pub use routes::openapi_json;
-pub use cloud::rebuild::Rebuilt;
 pub use start::{Cmu, Running, StartError, operator_add, rebuild_cloud, start};

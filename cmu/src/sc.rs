@@ -92,9 +92,7 @@ pub async fn handle(app: &App, request: ScRequest) -> ScReply {
         ScRequest::RecorderReport { device, epoch, report } => {
             recordings::reported(app, &device, epoch, &report).await
         }
-        ScRequest::Cloud { device, epoch, ask } => {
-            uploads::asked(app, &device, epoch, *ask).await
-        }
+        ScRequest::Cloud { device, epoch, ask } => uploads::asked(app, &device, epoch, *ask).await,
         ScRequest::Nat { device, epoch, nat } => {
             app.db.devices().set_nat(&device, epoch, &nat).await.map(done_or_stale)
         }

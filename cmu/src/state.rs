@@ -18,7 +18,8 @@ use sightline_service_kit::{flow, lifecycle::Lifecycle, telemetry::current_trace
 use tokio::sync::broadcast;
 
 use crate::{
-    clock::Clock, cloud::CloudStore, config::Config, error::ApiError, keys::Keys, mtus::Mtus, random, sms::SmsGateway,
+    clock::Clock, cloud::CloudStore, config::Config, error::ApiError, keys::Keys, mtus::Mtus,
+    random, sms::SmsGateway,
 };
 
 /// Shared handle.

@@ -250,9 +250,7 @@ async fn when_space_is_full_the_oldest_goes_unless_it_is_locked() {
     for film in &films[..3] {
         unit.store(film).await;
     }
-    let lock = |from: i64, to: i64| {
-        json!({ "place": "cs", "from": T0 + from * LONG_US, "to": T0 + to * LONG_US, "locked": true })
-    };
+    let lock = |from: i64, to: i64| json!({ "place": "cs", "from": T0 + from * LONG_US, "to": T0 + to * LONG_US, "locked": true });
     let locked = camera.put(&server, &token, "recordings/lock", lock(0, 1)).await.expect(200).body;
     assert_eq!(locked, json!({ "segments": 1, "bytes": 1_000 }));
     assert_eq!(unit.upload(&films[3]).await, Ok(CloudReply::Full { missing_bytes: 1_000 }));

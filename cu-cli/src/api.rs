@@ -334,11 +334,7 @@ impl SignedInApi {
     ///
     /// # Errors
     /// As for every request; the address is in none of them.
-    pub async fn fetch(
-        &self,
-        url: &SessionToken,
-        from: u64,
-    ) -> Result<reqwest::Response, CuError> {
+    pub async fn fetch(&self, url: &SessionToken, from: u64) -> Result<reqwest::Response, CuError> {
         let url = self.joined(url.expose())?;
         // A store elsewhere is vouched for by the public authorities, whoever vouches for the portal.
         let http = if url.origin() == self.portal.url.origin() {
@@ -451,9 +447,8 @@ fn client(ca_pem: Option<&str>) -> Result<reqwest::Client, CuError> {
 }
 
 fn of_span(span: &Range<UnixMicros>, tier: StreamTier) -> String {
-    let time = |at: UnixMicros| {
-        jiff::Timestamp::from_microsecond(at.0).unwrap_or_default().to_string()
-    };
+    let time =
+        |at: UnixMicros| jiff::Timestamp::from_microsecond(at.0).unwrap_or_default().to_string();
     let tier = match tier {
         StreamTier::Main => "main",
         StreamTier::Sub => "sub",

@@ -4,9 +4,7 @@ use std::{net::SocketAddr, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
-use sightline_model::{
-    PhoneNumber, PuId, QualityChoice, RecordingPlace, StreamTier, UnixMicros,
-};
+use sightline_model::{PhoneNumber, PuId, QualityChoice, RecordingPlace, StreamTier, UnixMicros};
 
 use crate::quality::quality;
 

@@ -11,9 +11,7 @@ use sightline_model::{
 use sightline_protocol::{cm::CloudSegment, ps::RecordingQuery};
 use sightline_recording::{
     chain::decode,
-    coverage::{
-        Calendar, Coverage, CoverageError, Missing, Recorded, SourceNumber, absence, rank,
-    },
+    coverage::{Calendar, Coverage, CoverageError, Missing, Recorded, SourceNumber, absence, rank},
     statement::{GapReason, Segment, What},
 };
 
@@ -168,10 +166,8 @@ async fn own(
 
 /// What the entry says; one that cannot be read any more was recorded all the same.
 fn causes(row: &SegmentRow) -> Causes {
-    segment(row).map_or_else(
-        |_| Causes { event: row.event, ..Causes::default() },
-        |segment| segment.causes,
-    )
+    segment(row)
+        .map_or_else(|_| Causes { event: row.event, ..Causes::default() }, |segment| segment.causes)
 }
 
 fn segment(row: &SegmentRow) -> Result<Segment, CloudError> {

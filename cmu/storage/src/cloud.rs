@@ -5,9 +5,7 @@
 mod list;
 mod space;
 
-use sightline_model::{
-    CameraId, DomainName, PuId, Signature, StreamTier, UnixMicros, UserId,
-};
+use sightline_model::{CameraId, DomainName, PuId, Signature, StreamTier, UnixMicros, UserId};
 use tracing::instrument;
 
 use crate::{Database, StorageError, channel, query, typed};
@@ -509,7 +507,8 @@ impl Cloud<'_> {
     }
 }
 
-const INSERT: &str = "INSERT INTO cloud_segment (domain, chain, sequence, user_id, pu, channel, tier,
+const INSERT: &str =
+    "INSERT INTO cloud_segment (domain, chain, sequence, user_id, pu, channel, tier,
          state, run, boot, start_us, end_us, correction_us, time_known, event, locked, bytes,
          changed_at, encoded, signature)
      VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19,

@@ -7,9 +7,7 @@ use axum::{
 use ed25519_dalek::{Signer, SigningKey};
 use sha2::{Digest as _, Sha256};
 use sightline_cloud::to_wire;
-use sightline_model::{
-    CameraId, ChannelId, PublicKey, Signature, StreamTier, UnixMicros, UserId,
-};
+use sightline_model::{CameraId, ChannelId, PublicKey, Signature, StreamTier, UnixMicros, UserId};
 use sightline_protocol::{
     Problem, ProblemKind,
     cp::{CloudReply, CloudRequest, PutRequest, SignedEntry},

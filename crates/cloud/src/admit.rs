@@ -3,9 +3,7 @@
 use sightline_model::{PublicKey, UnixMicros};
 use sightline_recording::{
     chain::{DecodeError, decode, signed_bytes},
-    statement::{
-        ChainId, ClockStep, Entry, Gap, Segment, Sequence, Statement, Subject, What,
-    },
+    statement::{ChainId, ClockStep, Entry, Gap, Segment, Sequence, Statement, Subject, What},
 };
 
 use crate::{MAX_SEGMENT_BYTES, object::Meta};

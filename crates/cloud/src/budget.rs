@@ -91,9 +91,8 @@ mod tests {
     #[test]
     fn months_are_those_of_the_calendar() {
         let (budget, mut spent) = (Budget { bytes: 10, per: Per::Month }, Spent::default());
-        let at = |text: &str| {
-            UnixMicros(text.parse::<Timestamp>().expect("a time").as_microsecond())
-        };
+        let at =
+            |text: &str| UnixMicros(text.parse::<Timestamp>().expect("a time").as_microsecond());
         budget.spend(&mut spent, at("2026-11-01T00:00:00Z"), 10);
         assert!(!budget.allows(&spent, at("2026-11-30T23:59:59Z"), 1, true));
         assert!(budget.allows(&spent, at("2026-12-01T00:00:00Z"), 1, true));

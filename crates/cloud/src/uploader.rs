@@ -385,8 +385,7 @@ impl Uploader {
 
     fn begin(&mut self, now: Now, id: LaneId, item: Item) {
         let budget = self.settings.budget;
-        let allowed =
-            budget.is_none_or(|b| b.allows(&self.spent, now.wall, item.len, id.is_event));
+        let allowed = budget.is_none_or(|b| b.allows(&self.spent, now.wall, item.len, id.is_event));
         if !allowed {
             let pause = self.settings.retry_max_us;
             if let Some(lane) = self.lanes.get_mut(&id) {

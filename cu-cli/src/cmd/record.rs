@@ -74,9 +74,10 @@ fn table(timeline: &Timeline) -> Table {
         let what = format!("recorded ({}){doubt}", why.join(", "));
         rows.push((span.from, span.to, what, places(timeline, span)));
     }
-    let gaps = timeline.gaps.iter().map(|gap| {
-        (gap.from, gap.to, words(gap.reason).to_owned(), String::new())
-    });
+    let gaps = timeline
+        .gaps
+        .iter()
+        .map(|gap| (gap.from, gap.to, words(gap.reason).to_owned(), String::new()));
     rows.extend(gaps);
     rows.sort_by_key(|(from, ..)| *from);
     let mut table = Table::new();

@@ -97,11 +97,8 @@ mod tests {
         let checked = on.check(Some(&portal)).expect("good").expect("on");
         assert_eq!((checked.spool_max_bytes, checked.budget), (SPOOL_BYTES, None));
         assert!(on.check(None).expect_err("no portal").to_string().contains("portal"));
-        let budget = CloudConfig {
-            budget_bytes: Some(5),
-            budget_per: Some(Per::Month),
-            ..on.clone()
-        };
+        let budget =
+            CloudConfig { budget_bytes: Some(5), budget_per: Some(Per::Month), ..on.clone() };
         let budget = budget.check(Some(&portal)).expect("good").expect("on").budget;
         assert_eq!(budget, Some(Budget { bytes: 5, per: Per::Month }));
         for (bad, said) in [

@@ -86,11 +86,7 @@ async fn open(parts: &Parts, chain: Chain) -> Result<Outcome, StoreError> {
     })
 }
 
-async fn note(
-    parts: &Parts,
-    chain: Chain,
-    after: Option<Sequence>,
-) -> Result<Outcome, StoreError> {
+async fn note(parts: &Parts, chain: Chain, after: Option<Sequence>) -> Result<Outcome, StoreError> {
     let notes = parts.spool.notes(chain, after, MAX_NOTES).await?;
     let noted = Outcome::Noted { through: notes.through, more: notes.more };
     if notes.entries.is_empty() {

@@ -119,7 +119,8 @@ mod tests {
     #[test]
     fn recordings_go_over_tls_or_stay_on_this_machine() {
         let safe = |text: &str| is_safe(&Url::parse(text).expect("a URL"));
-        for good in ["https://s3.example/b", "http://localhost:1/", "http://127.0.0.1/", "http://[::1]:8/"]
+        for good in
+            ["https://s3.example/b", "http://localhost:1/", "http://127.0.0.1/", "http://[::1]:8/"]
         {
             assert!(safe(good), "{good}");
         }

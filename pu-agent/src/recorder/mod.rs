@@ -57,9 +57,9 @@ use crate::{identity::Identity, uplink::clock::Clock};
 use clock::{READ_EVERY, SharedClock};
 use config::FirstPlan;
 use owners::{Owners, Visible};
+pub use places::Recorders;
 use planner::{Planner, Request};
 use plans::PlanFile;
-pub use places::Recorders;
 use shown::Shown;
 use track::Track;
 

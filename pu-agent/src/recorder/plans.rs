@@ -104,10 +104,7 @@ pub fn engine(
 }
 
 /// The plan of the configuration. Its revision is 0: any that is set replaces it.
-fn first_plan(
-    (camera, place): (&CameraId, RecordingPlace),
-    first: &FirstPlan,
-) -> RecordingPlan {
+fn first_plan((camera, place): (&CameraId, RecordingPlace), first: &FirstPlan) -> RecordingPlan {
     let strategy = |tier: &StreamTier| {
         let id: Result<StrategyId, _> = match tier {
             StreamTier::Main => "continuous-main",

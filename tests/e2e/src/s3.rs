@@ -103,7 +103,11 @@ impl S3 {
     }
 }
 
-fn server(program: PathBuf, dir: &tempfile::TempDir, [s3, master, volume, filer]: [u16; 4]) -> Process {
+fn server(
+    program: PathBuf,
+    dir: &tempfile::TempDir,
+    [s3, master, volume, filer]: [u16; 4],
+) -> Process {
     let folder = dir.path().display();
     let mut command = Command::new(program);
     command
@@ -122,7 +126,8 @@ fn free_ports() -> [u16; 4] {
     for _ in 0..1000 {
         let one = TcpListener::bind("127.0.0.1:0").expect("a port");
         let port = one.local_addr().expect("an address").port();
-        let second = port.checked_add(10_000).map(|second| TcpListener::bind(("127.0.0.1", second)));
+        let second =
+            port.checked_add(10_000).map(|second| TcpListener::bind(("127.0.0.1", second)));
         if matches!(second, Some(Ok(_))) && !found.contains(&port) {
             found.push(port);
         }

@@ -5,9 +5,7 @@ use sightline_cloud::{
     admit,
     budget::Spent,
     object::{Meta, ObjectKey, entry_text, read_entry},
-    uploader::{
-        Chain, Failure, Input, Item, Job, JobId, Now, Outcome, Output, Settings, Uploader,
-    },
+    uploader::{Chain, Failure, Input, Item, Job, JobId, Now, Outcome, Output, Settings, Uploader},
 };
 use sightline_model::{PublicKey, UnixMicros};
 use sightline_recording::statement::Sequence;

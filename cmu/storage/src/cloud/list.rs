@@ -85,10 +85,10 @@ impl Cloud<'_> {
         limit: u32,
     ) -> Result<Vec<SegmentRow>, StorageError> {
         let earliest = span.start.0.saturating_sub(LONGEST_US);
-        let (after_us, after_chain, after_sequence) = after.map_or(
-            (i64::MIN, "", -1),
-            |(start, chain, sequence)| (start.0, chain, signed(sequence)),
-        );
+        let (after_us, after_chain, after_sequence) = after
+            .map_or((i64::MIN, "", -1), |(start, chain, sequence)| {
+                (start.0, chain, signed(sequence))
+            });
         let rows: Vec<Row> = query::rows!(
             read,
             all,

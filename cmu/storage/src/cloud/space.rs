@@ -88,11 +88,7 @@ impl Cloud<'_> {
     /// # Errors
     /// [`StorageError`].
     #[instrument(name = "db.cloud.oldest", skip_all)]
-    pub async fn oldest(
-        &self,
-        user: &UserId,
-        limit: u32,
-    ) -> Result<Vec<SegmentRow>, StorageError> {
+    pub async fn oldest(&self, user: &UserId, limit: u32) -> Result<Vec<SegmentRow>, StorageError> {
         let rows: Vec<Row> = query::rows!(
             read,
             all,

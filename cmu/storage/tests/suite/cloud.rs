@@ -98,10 +98,8 @@ pub async fn cloud_space(db: &Database, other: &Database) {
     fitted += together.iter().filter(|one| **one == Reservation::Reserved).count();
     assert_eq!((fitted, used(db, "cleo").await), (3, 900));
     // Of one asked for twice at once, one counts.
-    let (one, two) = tokio::join!(
-        reserve(db, &segment("dora", 30), 1),
-        reserve(db, &segment("dora", 30), 1)
-    );
+    let (one, two) =
+        tokio::join!(reserve(db, &segment("dora", 30), 1), reserve(db, &segment("dora", 30), 1));
     assert!([one, two].contains(&Reservation::Reserved), "{one:?} {two:?}");
     assert_eq!(used(db, "dora").await, 300);
 
@@ -174,7 +172,10 @@ pub async fn cloud_lists(db: &Database, other: &Database) {
     let keep = Keep { max_bytes: None, max_age_s: Some(3_600), event_max_age_s: Some(7_200) };
     cloud.set_keep(&camera, &anna, &keep).await.expect("set");
     let aged = cloud.aged().await.expect("listed");
-    assert_eq!((aged.len(), aged[0].max_age_s, aged[0].event_max_age_s), (1, Some(3_600), Some(7_200)));
+    assert_eq!(
+        (aged.len(), aged[0].max_age_s, aged[0].event_max_age_s),
+        (1, Some(3_600), Some(7_200))
+    );
     let old = cloud.older(&aged[0], (at(8_000_000), at(8_000_000)), 9).await.expect("listed");
     assert_eq!(old.iter().map(|row| row.sequence).collect::<Vec<_>>(), [1, 2, 3, 7]);
     let old = cloud.older(&aged[0], (at(0), at(99_000_000)), 9).await.expect("listed");
@@ -215,7 +216,8 @@ pub async fn cloud_notes(db: &Database, other: &Database) {
         assert!(is_new.expect("noted"));
     }
     let of = (&anna, &camera, MAIN);
-    let froms = |gaps: Vec<(UnixMicros, String)>| gaps.iter().map(|gap| gap.0.0).collect::<Vec<_>>();
+    let froms =
+        |gaps: Vec<(UnixMicros, String)>| gaps.iter().map(|gap| gap.0.0).collect::<Vec<_>>();
     let gaps = cloud.gaps(of, at(650)..at(1_000), 9).await.expect("listed");
     assert_eq!(froms(gaps), [600, 900], "the one that holds at the beginning, too");
     let gaps = cloud.gaps(of, at(0)..at(500), 9).await.expect("listed");

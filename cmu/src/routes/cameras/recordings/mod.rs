@@ -95,9 +95,7 @@ pub(super) const fn is_away(kind: ProblemKind) -> bool {
 impl From<ListError> for ApiError {
     fn from(error: ListError) -> Self {
         match error {
-            ListError::Coverage(error) => {
-                Self::new(ProblemKind::InvalidRequest, error.to_string())
-            }
+            ListError::Coverage(error) => Self::new(ProblemKind::InvalidRequest, error.to_string()),
             ListError::Cloud(error) => error.into(),
         }
     }

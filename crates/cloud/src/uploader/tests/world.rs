@@ -217,8 +217,7 @@ impl World {
         match job {
             Job::Look { lane, after } => {
                 let from = after.map_or(0, |after| after.0 + 1);
-                let mut of_chain =
-                    self.spool.range((lane.chain.0, from)..(lane.chain.0 + 1, 0));
+                let mut of_chain = self.spool.range((lane.chain.0, from)..(lane.chain.0 + 1, 0));
                 let found = of_chain.find(|(_, is_event)| **is_event == lane.is_event);
                 let item = |((_, n), _): (&Key, &bool)| Item { sequence: Sequence(*n), len: 1 };
                 Outcome::Found(found.map(item))
