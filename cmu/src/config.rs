@@ -1,11 +1,12 @@
 //! Configuration of the CMU. `cmu.sample.toml` explains every key to whoever writes the file.
 
+mod cloud;
+
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use cmu_domain::{limit::Limit, registration::Policy};
 use ipnet::IpNet;
 use serde::Deserialize;
-use sightline_cloud_store::S3Config;
 use sightline_model::{DomainName, PuId};
 use sightline_protocol::cm::Approval;
 use sightline_service_kit::{
@@ -13,6 +14,8 @@ use sightline_service_kit::{
     telemetry::TelemetryConfig,
     tls::{Identity, TlsError},
 };
+
+pub use cloud::{CloudConfig, CloudKind};
 
 /// Everything that can be set.
 #[derive(Debug, Clone, Deserialize)]
@@ -372,66 +375,6 @@ pub struct UsageConfig {
 impl Default for UsageConfig {
     fn default() -> Self {
         Self { keep_days: 400, network_days: 90 }
-    }
-}
-
-/// The cloud storage.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct CloudConfig {
-    /// Where it is.
-    pub store: CloudKind,
-    /// With `local`: the folder. Empty: `cloud` in the data folder.
-    pub dir: Option<PathBuf>,
-    /// Bytes that each user may use for nothing.
-    pub free_bytes: u64,
-    /// With `s3`: how to reach it.
-    pub s3: Option<S3Config>,
-    /// With `s3`: a file with the access key's id.
-    pub access_key_file: Option<PathBuf>,
-    /// With `s3`: a file with the secret key.
-    pub secret_key_file: Option<PathBuf>,
-}
-
-impl Default for CloudConfig {
-    fn default() -> Self {
-        Self {
-            store: CloudKind::Local,
-            dir: None,
-            free_bytes: 5 << 30,
-            s3: None,
-            access_key_file: None,
-            secret_key_file: None,
-        }
-    }
-}
-
-/// Where the cloud storage is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum CloudKind {
-    /// There is none.
-    Off,
-    /// In a folder of this machine, served by this process. For one CMU alone.
-    Local,
-    /// In an S3-compatible store.
-    S3,
-}
-
-impl CloudConfig {
-    fn check(&self) -> Result<(), ConfigError> {
-        let wrong = |text: &str| Err(ConfigError::Unusable(text.to_owned()));
-        if self.free_bytes > i64::MAX.unsigned_abs() {
-            return wrong("cloud.free_bytes is too large");
-        }
-        match self.store {
-            CloudKind::Off | CloudKind::Local => Ok(()),
-            CloudKind::S3 if self.s3.is_none() => wrong("cloud.store = \"s3\" needs [cloud.s3]"),
-            CloudKind::S3 if self.access_key_file.is_none() || self.secret_key_file.is_none() => {
-                wrong("cloud.access_key_file and cloud.secret_key_file are needed")
-            }
-            CloudKind::S3 => Ok(()),
-        }
     }
 }
 
