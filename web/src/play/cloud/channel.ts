@@ -8,12 +8,17 @@
 import type { CloudSegment, StreamTier } from '../../api/types';
 import { toProblem } from '../../api/problem';
 import type { CuToPuReplay, PuToCuReplay } from '../replay/messages';
-import { readFilm, type Film, type Picture } from './mp4';
+import { readFilm, type Film, type Picture, type SoundPiece } from './mp4';
 
 /** Where segments come from; tests bring their own. */
 export interface CloudStore {
-  /** Segments of a camera that reach into a span, in their order. */
-  list: (fromUs: number, toUs: number, tier: StreamTier) => Promise<CloudSegment[]>;
+  /** Segments of a camera that reach into a span, in their order; `some`: the first ones are enough. */
+  list: (
+    fromUs: number,
+    toUs: number,
+    tier: StreamTier,
+    some: boolean,
+  ) => Promise<CloudSegment[]>;
   /** A segment's bytes. */
   fetch: (segment: CloudSegment) => Promise<ArrayBuffer>;
   /** The page's clock, and a pause that ends early when it is aborted. */
@@ -23,8 +28,8 @@ export interface CloudStore {
 
 /** What lies in the cloud is looked up in windows of so long; in microseconds. */
 const WINDOW_US = 600e6;
-/** Nothing is looked for farther away than this from where somebody looks. */
-const MOST_WINDOWS = 144;
+/** Behind an empty one the next is twice as long: nothing is looked for farther away than a fortnight. */
+const MOST_WINDOWS = 11;
 /** So much is sent before it is to be shown. */
 const AHEAD_MS = 400;
 /** Faster than this, keyframes only. */
@@ -42,8 +47,17 @@ interface Loaded {
   film: Film;
 }
 
+/** Signed addresses work for five minutes. */
+const LISTED_MS = 240_000;
+
+interface Listed {
+  segments: CloudSegment[];
+  /** When it was asked for, by the page's clock. */
+  atMs: number;
+}
+
 interface Sent {
-  picture: Picture;
+  unit: Picture | SoundPiece;
   wallUs: number;
   shown: boolean;
   discontinuity: boolean;
@@ -69,7 +83,7 @@ export class CloudChannel {
   /** Presentation time of what was sent last, in microseconds. */
   private playedUs = 0;
   private form = '';
-  private readonly windows = new Map<string, CloudSegment[]>();
+  private readonly windows = new Map<string, Listed>();
   private readonly films = new Map<string, Promise<Film | undefined>>();
 
   constructor(private readonly store: CloudStore) {
@@ -140,17 +154,20 @@ export class CloudChannel {
     while (loaded) {
       const { segment, film } = loaded;
       const begin = discontinuity ? lastKeyframe(film, fromUs - segment.from) : 0;
-      for (const picture of film.pictures.slice(begin)) {
-        const wallUs = segment.from + picture.atUs;
+      const pictures = film.pictures.slice(begin);
+      const units = this.scale === 1 ? inTime(pictures, film.sounds) : pictures;
+      for (const unit of units) {
+        const isPicture = 'keyframe' in unit;
+        const wallUs = segment.from + unit.atUs;
         const shown = wallUs >= fromUs && !(goesOn && wallUs <= at);
-        if (this.scale > ALL_PICTURES && !picture.keyframe) continue;
+        if (isPicture ? this.scale > ALL_PICTURES && !unit.keyframe : !shown) continue;
         const passedUs = Math.max(wallUs - fromUs, 0) / this.scale;
         const presentationUs = clock.baseUs + Math.round(passedUs);
         await this.wait(clock, presentationUs, signal);
         this.tellForm(film);
         const sentUs = this.sentUs(clock);
-        this.unit({ picture, wallUs, shown, discontinuity, presentationUs, sentUs });
-        discontinuity = false;
+        this.unit({ unit, wallUs, shown, discontinuity, presentationUs, sentUs });
+        if (isPicture) discontinuity = false;
       }
       const next: Loaded | undefined = await this.load(segment.to, 1, signal);
       discontinuity = next !== undefined && next.segment.run !== segment.run;
@@ -191,7 +208,7 @@ export class CloudChannel {
           const wallUs = segment.from + picture.atUs;
           const presentationUs = presented(picture);
           const discontinuity = picture.keyframe;
-          this.unit({ picture, wallUs, shown: true, discontinuity, presentationUs, sentUs });
+          this.unit({ unit: picture, wallUs, shown: true, discontinuity, presentationUs, sentUs });
         }
       }
       loaded = await this.load(segment.from - 1, -1, signal);
@@ -247,7 +264,7 @@ export class CloudChannel {
       const shown = picture === target;
       const discontinuity = n === 0;
       const sentUs = presentationUs;
-      this.unit({ picture, wallUs, shown, discontinuity, presentationUs, sentUs });
+      this.unit({ unit: picture, wallUs, shown, discontinuity, presentationUs, sentUs });
     });
   }
 
@@ -275,25 +292,42 @@ export class CloudChannel {
 
   /** The segment at a time, else the next one in this direction. */
   private async load(at: number, way: 1 | -1, signal: AbortSignal): Promise<Loaded | undefined> {
-    let look = at;
+    const found = (await this.near(at, way)) ?? (await this.beyond(at, way, signal));
+    signal.throwIfAborted();
+    if (!found) return undefined;
+    const film = await this.film(found);
+    signal.throwIfAborted();
+    if (film) return { segment: found, film };
+    this.tell({ type: 'unreadable', from: found.from, to: found.to });
+    return this.load(way > 0 ? found.to : found.from - 1, way, signal);
+  }
+
+  /** In the window of a time. */
+  private async near(at: number, way: 1 | -1): Promise<CloudSegment | undefined> {
+    const segments = await this.list(windowOf(at));
+    return way > 0
+      ? segments.find((segment) => segment.to > at)
+      : segments.findLast((segment) => segment.from <= at);
+  }
+
+  /** Outside of it. */
+  private async beyond(
+    at: number,
+    way: 1 | -1,
+    signal: AbortSignal,
+  ): Promise<CloudSegment | undefined> {
+    let edge = windowOf(at) + (way > 0 ? WINDOW_US : 0);
+    let length = WINDOW_US;
     for (let round = 0; round < MOST_WINDOWS; round += 1) {
-      const from = Math.floor(look / WINDOW_US) * WINDOW_US;
-      const segments = await this.list(from);
-      signal.throwIfAborted();
-      const found =
-        way > 0
-          ? segments.find((segment) => segment.to > at)
-          : segments.findLast((segment) => segment.from <= at);
-      if (found) {
-        const film = await this.film(found);
-        signal.throwIfAborted();
-        if (film) return { segment: found, film };
-        this.tell({ type: 'unreadable', from: found.from, to: found.to });
-        return this.load(way > 0 ? found.to : found.from - 1, way, signal);
-      }
       // Of what is to come nothing is recorded.
-      if (way > 0 && from > Date.now() * 1_000) return undefined;
-      look = way > 0 ? from + WINDOW_US : from - 1;
+      if (edge > Date.now() * 1_000) return undefined;
+      const [from, to] = way > 0 ? [edge, edge + length] : [edge - length, edge];
+      const segments = await this.store.list(from, to, this.tier, way > 0);
+      signal.throwIfAborted();
+      const found = way > 0 ? segments[0] : segments.at(-1);
+      if (found) return found;
+      edge += way * length;
+      length *= 2;
     }
     return undefined;
   }
@@ -301,11 +335,12 @@ export class CloudChannel {
   private async list(from: number): Promise<CloudSegment[]> {
     const name = `${this.tier} ${from}`;
     const known = this.windows.get(name);
+    const atMs = this.store.nowMs();
     // The present grows.
     const isPast = from + 2 * WINDOW_US < Date.now() * 1_000;
-    if (known && isPast) return known;
-    const segments = await this.store.list(from, from + WINDOW_US, this.tier);
-    this.windows.set(name, segments);
+    if (known && isPast && atMs - known.atMs < LISTED_MS) return known.segments;
+    const segments = await this.store.list(from, from + WINDOW_US, this.tier, false);
+    this.windows.set(name, { segments, atMs });
     return segments;
   }
 
@@ -326,11 +361,11 @@ export class CloudChannel {
     return film;
   }
 
-  private tellForm({ video }: Film): void {
-    const form = JSON.stringify(video);
+  private tellForm({ video, audio }: Film): void {
+    const form = JSON.stringify([video, audio]);
     if (form === this.form) return;
     this.form = form;
-    this.tell({ type: 'stream', video, audio: null });
+    this.tell({ type: 'stream', video, audio });
   }
 
   private tell(message: PuToCuReplay): void {
@@ -338,11 +373,13 @@ export class CloudChannel {
   }
 
   private unit(sent: Sent): void {
-    const { picture, wallUs, shown, discontinuity, presentationUs, sentUs } = sent;
-    const { data, keyframe } = picture;
+    const { unit, wallUs, shown, discontinuity, presentationUs, sentUs } = sent;
+    const { data } = unit;
+    const sound = !('keyframe' in unit);
+    const keyframe = sound || unit.keyframe;
     const message = new Uint8Array(HEAD_LEN + data.length);
     const view = new DataView(message.buffer);
-    const flags = [false, keyframe, shown, discontinuity && keyframe, false, false];
+    const flags = [sound, keyframe, shown, discontinuity && keyframe, false, false];
     view.setUint8(0, FIRST);
     view.setUint8(
       1,
@@ -350,12 +387,14 @@ export class CloudChannel {
     );
     view.setUint32(2, this.command);
     view.setBigInt64(6, BigInt(Math.round(wallUs)));
-    view.setBigInt64(14, BigInt(presentationUs));
+    view.setBigInt64(14, BigInt(Math.round(presentationUs)));
     view.setBigInt64(22, BigInt(Math.round(sentUs)));
     view.setUint32(30, data.length);
     message.set(data, HEAD_LEN);
-    this.atUs = shown ? wallUs : this.atUs;
-    if (shown) this.playedUs = Math.max(this.playedUs, presentationUs);
+    if (shown && !sound) {
+      this.atUs = wallUs;
+      this.playedUs = Math.max(this.playedUs, presentationUs);
+    }
     this.onmessage?.({ data: message.buffer });
   }
 }
@@ -366,9 +405,31 @@ function onScreen({ segment, film }: Loaded, at: number): number {
   return segment.from + Math.max(0, ...taken.map((picture) => picture.atUs));
 }
 
+function windowOf(at: number): number {
+  return Math.floor(at / WINDOW_US) * WINDOW_US;
+}
+
 function lastKeyframe(film: Film, atUs: number): number {
   const found = film.pictures.findLastIndex((one) => one.keyframe && one.atUs <= atUs);
   return Math.max(found, 0);
+}
+
+/** Pictures in the order of decoding, and each sound before the first that is later. */
+function inTime(pictures: Picture[], sounds: SoundPiece[]): (Picture | SoundPiece)[] {
+  const units: (Picture | SoundPiece)[] = [];
+  let next = 0;
+  const takeUntil = (atUs: number) => {
+    for (let sound = sounds[next]; sound && sound.atUs < atUs; sound = sounds[next]) {
+      units.push(sound);
+      next += 1;
+    }
+  };
+  for (const picture of pictures) {
+    takeUntil(picture.atUs);
+    units.push(picture);
+  }
+  takeUntil(Infinity);
+  return units;
 }
 
 /** Keyframes with what depends on them. */

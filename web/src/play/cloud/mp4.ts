@@ -1,6 +1,8 @@
-/** Pictures of a segment: one self-contained fragmented MP4 file (ISO/IEC 14496-12; decision 0091). */
+/** A segment: one self-contained fragmented MP4 file (ISO/IEC 14496-12; decision 0091). */
 
-import type { ReplayVideo } from '../replay/messages';
+import type { ReplayAudio, ReplayVideo } from '../replay/messages';
+import { child, children, START_CODE, tracksOf } from './form';
+import type { Box, Defaults, Track, VideoTrack } from './form';
 
 /** A coded picture. */
 export interface Picture {
@@ -11,34 +13,19 @@ export interface Picture {
   data: Uint8Array<ArrayBuffer>;
 }
 
+/** A coded piece of sound. */
+export interface SoundPiece {
+  /** From the segment's first picture on, in microseconds. */
+  atUs: number;
+  data: Uint8Array<ArrayBuffer>;
+}
+
 export interface Film {
   video: ReplayVideo;
+  audio: ReplayAudio | null;
   /** In the order of decoding. */
   pictures: Picture[];
-}
-
-interface Box {
-  type: string;
-  /** Where its content begins and ends. */
-  from: number;
-  to: number;
-}
-
-interface Track {
-  id: number;
-  timescale: number;
-  video: ReplayVideo;
-  /** Parameter sets as a byte stream; they go in front of every keyframe. */
-  sets: Uint8Array;
-  /** Bytes of the length in front of each NAL unit. */
-  lengthSize: number;
-  defaults: Defaults;
-}
-
-interface Defaults {
-  duration: number;
-  size: number;
-  flags: number;
+  sounds: SoundPiece[];
 }
 
 interface Sample {
@@ -48,7 +35,6 @@ interface Sample {
   keyframe: boolean;
 }
 
-const START_CODE = [0, 0, 0, 1];
 const NOT_SYNC = 0x1_0000;
 /** Longer samples are none of ours. */
 const MAX_SAMPLE = 16 << 20;
@@ -59,17 +45,23 @@ export function readFilm(bytes: ArrayBuffer): Film | undefined {
   try {
     const boxes = [...children(view, 0, view.byteLength)];
     const moov = boxes.find((box) => box.type === 'moov');
-    const track = moov && videoTrack(view, moov);
-    if (!track) return undefined;
+    const { video, audio } = moov ? tracksOf(view, moov) : {};
+    if (!video) return undefined;
     const moofs = boxes.filter((box) => box.type === 'moof');
-    const samples = moofs.flatMap((moof) => samplesOf(view, moof, track));
-    const first = Math.min(...samples.map((sample) => sample.pts));
+    const samples = moofs.flatMap((moof) => samplesOf(view, moof, video));
+    const firstUs = Math.min(...samples.map(({ pts }) => micros(pts, video)));
     const pictures = samples.map(({ pts, keyframe, from, size }) => ({
       keyframe,
-      atUs: Math.round(((pts - first) * 1e6) / track.timescale),
-      data: byteStream(new Uint8Array(bytes, from, size), track, keyframe),
+      atUs: micros(pts, video) - firstUs,
+      data: byteStream(new Uint8Array(bytes, from, size), video, keyframe),
     }));
-    return pictures.length > 0 ? { video: track.video, pictures } : undefined;
+    const heard = audio ? moofs.flatMap((moof) => samplesOf(view, moof, audio)) : [];
+    const sounds = heard.map(({ pts, from, size }) => ({
+      atUs: (audio ? micros(pts, audio) : 0) - firstUs,
+      data: new Uint8Array(bytes, from, size),
+    }));
+    if (pictures.length === 0) return undefined;
+    return { video: video.video, audio: audio?.audio ?? null, pictures, sounds };
   } catch (error) {
     // Cut short, or no MP4 at all.
     if (error instanceof RangeError) return undefined;
@@ -77,136 +69,8 @@ export function readFilm(bytes: ArrayBuffer): Film | undefined {
   }
 }
 
-function* children(view: DataView, from: number, to: number): Generator<Box> {
-  let at = from;
-  while (at + 8 <= to) {
-    let size = view.getUint32(at);
-    let head = 8;
-    if (size === 1) {
-      size = Number(view.getBigUint64(at + 8));
-      head = 16;
-    } else if (size === 0) size = to - at;
-    if (size < head || at + size > to) return;
-    yield { type: text(view, at + 4), from: at + head, to: at + size };
-    at += size;
-  }
-}
-
-function text(view: DataView, at: number): string {
-  return String.fromCharCode(...[0, 1, 2, 3].map((n) => view.getUint8(at + n)));
-}
-
-function child(view: DataView, parent: Box, path: string): Box | undefined {
-  let found: Box | undefined = parent;
-  for (const type of path.split('/')) {
-    found = found && [...children(view, found.from, found.to)].find((box) => box.type === type);
-  }
-  return found;
-}
-
-function videoTrack(view: DataView, moov: Box): Track | undefined {
-  for (const trak of children(view, moov.from, moov.to)) {
-    if (trak.type !== 'trak') continue;
-    const track = trackOf(view, trak, moov);
-    if (track) return track;
-  }
-  return undefined;
-}
-
-function trackOf(view: DataView, trak: Box, moov: Box): Track | undefined {
-  const header = child(view, trak, 'tkhd');
-  const media = child(view, trak, 'mdia/mdhd');
-  const described = child(view, trak, 'mdia/minf/stbl/stsd');
-  if (!header || !media || !described) return undefined;
-  const id = view.getUint32(header.from + (view.getUint8(header.from) === 1 ? 20 : 12));
-  const timescale = view.getUint32(media.from + (view.getUint8(media.from) === 1 ? 20 : 12));
-  const [entry] = children(view, described.from + 8, described.to);
-  if (!entry || timescale === 0) return undefined;
-  const form = { width: view.getUint16(entry.from + 24), height: view.getUint16(entry.from + 26) };
-  // A visual entry has 78 bytes before its boxes.
-  const inside: Box = { type: '', from: entry.from + 78, to: entry.to };
-  const defaults = defaultsOf(view, moov, id);
-  const avc = /^avc[13]$/.test(entry.type) ? child(view, inside, 'avcC') : undefined;
-  if (avc) {
-    const lengthSize = (view.getUint8(avc.from + 4) & 3) + 1;
-    const codecs = `avc1.${[1, 2, 3].map((n) => hex(view.getUint8(avc.from + n))).join('')}`;
-    const video: ReplayVideo = { codec: 'h264', codecs, ...form };
-    return { id, timescale, video, sets: avcSets(view, avc), lengthSize, defaults };
-  }
-  const hevc = /^h(vc|ev)1$/.test(entry.type) ? child(view, inside, 'hvcC') : undefined;
-  if (!hevc) return undefined;
-  const lengthSize = (view.getUint8(hevc.from + 21) & 3) + 1;
-  const video: ReplayVideo = { codec: 'h265', codecs: hevcName(view, hevc), ...form };
-  return { id, timescale, video, sets: hevcSets(view, hevc), lengthSize, defaults };
-}
-
-function hex(byte: number): string {
-  return byte.toString(16).padStart(2, '0');
-}
-
-function defaultsOf(view: DataView, moov: Box, id: number): Defaults {
-  const extends_ = child(view, moov, 'mvex');
-  if (extends_) {
-    for (const { type, from } of children(view, extends_.from, extends_.to)) {
-      if (type !== 'trex' || view.getUint32(from + 4) !== id) continue;
-      const [duration, size, flags] = [12, 16, 20].map((at) => view.getUint32(from + at));
-      return { duration: duration ?? 0, size: size ?? 0, flags: flags ?? 0 };
-    }
-  }
-  return { duration: 0, size: 0, flags: 0 };
-}
-
-/** The parameter sets of an `avcC` (ISO/IEC 14496-15). */
-function avcSets(view: DataView, avc: Box): Uint8Array {
-  const sets: number[] = [];
-  let at = avc.from + 5;
-  for (const mask of [0x1f, 0xff]) {
-    const count = view.getUint8(at) & mask;
-    at += 1;
-    for (let n = 0; n < count; n += 1) at = takeSet(view, at, sets);
-  }
-  return Uint8Array.from(sets);
-}
-
-function hevcSets(view: DataView, hevc: Box): Uint8Array {
-  const sets: number[] = [];
-  const arrays = view.getUint8(hevc.from + 22);
-  let at = hevc.from + 23;
-  for (let n = 0; n < arrays; n += 1) {
-    const count = view.getUint16(at + 1);
-    at += 3;
-    for (let m = 0; m < count; m += 1) at = takeSet(view, at, sets);
-  }
-  return Uint8Array.from(sets);
-}
-
-function takeSet(view: DataView, at: number, sets: number[]): number {
-  const length = view.getUint16(at);
-  sets.push(...START_CODE);
-  for (let n = 0; n < length; n += 1) sets.push(view.getUint8(at + 2 + n));
-  return at + 2 + length;
-}
-
-/** As decoders want it named (ISO/IEC 14496-15, annex E). */
-function hevcName(view: DataView, hevc: Box): string {
-  const profile = view.getUint8(hevc.from + 1);
-  const space = ['', 'A', 'B', 'C'][profile >> 6] ?? '';
-  let compatibility = 0;
-  for (let bit = 0; bit < 32; bit += 1) {
-    const isSet = (view.getUint32(hevc.from + 2) >>> bit) & 1;
-    compatibility = ((compatibility << 1) | isSet) >>> 0;
-  }
-  const constraints = [6, 7, 8, 9, 10, 11].map((n) => view.getUint8(hevc.from + n));
-  while (constraints.at(-1) === 0) constraints.pop();
-  const tier = (profile >> 5) & 1 ? 'H' : 'L';
-  const level = view.getUint8(hevc.from + 12);
-  const parts = [
-    `hvc1.${space}${profile & 0x1f}`,
-    compatibility.toString(16),
-    `${tier}${level}`,
-    ...constraints.map((byte) => byte.toString(16)),
-  ];
-  return parts.join('.');
+function micros(pts: number, { timescale }: Track): number {
+  return Math.round((pts * 1e6) / timescale);
 }
 
 function samplesOf(view: DataView, moof: Box, track: Track): Sample[] {
@@ -283,7 +147,11 @@ function readRun(
 }
 
 /** From lengths to start codes. */
-function byteStream(sample: Uint8Array, track: Track, keyframe: boolean): Uint8Array<ArrayBuffer> {
+function byteStream(
+  sample: Uint8Array,
+  track: VideoTrack,
+  keyframe: boolean,
+): Uint8Array<ArrayBuffer> {
   const { lengthSize, sets } = track;
   const units: Uint8Array[] = [];
   let at = 0;

@@ -11,7 +11,7 @@ const PATIENCE_MS = 30_000;
 
 export function cloudStore(camera: string): CloudStore {
   return {
-    list: (fromUs: number, toUs: number, tier: StreamTier) => list(camera, fromUs, toUs, tier),
+    list: (...span) => list(camera, ...span),
     fetch: fetchSegment,
     nowMs: () => performance.now(),
     sleep: (ms, signal) => pause(ms, signal),
@@ -23,6 +23,7 @@ async function list(
   fromUs: number,
   toUs: number,
   tier: StreamTier,
+  some: boolean,
 ): Promise<CloudSegment[]> {
   const found: CloudSegment[] = [];
   let after: string | undefined;
@@ -30,7 +31,7 @@ async function list(
     const page = await api.cloudSegments(camera, fromUs, toUs, tier, after);
     found.push(...page.segments);
     after = page.next ?? undefined;
-  } while (after !== undefined);
+  } while (after !== undefined && !some);
   return found;
 }
 
