@@ -320,7 +320,7 @@ export class CloudChannel {
     let length = WINDOW_US;
     for (let round = 0; round < MOST_WINDOWS; round += 1) {
       // Of what is to come nothing is recorded.
-      if (edge > Date.now() * 1_000) return undefined;
+      if (way > 0 && edge > Date.now() * 1_000) return undefined;
       const [from, to] = way > 0 ? [edge, edge + length] : [edge - length, edge];
       const segments = await this.store.list(from, to, this.tier, way > 0);
       signal.throwIfAborted();
