@@ -21,7 +21,8 @@
 //! | [`sd`] | Sd, Dm | SCU, CMU and MTU | bus |
 //! | [`cp`] | Cp, Cp' | PU and cloud storage | within Ps and Sc; HTTPS |
 //!
-//! Mp, Pd, Mc and Cd are STUN and TURN (RFC 8489, RFC 8656) and have no messages of their own.
+//! Mp, Pd, Mc and Cd are STUN and TURN (RFC 8489, RFC 8656), Su, Cc and Cc' the HTTP of an object store by
+//! [`cm::CloudSegment::url`]: they have no messages of their own.
 
 pub mod cm;
 pub mod cp;

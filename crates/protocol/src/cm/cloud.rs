@@ -69,7 +69,7 @@ pub struct PlaylistLink {
     /// The playlist. A path alone is relative to the portal. Whoever has it can watch: show it to nobody.
     #[cfg_attr(feature = "openapi", schema(value_type = String))]
     pub url: Secret<String>,
-    /// Until when it works. It ends earlier when the camera is released.
+    /// Until when it works. It ends earlier with the sign-in, and when the camera is released.
     pub expires_at: UnixMicros,
 }
 
