@@ -188,7 +188,7 @@ impl Cmu {
     }
 
     /// Does at once what is done every minute: finishes what broke off in the cloud storage and lets go of
-    /// what is too old there; and what is done every day: compares it with the list. How many objects
+    /// what is too old there; and what is done every day: compares it with the list. How many segments
     /// were in no list.
     ///
     /// # Errors
@@ -197,7 +197,8 @@ impl Cmu {
         let Some(cloud) = &self.app.cloud else { return Ok(0) };
         let failed = |error: CloudError| StartError::Cloud(error.into());
         jobs::cloud::once(&self.app, &*cloud.store).await.map_err(failed)?;
-        jobs::cloud::compare(&self.app, &*cloud.store).await.map_err(failed)
+        let compared = cloud::rebuild::compare(&self.app.db, &*cloud.store, self.app.now()).await;
+        compared.map(|found| found.segments).map_err(failed)
     }
 
     /// Makes the owner of a number one of the operator's staff; the account is made if need be.

@@ -281,7 +281,7 @@ async fn when_space_is_full_the_oldest_goes_unless_it_is_locked() {
 }
 
 #[tokio::test]
-async fn a_clip_that_never_comes_and_an_object_in_no_list_leave_nothing() {
+async fn a_clip_that_never_comes_leaves_nothing_and_an_object_in_no_list_is_listed() {
     let server = server(2_000).await;
     let (token, camera) = (server.token(ANNA).await, Camera::new(1));
     let mut unit = bound(&server, &camera, &token).await;
@@ -319,6 +319,8 @@ async fn a_clip_that_never_comes_and_an_object_in_no_list_leave_nothing() {
     assert_eq!(unit.put(&request, again.bytes.clone()).await, StatusCode::OK);
     assert_eq!(server.cmu.look_after_cloud().await.expect("done"), 1, "it is found");
     assert_eq!(server.cmu.look_after_cloud().await.expect("done"), 0);
+    assert_eq!(used(&token).await, Some(1_000), "it counts, and can be deleted");
+    assert_eq!(segments(&server, &camera, &token).await.len(), 1);
 }
 
 #[tokio::test]

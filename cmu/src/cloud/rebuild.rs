@@ -1,4 +1,5 @@
-//! The list, made again from what lies in the store: after the database was lost.
+//! The list, made again from what lies in the store: whole, after the database was lost, or what it misses.
+//! Nothing is deleted for being unknown: it may be the list that was lost.
 
 use cmu_storage::{ChainRow, Database, Reservation, SegmentRow, SegmentState};
 use sightline_cloud::{
@@ -62,6 +63,54 @@ pub async fn rebuild(
         }
     }
     Ok(rebuilt)
+}
+
+/// Lists segments that are in no list: those of a request that was used again after its segment was
+/// deleted, and of a database that is older than the store.
+///
+/// # Errors
+/// [`CloudError`]; what was done until then stays.
+pub async fn compare(
+    db: &Database,
+    store: &dyn SegmentStore,
+    now: UnixMicros,
+) -> Result<Rebuilt, CloudError> {
+    let (prefix, mut found) = (ObjectKey::prefix_of(db.domain()), Rebuilt::default());
+    let mut after: Option<String> = None;
+    loop {
+        let page = store.list(&prefix, after.as_deref()).await?;
+        for (name, len) in &page.objects {
+            let Ok(key) = name.parse::<ObjectKey>() else { continue };
+            let chain = key.place().chain.to_string();
+            let is_known = match key.kind() {
+                // Its other entries come with it, or are told by the unit.
+                Kind::Entry => db.cloud().chain(&chain).await?.is_some(),
+                Kind::Segment => db.cloud().segment(&chain, key.sequence().0).await?.is_some(),
+            };
+            if !is_known && is_whole(store, &key).await? {
+                tracing::warn!(%key, "an object of the cloud storage was in no list");
+                one(db, store, (&key, *len), now, &mut found).await?;
+            }
+        }
+        after = page.next;
+        if after.is_none() {
+            return Ok(found);
+        }
+    }
+}
+
+/// Whether a segment has the bytes that were promised: one that was never acknowledged may have others,
+/// where the store does not check.
+async fn is_whole(store: &dyn SegmentStore, key: &ObjectKey) -> Result<bool, CloudError> {
+    if key.kind() == Kind::Entry || store.checks_content().await? {
+        return Ok(true);
+    }
+    let meta = store.look(key).await?.and_then(|found| found.meta);
+    let promised = meta.and_then(|meta| match decode(&meta.entry).ok()?.what {
+        What::Segment(segment) => Some(segment.content.0),
+        _ => None,
+    });
+    Ok(promised.is_some() && store.hash(key).await? == promised)
 }
 
 async fn one(

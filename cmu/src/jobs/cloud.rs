@@ -1,15 +1,14 @@
-//! Looks after the cloud storage: finishes what broke off, lets go of what has grown too old, and of
-//! objects that the list does not know (decision 0096).
+//! Looks after the cloud storage: finishes what broke off, lets go of what has grown too old, and lists
+//! objects that are in no list (decision 0096).
 
 use std::time::Duration;
 
 use cmu_storage::{Aged, SegmentState};
-use sightline_cloud::object::{Kind, ObjectKey};
 use sightline_cloud_store::SegmentStore;
 use sightline_model::UnixMicros;
 
 use crate::{
-    cloud::{CloudError, remove},
+    cloud::{CloudError, rebuild, remove},
     state::{App, AppState},
 };
 
@@ -34,7 +33,7 @@ pub async fn run(app: AppState) {
         }
         count = count.wrapping_add(1);
         if count.is_multiple_of(COMPARE_EVERY)
-            && let Err(error) = compare(&app, &*cloud.store).await
+            && let Err(error) = rebuild::compare(&app.db, &*cloud.store, app.now()).await
         {
             tracing::warn!(%error, "the cloud storage cannot be compared with the list");
         }
@@ -84,37 +83,6 @@ async fn age(app: &App, store: &dyn SegmentStore, of: &Aged) -> Result<(), Cloud
         }
         if is_all {
             return Ok(());
-        }
-    }
-}
-
-/// Deletes objects of segments that the list does not know: a request that was used again after its
-/// segment was deleted, or a row that was lost. An object is never there before its row is.
-///
-/// # Errors
-/// [`CloudError`].
-pub async fn compare(app: &App, store: &dyn SegmentStore) -> Result<u64, CloudError> {
-    let (prefix, mut orphans) = (ObjectKey::prefix_of(app.db.domain()), 0);
-    let mut after: Option<String> = None;
-    loop {
-        let page = store.list(&prefix, after.as_deref()).await?;
-        for (name, _) in &page.objects {
-            let Ok(key) = name.parse::<ObjectKey>() else { continue };
-            if key.kind() != Kind::Segment {
-                continue;
-            }
-            let place = key.place();
-            let chain = place.chain.to_string();
-            let row = app.db.cloud().segment(&chain, key.sequence().0).await?;
-            if row.is_none_or(|row| row.user != place.user) {
-                tracing::warn!(%key, "an object that is in no list is deleted");
-                store.delete(&key).await?;
-                orphans += 1;
-            }
-        }
-        after = page.next;
-        if after.is_none() {
-            return Ok(orphans);
         }
     }
 }
