@@ -60,13 +60,13 @@ pub async fn run(home: &Home, json: bool, options: RecordExport) -> Result<(), C
     let at_home = place != Some(RecordAt::Cloud);
     let (folder, fetched) = match at_home {
         true => Download::new(&api, home, &asked, &bar, folder).run().await,
-        false => cloud::run(&api, &asked, &bar, folder).await,
+        false => cloud::run((&api, home), &asked, &bar, folder).await,
     };
     // Who names no place wants it from wherever it is.
     let (folder, fetched) = match fetched {
         Err(error) if place.is_none() && is_away(&error) => {
             output::note(&format!("note: {error}; trying the cloud"));
-            cloud::run(&api, &asked, &bar, folder).await
+            cloud::run((&api, home), &asked, &bar, folder).await
         }
         fetched => (folder, fetched),
     };

@@ -24,6 +24,8 @@ use super::{
 use crate::{
     api::SignedInApi,
     error::{CuError, Exit},
+    home::Home,
+    play::session::check_device,
 };
 
 /// A broken download is gone on with so often without a single byte in between.
@@ -32,22 +34,23 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 /// Fetches all, or says why not; in either case the folder holds what has come.
 pub(super) async fn run(
-    api: &SignedInApi,
+    (api, home): (&SignedInApi, &Home),
     asked: &Asked,
     bar: &ProgressBar,
     mut folder: Folder,
 ) -> (Folder, Result<Checked, CuError>) {
-    let checked = fetch(api, asked, bar, &mut folder).await;
+    let checked = fetch((api, home), asked, bar, &mut folder).await;
     (folder, checked)
 }
 
 async fn fetch(
-    api: &SignedInApi,
+    (api, home): (&SignedInApi, &Home),
     asked: &Asked,
     bar: &ProgressBar,
     folder: &mut Folder,
 ) -> Result<Checked, CuError> {
     bar.set_message("asking for what lies in the cloud");
+    check_device(&asked.camera, &asked.camera.device_key, &home.pins()?, asked.require_pin)?;
     let camera = &asked.camera.id;
     let proof = api.cloud_proof(camera, &asked.span, asked.tier).await?;
     let proof = Proof::parse(&proof);
