@@ -128,6 +128,7 @@ class Store implements CloudStore {
   ms = 0;
   lists: number[] = [];
   fails = 0;
+  parts = 0;
   constructor(readonly segments: CloudSegment[]) {}
 
   list = (fromUs: number, toUs: number, tier: StreamTier): Promise<CloudSegment[]> => {
@@ -136,7 +137,8 @@ class Store implements CloudStore {
     return Promise.resolve(this.segments.filter(reach));
   };
 
-  fetch = ({ sequence }: CloudSegment): Promise<ArrayBuffer> => {
+  fetch = ({ sequence }: CloudSegment, most?: number): Promise<ArrayBuffer> => {
+    this.parts += most === undefined ? 0 : 1;
     if (this.fails > 0) {
       this.fails -= 1;
       return Promise.reject(new Error('gone'));
@@ -174,6 +176,18 @@ function play(store: Store, at: number, scale: number): Promise<{ units: Unit[];
       channel.send(JSON.stringify({ type: 'play', at, scale_permille: scale * 1_000 }));
   });
 }
+
+describe('a part of a segment', () => {
+  it('gives the pictures that lie in it', () => {
+    const whole = film(7);
+    // Without the sound and the last picture.
+    const part = whole.slice(0, whole.byteLength - 6 - 6);
+    expect(readFilm(part)).toBeUndefined();
+    const read = readFilm(part, true);
+    expect(read?.pictures.map((one) => one.keyframe)).toEqual([true, false, true]);
+    expect(read?.sounds).toEqual([]);
+  });
+});
 
 describe('playing the cloud', () => {
   const two = () => [segment(1, T0, 1), segment(2, T0 + 2_000_000, 1)];
@@ -223,6 +237,15 @@ describe('playing the cloud', () => {
     const { units } = await play(new Store(two()), T0, 8);
     expect(units.every((unit) => unit.keyframe && !unit.sound)).toBe(true);
     expect(units.map((unit) => unit.wallUs - T0)).toEqual([0, 1e6, 2e6, 3e6]);
+  });
+
+  it('asks for the first bytes alone when it is faster still', async () => {
+    const store = new Store(two().map((one) => ({ ...one, bytes: 2 << 20 })));
+    const { units } = await play(store, T0, 16);
+    expect(units.map((unit) => unit.wallUs - T0)).toEqual([0, 1e6, 2e6, 3e6]);
+    expect(store.parts).toBe(2);
+    await play(store, T0, 8);
+    expect(store.parts).toBe(2);
   });
 
   it('asks for addresses anew before they end', async () => {

@@ -19,8 +19,8 @@ export interface CloudStore {
     tier: StreamTier,
     some: boolean,
   ) => Promise<CloudSegment[]>;
-  /** A segment's bytes. */
-  fetch: (segment: CloudSegment) => Promise<ArrayBuffer>;
+  /** A segment's bytes; `most`: so many of its first ones are enough. */
+  fetch: (segment: CloudSegment, most?: number) => Promise<ArrayBuffer>;
   /** The page's clock, and a pause that ends early when it is aborted. */
   nowMs: () => number;
   sleep: (ms: number, signal: AbortSignal) => Promise<void>;
@@ -34,6 +34,10 @@ const MOST_WINDOWS = 11;
 const AHEAD_MS = 400;
 /** Faster than this, keyframes only. */
 const ALL_PICTURES = 4;
+/** Faster than this, the first keyframe of each segment is enough, */
+const ALL_KEYFRAMES = 8;
+/** which lies within so many bytes, mostly. */
+const FIRST_BYTES = 256 << 10;
 /** Longer interruptions are skipped at once; in microseconds. */
 const GAP_US = 500_000;
 /** Segments that are kept once they were read. */
@@ -345,10 +349,11 @@ export class CloudChannel {
   }
 
   private film(segment: CloudSegment): Promise<Film | undefined> {
-    const name = segment.sha256;
+    const isFast = Math.abs(this.scale) > ALL_KEYFRAMES && segment.bytes > FIRST_BYTES;
+    const name = isFast ? `first of ${segment.sha256}` : segment.sha256;
     let film = this.films.get(name);
     if (!film) {
-      film = this.store.fetch(segment).then(readFilm);
+      film = isFast ? this.firstOf(segment) : this.wholeOf(segment);
       // What could not be fetched is asked for again, with a new address.
       film.catch(() => {
         this.films.delete(name);
@@ -359,6 +364,16 @@ export class CloudChannel {
       if (this.films.size > KEPT && oldest !== undefined) this.films.delete(oldest);
     }
     return film;
+  }
+
+  private async wholeOf(segment: CloudSegment): Promise<Film | undefined> {
+    return readFilm(await this.store.fetch(segment));
+  }
+
+  /** Its first pictures, for a fraction of its bytes. */
+  private async firstOf(segment: CloudSegment): Promise<Film | undefined> {
+    const first = readFilm(await this.store.fetch(segment, FIRST_BYTES), true);
+    return first ?? this.wholeOf(segment);
   }
 
   private tellForm({ video, audio }: Film): void {

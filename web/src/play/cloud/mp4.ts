@@ -38,24 +38,34 @@ interface Sample {
 const NOT_SYNC = 0x1_0000;
 /** Longer samples are none of ours. */
 const MAX_SAMPLE = 16 << 20;
+/** Nor are fragments of more of them. */
+const MAX_SAMPLES = 100_000;
 
-/** Reads a segment; `undefined` when it has no pictures that can be read. */
-export function readFilm(bytes: ArrayBuffer): Film | undefined {
+/**
+ * Reads a segment; `undefined` when it has no pictures that can be read. `isPart`: the rest of its bytes
+ * is missing, and so is what lies there.
+ */
+export function readFilm(bytes: ArrayBuffer, isPart = false): Film | undefined {
   const view = new DataView(bytes);
   try {
     const boxes = [...children(view, 0, view.byteLength)];
     const moov = boxes.find((box) => box.type === 'moov');
-    const { video, audio } = moov ? tracksOf(view, moov) : {};
+    if (!moov) return undefined;
+    const { video, audio } = tracksOf(view, moov);
     if (!video) return undefined;
     const moofs = boxes.filter((box) => box.type === 'moof');
-    const samples = moofs.flatMap((moof) => samplesOf(view, moof, video));
+    const of = (track: Track) => {
+      const samples = moofs.flatMap((moof) => samplesOf(view, moof, track));
+      return isPart ? samples.filter(({ from, size }) => from + size <= bytes.byteLength) : samples;
+    };
+    const samples = of(video);
     const firstUs = Math.min(...samples.map(({ pts }) => micros(pts, video)));
     const pictures = samples.map(({ pts, keyframe, from, size }) => ({
       keyframe,
       atUs: micros(pts, video) - firstUs,
       data: byteStream(new Uint8Array(bytes, from, size), video, keyframe),
     }));
-    const heard = audio ? moofs.flatMap((moof) => samplesOf(view, moof, audio)) : [];
+    const heard = audio ? of(audio) : [];
     const sounds = heard.map(({ pts, from, size }) => ({
       atUs: (audio ? micros(pts, audio) : 0) - firstUs,
       data: new Uint8Array(bytes, from, size),
@@ -118,6 +128,7 @@ function readRun(
 ): number {
   const flags = view.getUint32(run.from) & 0xff_ffff;
   const count = view.getUint32(run.from + 4);
+  if (count > MAX_SAMPLES) throw new RangeError('samples');
   let at = run.from + 8;
   let from = base;
   if (flags & 0x1) {
@@ -138,7 +149,7 @@ function readRun(
     const own = next(0x400, n === 0 ? (firstFlags ?? of.flags) : of.flags);
     // Of pictures out of order it may be below zero.
     const offset = next(0x800, 0) | 0;
-    if (size > MAX_SAMPLE || from + size > view.byteLength) throw new RangeError('sample');
+    if (size > MAX_SAMPLE) throw new RangeError('sample');
     samples.push({ from, size, pts: dts + offset, keyframe: (own & NOT_SYNC) === 0 });
     from += size;
     dts += duration;

@@ -36,8 +36,9 @@ async function list(
 }
 
 /** The address is leave enough: the store must not be shown who we are. */
-async function fetchSegment({ url }: CloudSegment): Promise<ArrayBuffer> {
+async function fetchSegment({ url }: CloudSegment, most?: number): Promise<ArrayBuffer> {
   const response = await fetch(url, {
+    headers: most === undefined ? {} : { range: `bytes=0-${most - 1}` },
     credentials: 'omit',
     referrerPolicy: 'no-referrer',
     signal: AbortSignal.timeout(PATIENCE_MS),
