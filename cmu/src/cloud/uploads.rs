@@ -4,6 +4,7 @@
 //! from what the unit has signed. It does say whose it believes a recording to be, and is refused when
 //! that is not so any more.
 
+use cmu_domain::limit::Limit;
 use cmu_storage::{
     ChainRow, DeviceRow, NoteRow, Reservation, SegmentRow, SegmentState, Step, StorageError,
 };
@@ -29,6 +30,12 @@ use crate::{sc::done_or_stale, state::App};
 
 /// Segments that are deleted for one request: the unit asks again.
 const MOST_REMOVED: u32 = 64;
+/// Chains that one unit may begin, and entries that it may note: they count against nobody's space.
+const CHAINS: Limit = Limit { count: 200, per_s: 3_600 };
+const NOTES: Limit = Limit { count: 6_000, per_s: 3_600 };
+/// Longest entry that is noted, in characters of base64url. One that tells of a thousand stretches is longer,
+/// and is not kept.
+const MAX_NOTE: usize = 8 << 10;
 
 /// Answers a unit.
 ///
@@ -154,6 +161,12 @@ impl Unit<'_> {
         Err(refuse(ProblemKind::Forbidden, "The device belongs to somebody else by now."))
     }
 
+    async fn limit(&self, limit: Limit, what: &str) -> Result<(), Failed> {
+        let key = format!("cloud:{what}:{}", self.device.pu);
+        let allowed = self.app.limit(limit, &key).await;
+        allowed.map_err(|error| refuse(error.kind(), "The device asks too often."))
+    }
+
     fn place(&self, chain: &ChainRow) -> Result<Place, Failed> {
         Ok(Place {
             domain: self.app.db.domain().clone(),
@@ -179,6 +192,7 @@ impl Unit<'_> {
         self.is_owner(owner)?;
         let signed = from_wire(entry).ok_or_else(unreadable)?;
         let opened = admit::open(&signed, &self.device.public_key).map_err(|e| invalid(&e))?;
+        self.limit(CHAINS, "chains").await?;
         let chain = ChainRow {
             chain: opened.chain.to_string(),
             camera: opened.subject.camera,
@@ -306,6 +320,10 @@ impl Unit<'_> {
             return Err(refuse(ProblemKind::InvalidRequest, "entries: are too many"));
         }
         for wire in entries {
+            if wire.encoded.len() > MAX_NOTE {
+                continue;
+            }
+            self.limit(NOTES, "notes").await?;
             let entry = from_wire(wire).ok_or_else(unreadable)?;
             let noted = admit::note(&entry, &self.device.public_key);
             let (chain, sequence, noted) = noted.map_err(|refusal| invalid(&refusal))?;
