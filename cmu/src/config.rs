@@ -1,5 +1,7 @@
 //! Configuration of the CMU. `cmu.sample.toml` explains every key to whoever writes the file.
 
+mod cloud;
+
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use cmu_domain::{limit::Limit, registration::Policy};
@@ -12,6 +14,8 @@ use sightline_service_kit::{
     telemetry::TelemetryConfig,
     tls::{Identity, TlsError},
 };
+
+pub use cloud::{CloudConfig, CloudKind};
 
 /// Everything that can be set.
 #[derive(Debug, Clone, Deserialize)]
@@ -56,6 +60,8 @@ pub struct Config {
     pub audit: AuditConfig,
     /// `[usage]`.
     pub usage: UsageConfig,
+    /// `[cloud]`.
+    pub cloud: CloudConfig,
     /// `[telemetry]`.
     pub telemetry: TelemetryConfig,
 }
@@ -82,6 +88,7 @@ impl Default for Config {
             limits: LimitConfig::default(),
             audit: AuditConfig::default(),
             usage: UsageConfig::default(),
+            cloud: CloudConfig::default(),
             telemetry: TelemetryConfig::default(),
         }
     }
@@ -414,6 +421,7 @@ impl Config {
             return wrong("sms.countries must hold two-letter codes such as \"CN\"");
         }
         self.database_url()?;
+        self.cloud.check()?;
         self.check_gateway()
     }
 

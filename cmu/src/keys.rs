@@ -3,19 +3,23 @@
 
 use std::{collections::HashMap, path::Path};
 
-use cmu_storage::{Database, SigningKeyRow, StorageError};
+use cmu_storage::{Database, SignIn, SigningKeyRow, StorageError};
 use data_encoding::BASE64URL_NOPAD;
 use ed25519_dalek::{SigningKey, pkcs8::EncodePrivateKey};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use parking_lot::RwLock;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use sha2::{Digest, Sha256};
-use sightline_model::{DomainName, KeyId, PublicKey, RefreshId, SessionToken, UnixMicros, UserId};
+use sightline_model::{
+    CameraId, DomainName, KeyId, PublicKey, RefreshId, SessionToken, StreamTier, UnixMicros, UserId,
+};
 use sightline_protocol::ps::{PlayClaims, TokenKey};
 
 /// Audience of access tokens. No device id looks like it, so neither kind of token passes for the
 /// other.
 const ACCESS_AUDIENCE: &str = "cm";
+/// Likewise, of the addresses of playlists.
+const PLAYLIST_AUDIENCE: &str = "hls";
 /// A token with an unknown key makes the list be read again, but not more often than this.
 const RELOAD_INTERVAL_US: i64 = 5_000_000;
 
@@ -34,6 +38,29 @@ pub struct AccessClaims {
     pub exp: i64,
     /// Issued at, seconds since 1970.
     pub iat: i64,
+}
+
+/// Claims of a playlist's address: what of which camera may be played for whom.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlaylistClaims {
+    /// The domain that vouches for it.
+    pub iss: DomainName,
+    /// [`PLAYLIST_AUDIENCE`].
+    pub aud: String,
+    /// The user.
+    pub sub: UserId,
+    /// The sign-in with which it was asked for, and with which it ends.
+    pub sid: RefreshId,
+    /// The camera.
+    pub camera: CameraId,
+    /// Its encoding.
+    pub tier: StreamTier,
+    /// From when on, in microseconds since 1970.
+    pub from: UnixMicros,
+    /// Until when, exclusive.
+    pub to: UnixMicros,
+    /// Expiry, seconds since 1970.
+    pub exp: i64,
 }
 
 /// The signing key cannot be used.
@@ -140,6 +167,31 @@ impl Keys {
         self.sign("play+jwt", claims)
     }
 
+    /// Makes a playlist's token.
+    ///
+    /// # Errors
+    /// [`KeyError::Unusable`] when signing fails.
+    pub fn sign_playlist(
+        &self,
+        sign_in: &SignIn,
+        (camera, tier): (&CameraId, StreamTier),
+        (from, to): (UnixMicros, UnixMicros),
+        exp: i64,
+    ) -> Result<SessionToken, KeyError> {
+        let claims = PlaylistClaims {
+            iss: self.domain.clone(),
+            aud: PLAYLIST_AUDIENCE.to_owned(),
+            sub: sign_in.account.id.clone(),
+            sid: sign_in.id.clone(),
+            camera: camera.clone(),
+            tier,
+            from,
+            to,
+            exp,
+        };
+        self.sign("hls+jwt", &claims)
+    }
+
     fn sign<T: Serialize>(&self, typ: &str, claims: &T) -> Result<SessionToken, KeyError> {
         let mut header = Header::new(Algorithm::EdDSA);
         header.typ = Some(typ.to_owned());
@@ -159,14 +211,40 @@ impl Keys {
         token: &str,
         now: UnixMicros,
     ) -> Result<Option<AccessClaims>, StorageError> {
+        let claims =
+            self.verify::<AccessClaims>(db, token, ("at+jwt", ACCESS_AUDIENCE), now).await?;
+        Ok(claims.filter(|c| c.exp > now.as_secs()))
+    }
+
+    /// Checks a playlist's token; `None` when it is not one of ours or its time is over.
+    ///
+    /// # Errors
+    /// [`StorageError`].
+    pub async fn verify_playlist(
+        &self,
+        db: &Database,
+        token: &str,
+        now: UnixMicros,
+    ) -> Result<Option<PlaylistClaims>, StorageError> {
+        let kind = ("hls+jwt", PLAYLIST_AUDIENCE);
+        let claims = self.verify::<PlaylistClaims>(db, token, kind, now).await?;
+        Ok(claims.filter(|c| c.exp > now.as_secs()))
+    }
+
+    async fn verify<T: DeserializeOwned + Clone>(
+        &self,
+        db: &Database,
+        token: &str,
+        (typ, audience): (&str, &str),
+        now: UnixMicros,
+    ) -> Result<Option<T>, StorageError> {
         let Ok(header) = jsonwebtoken::decode_header(token) else { return Ok(None) };
         let Some(Ok(kid)) = header.kid.as_deref().map(str::parse::<KeyId>) else { return Ok(None) };
-        if header.typ.as_deref() != Some("at+jwt") {
+        if header.typ.as_deref() != Some(typ) {
             return Ok(None);
         }
         let Some(key) = self.key(db, &kid, now).await? else { return Ok(None) };
-        let claims = self.decode::<AccessClaims>(token, &key);
-        Ok(claims.filter(|c| c.exp > now.as_secs()))
+        Ok(self.decode::<T>(token, audience, &key))
     }
 
     async fn key(
@@ -186,9 +264,14 @@ impl Keys {
         Ok(self.known.read().keys.get(kid).copied())
     }
 
-    fn decode<T: DeserializeOwned + Clone>(&self, token: &str, key: &PublicKey) -> Option<T> {
+    fn decode<T: DeserializeOwned + Clone>(
+        &self,
+        token: &str,
+        audience: &str,
+        key: &PublicKey,
+    ) -> Option<T> {
         let mut validation = Validation::new(Algorithm::EdDSA);
-        validation.set_audience(&[ACCESS_AUDIENCE]);
+        validation.set_audience(&[audience]);
         validation.set_issuer(&[self.domain.as_str()]);
         validation.set_required_spec_claims(&["exp", "aud", "iss", "sub"]);
         // The caller compares with the clock that it was given.

@@ -19,6 +19,7 @@
 
 mod cameras;
 pub mod clock;
+mod cloud;
 pub mod config;
 mod error;
 mod extract;
@@ -40,9 +41,10 @@ mod tickets;
 mod timelines;
 mod tokens;
 
+pub use cloud::rebuild::Rebuilt;
 pub use config::Config;
 pub use error::ProblemDocument;
 pub use keys::KeyError;
 pub use portal::PortalError;
 pub use routes::openapi_json;
-pub use start::{Cmu, Running, StartError, operator_add, start};
+pub use start::{Cmu, Running, StartError, operator_add, rebuild_cloud, start};

@@ -46,11 +46,22 @@ enum Command {
         #[arg(long)]
         out: Option<PathBuf>,
     },
+    /// The cloud storage.
+    Cloud {
+        #[command(subcommand)]
+        command: CloudCommand,
+    },
     /// The operator's staff.
     Operator {
         #[command(subcommand)]
         command: Operator,
     },
+}
+
+#[derive(Debug, Subcommand)]
+enum CloudCommand {
+    /// Make the list of recordings again from the store, after the database was lost. The CMU may run.
+    Rebuild,
 }
 
 #[derive(Debug, Subcommand)]
@@ -76,6 +87,15 @@ async fn run() -> anyhow::Result<()> {
     if let Some(Command::Operator { command: Operator::Add { phone } }) = &args.command {
         let user = cmu::operator_add(&config, phone).await?;
         println!("{} ({user}) now works for the operator.", phone.masked());
+        return Ok(());
+    }
+    if let Some(Command::Cloud { command: CloudCommand::Rebuild }) = &args.command {
+        let cmu::Rebuilt { segments, known, entries, strange } =
+            cmu::rebuild_cloud(&config).await?;
+        println!(
+            "{segments} segments are in the list again, {known} were there already; \
+             {entries} other entries; {strange} objects are left as they are."
+        );
         return Ok(());
     }
     let _telemetry = telemetry::init("cmu", &config.telemetry)?;

@@ -12,6 +12,7 @@ use axum::{
     Router,
     extract::{Request, State},
     http::{HeaderMap, HeaderValue, Method, StatusCode, header, request::Parts},
+    middleware::map_response,
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
@@ -134,10 +135,11 @@ fn gzip(plain: &[u8]) -> Option<Bytes> {
 type Assets = Arc<BTreeMap<String, Asset>>;
 
 /// Routes of the portal: its files, and `index.html` for paths that the client itself resolves.
+/// `store_origin`: where the page fetches recordings from the cloud, when not here.
 ///
 /// # Errors
 /// [`PortalError`] when `dir` cannot be read.
-pub fn router(dir: Option<&Path>) -> Result<Router, PortalError> {
+pub fn router(dir: Option<&Path>, store_origin: Option<&str>) -> Result<Router, PortalError> {
     let files = match dir {
         Some(dir) => read_dir(dir)?,
         None => embedded::FILES
@@ -147,7 +149,20 @@ pub fn router(dir: Option<&Path>) -> Result<Router, PortalError> {
     };
     let assets =
         files.into_iter().map(|(path, bytes)| (path.clone(), Asset::new(&path, bytes))).collect();
-    Ok(Router::new().fallback(serve).with_state(Arc::new(assets)))
+    let csp = store_origin.map_or_else(
+        || CSP.to_owned(),
+        |origin| CSP.replace("connect-src 'self'", &format!("connect-src 'self' {origin}")),
+    );
+    let csp = HeaderValue::from_str(&csp).unwrap_or(HeaderValue::from_static(CSP));
+    let guard = move |mut response: Response| {
+        let csp = csp.clone();
+        async move {
+            response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, csp);
+            response
+        }
+    };
+    let served = Router::new().fallback(serve).layer(map_response(guard));
+    Ok(served.with_state(Arc::new(assets)))
 }
 
 fn read_dir(dir: &Path) -> Result<Vec<(String, Bytes)>, PortalError> {
@@ -180,11 +195,8 @@ async fn serve(State(assets): State<Assets>, request: Request) -> Response {
     let (parts, _) = request.into_parts();
     let mut response = respond(&assets, &parts).await;
     let headers = response.headers_mut();
-    let fixed = [
-        (header::CONTENT_SECURITY_POLICY, CSP),
-        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        (header::REFERRER_POLICY, "no-referrer"),
-    ];
+    let fixed =
+        [(header::X_CONTENT_TYPE_OPTIONS, "nosniff"), (header::REFERRER_POLICY, "no-referrer")];
     for (name, value) in fixed {
         headers.insert(name, HeaderValue::from_static(value));
     }

@@ -25,6 +25,7 @@ use tokio::sync::Semaphore;
 use tracing::Instrument;
 
 use crate::{
+    cloud::uploads,
     error::kind_word,
     paths, recordings, relations,
     state::{App, AppState},
@@ -95,6 +96,7 @@ pub async fn handle(app: &App, request: ScRequest) -> ScReply {
         ScRequest::Ticket { device, epoch, camera } => {
             tickets::answer(app, &device, epoch, &camera).await
         }
+        ScRequest::Cloud { device, epoch, ask } => uploads::asked(app, &device, epoch, *ask).await,
         ScRequest::Nat { device, epoch, nat } => {
             app.db.devices().set_nat(&device, epoch, &nat).await.map(done_or_stale)
         }

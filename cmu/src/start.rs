@@ -5,6 +5,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use axum::Router;
 use cmu_storage::{Account, Database, StorageError};
 use sightline_bus::{Bus, BusError};
+use sightline_cloud_store::StoreError;
 use sightline_model::{PhoneNumber, UserId};
 use sightline_protocol::{cm::Subscription, subject};
 use sightline_service_kit::{
@@ -20,6 +21,7 @@ use tower_http::trace::TraceLayer;
 
 use crate::{
     clock::{Clock, SystemClock},
+    cloud::{self, CloudError, CloudStore, rebuild::Rebuilt},
     config::Config,
     jobs,
     keys::{KeyError, Keys},
@@ -54,6 +56,12 @@ pub enum StartError {
     /// Certificate or key cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// The cloud storage cannot be used.
+    #[error("cloud: {0}")]
+    CloudStore(#[from] StoreError),
+    /// The list of the cloud storage cannot be rebuilt.
+    #[error("cloud: {0}")]
+    Cloud(Box<dyn std::error::Error + Send + Sync>),
     /// The data folder cannot be made.
     #[error("{what}: {source}")]
     Io {
@@ -106,6 +114,7 @@ impl Cmu {
         make_private_dir(&config.data_dir).map_err(|source| StartError::Io { what, source })?;
         let db = Database::connect(config.database_url()?.expose(), config.domain.clone()).await?;
         let keys = Keys::open(&config.data_dir, &db, clock.now()).await?;
+        let cloud = CloudStore::open(&config.cloud, &config.data_dir, &clock)?;
         // Before anything is answered, so that no request and no change is missed.
         let requests = bus.subscribe(&subject::cmu(db.domain()), Some(sc::QUEUE_GROUP)).await?;
         let changes = bus.subscribe(&subject::notices(db.domain()), None).await?;
@@ -113,6 +122,7 @@ impl Cmu {
         let usage = bus.subscribe(&subject::mtu_usage(db.domain()), Some(sc::QUEUE_GROUP)).await?;
         let app = Arc::new(App {
             policy: config.devices.policy(),
+            cloud,
             mtus: Mtus::default(),
             notices: broadcast::Sender::new(NOTICE_QUEUE_LEN),
             lifecycle: lifecycle.child(),
@@ -131,6 +141,7 @@ impl Cmu {
         lifecycle.spawn(jobs::flush::run(app.clone()));
         lifecycle.spawn(jobs::sweep::run(app.clone()));
         lifecycle.spawn(jobs::purge::run(app.clone()));
+        lifecycle.spawn(jobs::cloud::run(app.clone()));
         lifecycle.spawn(watch_database(app.clone(), health.clone()));
         let closing = app.clone();
         lifecycle.spawn_graceful(|token| async move {
@@ -147,11 +158,13 @@ impl Cmu {
     /// # Errors
     /// [`StartError::Portal`].
     pub fn router(&self) -> Result<Router, StartError> {
-        let portal = portal::router(self.app.config.portal_dir.as_deref())?;
+        let cloud = self.app.cloud.as_ref();
+        let origin = cloud.and_then(|cloud| cloud.origin.as_deref());
+        let portal = portal::router(self.app.config.portal_dir.as_deref(), origin)?;
         // Paths only: query strings may hold tokens.
         let trace =
             TraceLayer::new_for_http().make_span_with(|request: &axum::extract::Request| {
-                let path = request.uri().path();
+                let path = untold(request.uri().path());
                 let name = format!("{} {path}", request.method());
                 let span =
                     tracing::info_span!("http", method = %request.method(), path, otel.name = name);
@@ -160,13 +173,32 @@ impl Cmu {
                 continue_trace(&span, parent);
                 span
             });
-        Ok(routes::router(self.app.clone()).fallback_service(portal).layer(trace))
+        let mut router = routes::router(self.app.clone());
+        if let Some(cloud) = cloud {
+            router = router.merge(cloud::playlist::router(self.app.clone()));
+            router = cloud.router().into_iter().fold(router, Router::merge);
+        }
+        Ok(router.fallback_service(portal).layer(trace))
     }
 
     /// Whether this CMU can do its work.
     #[must_use]
     pub fn health(&self) -> Health {
         self.health.clone()
+    }
+
+    /// Does at once what is done every minute: finishes what broke off in the cloud storage and lets go of
+    /// what is too old there; and what is done every day: compares it with the list. How many segments
+    /// were in no list.
+    ///
+    /// # Errors
+    /// [`StartError::Cloud`].
+    pub async fn look_after_cloud(&self) -> Result<u64, StartError> {
+        let Some(cloud) = &self.app.cloud else { return Ok(0) };
+        let failed = |error: CloudError| StartError::Cloud(error.into());
+        jobs::cloud::once(&self.app, &*cloud.store).await.map_err(failed)?;
+        let compared = cloud::rebuild::compare(&self.app.db, &*cloud.store, self.app.now()).await;
+        compared.map(|found| found.segments).map_err(failed)
     }
 
     /// Makes the owner of a number one of the operator's staff; the account is made if need be.
@@ -176,6 +208,29 @@ impl Cmu {
     pub async fn add_operator(&self, phone: &PhoneNumber) -> Result<UserId, StartError> {
         add_operator(&self.app.db, phone, self.app.now()).await
     }
+}
+
+/// The path of a request as logs may have it: those of playlists hold a token.
+fn untold(path: &str) -> &str {
+    let prefix = cloud::playlist::PLAYLIST_PATH;
+    if path.starts_with(prefix) { prefix } else { path }
+}
+
+/// Makes the list of the cloud storage again from the store, without a running CMU.
+///
+/// # Errors
+/// [`StartError`].
+pub async fn rebuild_cloud(config: &Config) -> Result<Rebuilt, StartError> {
+    config.check()?;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let db = Database::connect(config.database_url()?.expose(), config.domain.clone()).await?;
+    let store = CloudStore::open(&config.cloud, &config.data_dir, &clock)?;
+    let rebuilt = match store {
+        Some(cloud) => cloud::rebuild::rebuild(&db, &*cloud.store, clock.now()).await,
+        None => Ok(Rebuilt::default()),
+    };
+    db.close().await;
+    rebuilt.map_err(|error: CloudError| StartError::Cloud(error.into()))
 }
 
 /// Makes the owner of a number one of the operator's staff, without a running CMU.

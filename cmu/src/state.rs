@@ -18,7 +18,8 @@ use sightline_service_kit::{flow, lifecycle::Lifecycle, telemetry::current_trace
 use tokio::sync::broadcast;
 
 use crate::{
-    clock::Clock, config::Config, error::ApiError, keys::Keys, mtus::Mtus, random, sms::SmsGateway,
+    clock::Clock, cloud::CloudStore, config::Config, error::ApiError, keys::Keys, mtus::Mtus,
+    random, sms::SmsGateway,
 };
 
 /// Shared handle.
@@ -44,6 +45,8 @@ pub struct App {
     pub keys: Keys,
     /// The way to telephones.
     pub sms: Arc<dyn SmsGateway>,
+    /// Where recordings in the cloud lie, where there is such a place.
+    pub cloud: Option<CloudStore>,
     /// The MTUs that this CMU hears.
     pub mtus: Mtus,
     /// Notices of every CMU of the domain, this one's own included.

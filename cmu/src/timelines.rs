@@ -1,6 +1,8 @@
 //! One timeline of a camera from those of everybody who records it (decision 0099).
 
-use sightline_model::{CameraId, RecordedDays, Timeline};
+use sightline_model::{
+    CameraId, RecordedDays, RecordingPlace, RecordingSource, Rung, StreamTier, Timeline,
+};
 use sightline_protocol::ps::RecordingQuery;
 use sightline_recording::coverage::{Coverage, CoverageError, Missing, Recorded, rank};
 
@@ -20,16 +22,24 @@ pub fn join(
     };
     let mut coverage = Coverage::new(query.from, to, query.max_spans.into())?;
     for timeline in timelines {
-        add(&mut coverage, timeline)?;
+        add(&mut coverage, timeline, None)?;
     }
     Ok(coverage.finish(camera))
 }
 
-fn add(coverage: &mut Coverage, timeline: &Timeline) -> Result<(), CoverageError> {
+/// Adds what recorders have told; `reach`: by what path they can be reached, where that is known.
+///
+/// # Errors
+/// [`CoverageError::TooManySources`].
+pub fn add(
+    coverage: &mut Coverage,
+    timeline: &Timeline,
+    reach: Option<Rung>,
+) -> Result<(), CoverageError> {
     coverage.coarsen(i64::try_from(timeline.resolution_us).unwrap_or(i64::MAX));
     let mut numbers = Vec::with_capacity(timeline.sources.len());
     for source in &timeline.sources {
-        let rank = rank(source.place, None, source.tier);
+        let rank = rank(source.place, reach, source.tier);
         numbers.push(coverage.add_source(source.clone(), rank)?);
     }
     for span in &timeline.spans {
@@ -44,12 +54,19 @@ fn add(coverage: &mut Coverage, timeline: &Timeline) -> Result<(), CoverageError
             coverage.add_recorded(*number, piece);
         }
     }
+    // A gap says what the best of them could have had.
+    let best = match numbers.first() {
+        Some(best) => *best,
+        // It has nothing, and says why.
+        None => {
+            let (place, tier) = (RecordingPlace::Pu, StreamTier::Main);
+            let source = RecordingSource { place, recorder: timeline.camera.pu.clone(), tier };
+            coverage.add_source(source, rank(place, reach, tier))?
+        }
+    };
     for gap in &timeline.gaps {
         let missing = Missing { from: gap.from, to: gap.to, reason: gap.reason };
-        // It says what the best of them could have had.
-        if let Some(best) = numbers.first() {
-            coverage.add_missing(*best, missing);
-        }
+        coverage.add_missing(best, missing);
     }
     for mark in &timeline.events {
         coverage.add_event(mark.clone());
@@ -69,8 +86,7 @@ pub fn join_days(all: Vec<RecordedDays>) -> Option<RecordedDays> {
 #[cfg(test)]
 mod tests {
     use sightline_model::{
-        Absence, Causes, ChannelId, PuId, PublicKey, RecordingPlace, RecordingSource, StreamTier,
-        TimelineGap, TimelineSpan, UnixMicros,
+        Absence, Causes, ChannelId, PuId, PublicKey, TimelineGap, TimelineSpan, UnixMicros,
     };
 
     use super::*;
@@ -161,6 +177,17 @@ mod tests {
         let nvr = timeline(Nvr, StreamTier::Main, &[(0, 60)], &[]);
         let joined = join(camera(), &query(60), &[unit, nvr]).expect("joined");
         assert_eq!(shown(&joined), [(0, 60, Nvr, 1)]);
+    }
+
+    #[test]
+    fn why_a_recorder_has_nothing_is_told_too() {
+        let off = [(0, 60, Absence::RecorderOff)];
+        let unit = timeline(RecordingPlace::Pu, StreamTier::Main, &[], &off);
+        let nothing = Timeline { sources: Vec::new(), ..unit };
+        let joined = join(camera(), &query(60), &[nothing.clone(), nothing]).expect("joined");
+        assert_eq!((joined.spans.len(), joined.sources.len()), (0, 0));
+        assert_eq!(joined.gaps.len(), 1, "{:?}", joined.gaps);
+        assert_eq!(joined.gaps[0].reason, Absence::RecorderOff);
     }
 
     #[test]

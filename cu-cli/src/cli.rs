@@ -98,7 +98,10 @@ Examples:
   cu record export Garden --from 2026-11-21T17:00:00Z --to 2026-11-21T17:05:00Z --out five.mp4
   cu record plan Garden                           what is to be recorded, and what is now
   cu record plan Garden --set main --keep-days 30
-  cu record plan Garden --on nvr --set both      the same at the NVR that records it")]
+  cu record plan Garden --on nvr --set both       the same at the NVR that records it
+  cu record plan Garden --on cloud --set main     and in the cloud storage
+  vlc \"$(cu record playlist Garden --from 2026-11-21T17:00:00Z --to 2026-11-21T18:00:00Z)\"
+  cu record space                                 what the cloud storage has for you")]
     Record {
         /// What to do
         #[command(subcommand)]
@@ -220,7 +223,7 @@ pub struct Play {
     /// Until then; otherwise as far as it was recorded
     #[arg(long, value_name = "TIME", value_parser = time, requires = "from")]
     pub to: Option<UnixMicros>,
-    /// Whose recording; otherwise the best where playing begins
+    /// From where; otherwise the best where playing begins. From the cloud --out is made of whole segments
     #[arg(long, value_enum, value_name = "PLACE", requires = "from")]
     pub on: Option<RecordPlace>,
     /// How fast: 0.125 to 16, below zero in reverse
@@ -277,6 +280,10 @@ pub enum Record {
         #[arg(long, value_enum, value_name = "PLACE", default_value_t = RecordPlace::Unit)]
         on: RecordPlace,
     },
+    /// Print an address at which another player shows what lies in the cloud; whoever has it can watch
+    Playlist(RecordPlaylist),
+    /// How much space you have in the cloud, and use
+    Space,
 }
 
 /// `cu nvr`.
@@ -305,6 +312,8 @@ pub enum RecordPlace {
     Unit,
     /// The NVR that records it
     Nvr,
+    /// The cloud storage
+    Cloud,
 }
 
 impl From<RecordPlace> for RecordingPlace {
@@ -312,6 +321,7 @@ impl From<RecordPlace> for RecordingPlace {
         match place {
             RecordPlace::Unit => Self::Pu,
             RecordPlace::Nvr => Self::Nvr,
+            RecordPlace::Cloud => Self::Cs,
         }
     }
 }
@@ -353,12 +363,28 @@ pub struct RecordExport {
     /// Which of the camera's streams; otherwise the main one
     #[arg(long, value_enum, value_name = "STREAM")]
     pub tier: Option<RecordTier>,
-    /// Whose recording; otherwise the best where it begins
+    /// From where; otherwise the best where it begins, or the cloud when that cannot be reached
     #[arg(long, value_enum, value_name = "PLACE")]
     pub on: Option<RecordPlace>,
     /// Only from cameras whose claim code was typed here
     #[arg(long)]
     pub require_pin: bool,
+}
+
+/// `cu record playlist`.
+#[derive(Debug, Args)]
+pub struct RecordPlaylist {
+    /// Id, name or number in `cu list`
+    pub camera: String,
+    /// From then on, in UTC: 2026-11-21T17:00:00Z
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub from: UnixMicros,
+    /// Until then; six hours later at most
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub to: UnixMicros,
+    /// Which of the camera's streams; otherwise the main one
+    #[arg(long, value_enum, value_name = "STREAM")]
+    pub tier: Option<RecordTier>,
 }
 
 /// One of a camera's streams.

@@ -136,7 +136,8 @@ impl From<Problem> for CuError {
             | ProblemKind::NotDecodable
             | ProblemKind::Busy
             | ProblemKind::PlanChanged
-            | ProblemKind::AlreadyRelated => Exit::Refused,
+            | ProblemKind::AlreadyRelated
+            | ProblemKind::NoSpaceLeft => Exit::Refused,
         };
         let advice = match problem.kind {
             ProblemKind::Unauthenticated => " Sign in again: cu login",

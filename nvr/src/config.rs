@@ -8,6 +8,7 @@ use std::{
 use serde::Deserialize;
 use sightline_model::DeviceKind;
 use sightline_premises::{
+    cloud::config::CloudConfig,
     config::{self as premises, CameraConfig, Listen, OnvifConfig, ScuConfig},
     recorder::config::RecordingConfig,
 };
@@ -42,6 +43,8 @@ pub struct Config {
     pub max_sessions: usize,
     /// Where recordings lie.
     pub recording: RecordingConfig,
+    /// Recording its own cameras to the cloud storage.
+    pub cloud: CloudConfig,
     /// RTSP to players.
     pub rtsp: Listen,
     /// RTSP inside QUIC.
@@ -70,6 +73,7 @@ impl Default for Config {
             map_ports: true,
             max_sessions: 64,
             recording: RecordingConfig::default(),
+            cloud: CloudConfig::default(),
             rtsp: any(8654),
             quic: any(8655),
             webrtc: any(8656),
@@ -106,6 +110,7 @@ impl From<Config> for premises::Config {
             announce_lan: false,
             max_sessions: config.max_sessions,
             recording: config.recording,
+            cloud: config.cloud,
             rtsp: config.rtsp,
             quic: config.quic,
             webrtc: config.webrtc,
@@ -142,6 +147,7 @@ mod tests {
             config.check().expect_err("refused").to_string()
         };
         assert!(refused(|c| c.recording.dir = None).contains("recording.dir"));
+        assert!(refused(|c| c.cloud.spool_dir = Some("spool".into())).contains("portal"));
         assert!(refused(|c| c.scu.clear()).contains("[[scu]]"));
         assert!(refused(|c| c.http.listen = ([0, 0, 0, 0], 1).into()).contains("loopback"));
         assert!(refused(|c| c.max_sessions = 0).contains("max_sessions"));

@@ -2,7 +2,8 @@
 //! live media straight to whoever has the right to it (H.626.4 clause 7.4; A8.1, A8.3, A8.4).
 //!
 //! It decides nothing about rights that the centre did not grant, but it enforces every one by
-//! itself: see [`gate`]. What it records stays on its own storage: see [`recorder`]. While the centre is away, viewers that are there stay.
+//! itself: see [`gate`]. What it records stays on its own storage, see [`recorder`], but for what its owner
+//! wants in the cloud: see [`cloud`]. While the centre is away, viewers that are there stay.
 //!
 //! All of it is shared with the NVR: see [`sightline_premises`].
 //!
@@ -17,8 +18,8 @@
 //! ```
 
 pub use sightline_premises::{
-    Config, Running, StartError, camera, config, discovery, gate, identity, ladders, outside,
-    recorder, relations, supervisor, uplink, viewers,
+    Config, Running, StartError, camera, cloud, config, discovery, gate, identity, ladders,
+    outside, recorder, relations, supervisor, uplink, viewers,
 };
 
 use sightline_model::DeviceKind;

@@ -148,6 +148,7 @@ impl Task {
                 PuOutput::Report(request) => self.report(request),
                 PuOutput::CheckToken { request, check } => self.check(request, check),
                 PuOutput::AskTicket { request, ask } => self.ask_ticket(request, ask),
+                PuOutput::AskCloud { request, ask } => self.ask_cloud(request, ask),
                 PuOutput::Channels(channels) => {
                     self.unit.drive(Input::PuChannels { conn: self.conn, channels });
                 }
@@ -267,7 +268,8 @@ impl Task {
                     ScReply::Registered(_)
                     | ScReply::LeasesRenewed { .. }
                     | ScReply::Ticket(_)
-                    | ScReply::Done,
+                    | ScReply::Done
+                    | ScReply::Cloud(_),
                 ) => Err(wrong_answer()),
             };
             let outcome = if result.is_ok() { "granted" } else { "refused" };
@@ -288,10 +290,30 @@ impl Task {
                     ScReply::Registered(_)
                     | ScReply::LeasesRenewed { .. }
                     | ScReply::TokenGranted(_)
-                    | ScReply::Done,
+                    | ScReply::Done
+                    | ScReply::Cloud(_),
                 ) => Err(wrong_answer()),
             };
             (PuInput::Ticket { request, result }, Span::current())
+        };
+        self.answers.push(Box::pin(asking.in_current_span()));
+    }
+
+    fn ask_cloud(&mut self, request: u64, ask: Box<ScRequest>) {
+        let unit = self.unit.clone();
+        let asking = async move {
+            let result = match unit.ask_cmu(&ask).await {
+                Ok(ScReply::Cloud(reply)) => Ok(*reply),
+                Ok(ScReply::Refused { problem }) | Err(problem) => Err(problem),
+                Ok(
+                    ScReply::Registered(_)
+                    | ScReply::LeasesRenewed { .. }
+                    | ScReply::Ticket(_)
+                    | ScReply::Done
+                    | ScReply::TokenGranted(_),
+                ) => Err(wrong_answer()),
+            };
+            (PuInput::CloudAnswered { request, result }, Span::current())
         };
         self.answers.push(Box::pin(asking.in_current_span()));
     }

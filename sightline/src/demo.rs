@@ -7,6 +7,7 @@ use std::{
 
 use anyhow::Context;
 use pu_agent::{
+    cloud::config::CloudConfig,
     config::{CameraConfig, Listen, ScuConfig, SyntheticForm},
     recorder::config::RecordingConfig,
 };
@@ -233,6 +234,7 @@ fn pu_config(
         }],
         camera: cameras(args)?,
         recording: recording(args, config)?,
+        cloud: cloud(config)?,
         announce_loopback: true,
         rtsp: listen(base.rtsp),
         quic: listen(base.quic),
@@ -251,6 +253,13 @@ fn recording(args: &Args, config: &Config) -> anyhow::Result<RecordingConfig> {
     std::fs::create_dir_all(&dir).with_context(|| format!("{}", dir.display()))?;
     let max_bytes = Some(MOST_RECORDED);
     Ok(RecordingConfig { dir: Some(dir), max_bytes, ..RecordingConfig::default() })
+}
+
+/// Nothing is recorded to the cloud until a plan says so.
+fn cloud(config: &Config) -> anyhow::Result<CloudConfig> {
+    let dir = config.data_dir.join("spool");
+    std::fs::create_dir_all(&dir).with_context(|| format!("{}", dir.display()))?;
+    Ok(CloudConfig { spool_dir: Some(dir), ..CloudConfig::default() })
 }
 
 fn cameras(args: &Args) -> anyhow::Result<Vec<CameraConfig>> {

@@ -1,6 +1,12 @@
 /** What a stretch of a recording's timeline looks like on the screen; no browser needed. */
 
-import type { RecordingPlace, Timeline, TimelineGap, TimelineSpan } from './api/types';
+import type {
+  RecordingPlace,
+  RecordingSource,
+  Timeline,
+  TimelineGap,
+  TimelineSpan,
+} from './api/types';
 
 /** A stretch of time, in microseconds since 1970; the end is not included. */
 export interface Stretch {
@@ -96,11 +102,11 @@ export function recorderAt(timeline: Timeline, at: number): string | undefined {
   const found = lookUp(timeline, at);
   if (!found || !('span' in found)) return undefined;
   const sources = sourcesOf(found.span).map((number) => timeline.sources[number]);
-  return sources.find((source) => source && plays(source.place))?.recorder;
+  return sources.find((source) => source && answers(source.place))?.recorder;
 }
 
 /** Whether who has recorded there also answers viewers. */
-function plays(place: RecordingPlace): boolean {
+function answers(place: RecordingPlace): boolean {
   return place === 'pu' || place === 'nvr';
 }
 
@@ -111,11 +117,11 @@ export function placesIn(timeline: Timeline, window: Stretch): RecordingPlace[] 
   return (['pu', 'nvr', 'cs'] as const).filter((place) => found.has(place));
 }
 
-/** Where another recorder goes on: what `recorder` has left out between two times that it has shown
- * one after the other, if another has at least `leastUs` of it. */
+/** Where another recorder goes on: what `playing`, the cloud storage when it is undefined, has left out
+ * between two times that it has shown one after the other, if another has at least `leastUs` of it. */
 export function handover(
   timeline: Timeline,
-  recorder: string,
+  playing: string | undefined,
   left: Stretch,
   leastUs: number,
 ): { at: number; recorder: string } | undefined {
@@ -123,11 +129,21 @@ export function handover(
     const from = Math.max(span.from, left.from);
     if (Math.min(span.to, left.to) - from < leastUs) continue;
     const having = sourcesOf(span).flatMap((number) => timeline.sources[number] ?? []);
-    const players = having.filter((source) => plays(source.place));
-    const other = players.some((source) => source.recorder === recorder) ? undefined : players[0];
+    const plays = ({ place, recorder }: RecordingSource) =>
+      playing === undefined ? place === 'cs' : answers(place) && recorder === playing;
+    const other = having.some(plays) ? undefined : having.find(({ place }) => answers(place));
     if (other) return { at: from, recorder: other.recorder };
   }
   return undefined;
+}
+
+/** From where a time is best played; undefined when nothing is known of it. The cloud storage comes behind
+ * all who answer viewers: it costs traffic. */
+export function placeAt(timeline: Timeline, at: number): RecordingPlace | undefined {
+  const found = lookUp(timeline, at);
+  if (!found || !('span' in found)) return undefined;
+  const having = sourcesOf(found.span).flatMap((number) => timeline.sources[number] ?? []);
+  return (having.find(({ place }) => answers(place)) ?? having[0])?.place;
 }
 
 /** So much is played of a recording that nothing follows. */

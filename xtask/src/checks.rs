@@ -20,6 +20,7 @@ const SANS_IO: &[&str] = &[
     "mtu-turn",
     "sightline-p2p",
     "sightline-recording",
+    "sightline-cloud",
 ];
 const IO_CRATES: &[&str] = &["tokio", "axum", "sqlx", "quinn", "reqwest", "mio"];
 

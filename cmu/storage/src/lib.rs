@@ -13,6 +13,7 @@
 mod account;
 mod audit;
 mod binding;
+mod cloud;
 mod device;
 mod network_stat;
 mod play_token;
@@ -41,6 +42,10 @@ use pools::{Backend, PgPools, SqlitePools};
 pub use account::{Account, Accounts};
 pub use audit::{Audit, NewEntry};
 pub use binding::{Bindings, NewBinding};
+pub use cloud::{
+    Aged, ChainRow, Cloud, NoteRow, Reservation, SegmentRow, SegmentState, SignedNote, Space, Step,
+    Stretch,
+};
 pub use device::{DeviceRow, Devices, NewRegistration};
 pub use network_stat::{MAX_NETWORKS_A_DAY, NetworkStats, OTHER, SESSIONS, Side, StatRow};
 pub use play_token::{NewPlayToken, PlayTokens, Session, TokenRow};
@@ -160,6 +165,11 @@ impl Database {
     #[must_use]
     pub const fn bindings(&self) -> Bindings<'_> {
         Bindings(self)
+    }
+    /// What lies in the cloud storage.
+    #[must_use]
+    pub const fn cloud(&self) -> Cloud<'_> {
+        Cloud(self)
     }
     /// Play tokens and the sessions that they opened.
     #[must_use]

@@ -49,6 +49,9 @@ both_engines!(
     viewer_paths,
     recorder_reports,
     relations,
+    cloud_space,
+    cloud_lists,
+    cloud_notes,
 );
 
 #[tokio::test]

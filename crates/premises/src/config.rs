@@ -14,6 +14,7 @@ use sightline_service_kit::{config::ConfigError, telemetry::TelemetryConfig};
 use url::Url;
 
 use crate::{
+    cloud::config::CloudConfig,
     discovery::{Credentials, Finder},
     recorder::config::RecordingConfig,
     uplink::dial::Server,
@@ -49,6 +50,8 @@ pub struct Config {
     pub max_sessions: usize,
     /// Recording on the unit's own storage.
     pub recording: RecordingConfig,
+    /// Recording to the cloud storage.
+    pub cloud: CloudConfig,
     /// RTSP to players.
     pub rtsp: Listen,
     /// RTSP inside QUIC.
@@ -78,6 +81,7 @@ impl Default for Config {
             announce_lan: true,
             max_sessions: 64,
             recording: RecordingConfig::default(),
+            cloud: CloudConfig::default(),
             rtsp: any(8554),
             quic: any(8555),
             webrtc: any(8556),
@@ -274,6 +278,7 @@ impl Config {
         if kind == DeviceKind::Nvr && recording.is_none() {
             return Err(unusable("recording.dir must name the folder of the recordings"));
         }
+        self.cloud.check(self.portal.as_ref())?;
         if let Some(portal) = &self.portal
             && !matches!(portal.scheme(), "https" | "http")
         {

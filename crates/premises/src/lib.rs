@@ -1,6 +1,6 @@
 //! What a device at the premises puts around its cameras, its recorder and its link to the centre: who
 //! may watch ([`gate`]), how viewers are answered ([`viewers`], [`ladders`]), which NVR records what
-//! ([`relations`]), and the order in which all of it is started ([`start()`]). PU and NVR share it.
+//! ([`relations`]), what is sent to the cloud storage ([`cloud`]), and the order in which all of it is started ([`start()`]). PU and NVR share it.
 //!
 //! It decides nothing about rights that the centre did not grant, but it enforces every one by itself.
 //! While the centre is away, viewers that are there stay.
@@ -9,6 +9,7 @@
 
 mod addresses;
 pub mod camera;
+pub mod cloud;
 pub mod config;
 pub mod discovery;
 pub mod gate;

@@ -30,6 +30,7 @@ use tokio::sync::watch;
 use crate::{
     addresses::Interfaces,
     camera,
+    cloud::{self, Uploads},
     config::{CheckedCamera, Config},
     discovery,
     gate::{self, GateSettings, PuGate},
@@ -39,7 +40,7 @@ use crate::{
     outside::Outside,
     quality::Quality,
     reach::{Look, Reach},
-    recorder::{self, Recorder},
+    recorder::{self, Recorder, Recorders, Purpose, config::FirstPlan},
     relations::RelationBook,
     uplink::{
         Driver, DriverSettings, Status, Uplink, Watched,
@@ -147,6 +148,8 @@ pub struct Running {
     pub channels: watch::Receiver<Vec<ChannelStatus>>,
     /// What records, where that is configured.
     pub recorder: Option<Recorder>,
+    /// What records for the cloud storage, where that is configured.
+    pub cloud: Option<Recorder>,
 }
 
 /// Starts a device; its tasks belong to `lifecycle`. Returns once it listens, registered or not.
@@ -191,6 +194,7 @@ pub async fn start(
 
     let clock = Clock::default();
     let recorder = start_recorder(&config, &identity, &clock, &cameras, lifecycle)?;
+    let spool = start_spool(&config, &identity, &clock, &cameras, lifecycle)?;
     let mut profile = profile(&identity, device);
     profile.claim_unlocked = *claim_unlocked.borrow();
     profile.addresses = addresses.borrow().clone();
@@ -241,12 +245,13 @@ pub async fn start(
         uplink.clone(),
         Arc::new(engine.clone()),
         Some(ladders),
-        recorder.clone(),
+        Recorders { unit: recorder.clone(), cloud: spool.clone() },
         lifecycle,
     );
     if let Some(recorder) = recorder.clone() {
         lifecycle.spawn(recorder.report_changes(uplink.clone()));
     }
+    start_uploads(&config, spool.as_ref(), &uplink, lifecycle)?;
     let webrtc_addr = engine.bound().iter().find(|a| a.is_ipv4()).copied();
     let mapped = [
         (Protocol::Udp, Some(quic_addr)),
@@ -279,6 +284,7 @@ pub async fn start(
         uplink: uplink.status(),
         channels,
         recorder,
+        cloud: spool,
     };
     let tls = relay_tls;
     Ok(Started { running, identity, uplink, cameras, numbers, relations, outside, tls })
@@ -298,11 +304,49 @@ fn start_recorder(
         dir: recording.dir,
         limits: Limits { max_bytes: recording.max_bytes, ..Limits::default() },
         first: recording.first,
+        purpose: Purpose::Device,
         boot: recorder::clock::boot_id(&config.data_dir).map_err(StartError::Random)?,
         centre: centre.clone(),
         segments: segmenter::Config::default(),
     };
     Ok(Some(recorder::start(settings, cameras, lifecycle)))
+}
+
+/// What is planned for the cloud storage is recorded into a spool of its own (decision 0096).
+fn start_spool(
+    config: &Config,
+    identity: &Arc<Identity>,
+    centre: &Clock,
+    cameras: &Cameras,
+    lifecycle: &Lifecycle,
+) -> Result<Option<Recorder>, StartError> {
+    let Some(cloud) = config.cloud.check(config.portal.as_ref())? else { return Ok(None) };
+    let settings = recorder::Settings {
+        identity: Arc::clone(identity),
+        data_dir: config.data_dir.clone(),
+        dir: cloud.spool_dir,
+        limits: Limits { max_bytes: Some(cloud.spool_max_bytes), ..Limits::default() },
+        first: FirstPlan::default(),
+        purpose: Purpose::Cloud,
+        boot: recorder::clock::boot_id(&config.data_dir).map_err(StartError::Random)?,
+        centre: centre.clone(),
+        segments: segmenter::Config::default(),
+    };
+    Ok(Some(recorder::start(settings, cameras, lifecycle)))
+}
+
+fn start_uploads(
+    config: &Config,
+    spool: Option<&Recorder>,
+    uplink: &Uplink,
+    lifecycle: &Lifecycle,
+) -> Result<(), StartError> {
+    let checked = config.cloud.check(config.portal.as_ref())?;
+    let Some((spool, checked)) = spool.zip(checked) else { return Ok(()) };
+    let way = cloud::Way::new(&checked, config.centre_ca.as_deref())?;
+    let uploads = Uploads::new(checked, &config.data_dir, spool.clone(), uplink.clone(), way);
+    lifecycle.spawn(uploads.run());
+    Ok(())
 }
 
 async fn find_cameras(

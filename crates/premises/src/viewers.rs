@@ -27,7 +27,7 @@ use crate::{
     gate::PuGate,
     identity::Identity,
     ladders::Ladders,
-    recorder::Recorder,
+    recorder::Recorders,
     relations::Told,
     uplink::{Handler, Uplink},
 };
@@ -90,7 +90,7 @@ struct Shared {
     /// Calls over QUIC, where there is an endpoint for them.
     ladders: Option<Ladders>,
     /// What records, where that is configured.
-    recorder: Option<Recorder>,
+    recorders: Recorders,
     questions: Arc<Semaphore>,
     offers: Arc<Semaphore>,
     signals: mpsc::Sender<Signal>,
@@ -109,7 +109,7 @@ impl Viewers {
         uplink: Uplink,
         engine: Arc<dyn Answerer>,
         ladders: Option<Ladders>,
-        recorder: Option<Recorder>,
+        recorders: Recorders,
         lifecycle: &Lifecycle,
     ) -> Self {
         let (signals, mut queue) = mpsc::channel(MAX_SIGNALS);
@@ -132,7 +132,7 @@ impl Viewers {
             uplink,
             engine,
             ladders,
-            recorder,
+            recorders,
             questions,
             offers,
             signals,
@@ -178,7 +178,7 @@ impl Viewers {
     /// A question about recordings. The SCU waits no longer for some that are still worked on.
     fn asked(&self, call: RecordingCall) {
         let RecordingCall { request, ask } = call;
-        let (uplink, recorder) = (self.shared.uplink.clone(), self.shared.recorder.clone());
+        let (uplink, recorders) = (self.shared.uplink.clone(), self.shared.recorders.clone());
         let within = uplink.status().borrow().registration();
         let ask = match ask {
             RecordingRequest::Relate { relations } => {
@@ -196,10 +196,7 @@ impl Viewers {
             return uplink.answer(within, PuToScu::Recorded(answer));
         };
         let answering = async move {
-            let result = match recorder {
-                Some(recorder) => recorder.answer(ask).await,
-                None => Err(Problem::new(ProblemKind::NotFound, "this device does not record")),
-            };
+            let result = recorders.answer(ask).await;
             uplink.answer(within, PuToScu::Recorded(RecordingAnswer { request, result }));
             drop(permit);
         };
@@ -267,6 +264,7 @@ impl Handler for Viewers {
             | ScuToPu::KeepAliveAck { .. }
             | ScuToPu::TokenResult { .. }
             | ScuToPu::Ticket { .. }
+            | ScuToPu::Cloud(_)
             | ScuToPu::OwnerChanged { .. }
             | ScuToPu::Goodbye => {}
         }
@@ -278,9 +276,7 @@ impl Handler for Viewers {
 
     fn owner(&self, owner: Option<UserId>) {
         self.shared.gate.owner_is(owner.as_ref());
-        if let Some(recorder) = &self.shared.recorder {
-            recorder.owner_is(owner.as_ref());
-        }
+        self.shared.recorders.owner_is(owner.as_ref());
         if let Err(error) = self.shared.identity.owner_is(owner.as_ref()) {
             tracing::error!(%error, "cannot note the unit's owner");
         }

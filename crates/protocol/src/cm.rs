@@ -4,6 +4,7 @@
 
 mod account;
 mod camera;
+mod cloud;
 mod event;
 mod nvr;
 mod operator;
@@ -13,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 pub use account::*;
 pub use camera::*;
+pub use cloud::*;
 pub use event::*;
 pub use nvr::*;
 pub use operator::*;

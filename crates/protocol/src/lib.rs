@@ -19,10 +19,13 @@
 //! | [`sm`] | Sm | CMU to SCU | bus |
 //! | [`pc`] | Pc, Pc', Nc, Nc', Np, Pn | PU or NVR and CU, NVR and PU | data channel, RTSP |
 //! | [`sd`] | Sd, Dm | SCU, CMU and MTU | bus |
+//! | [`cp`] | Cp, Cp' | PU and cloud storage | within Ps and Sc; HTTPS |
 //!
-//! Mp, Pd, Mc, Cd, Mn and Nd are STUN and TURN (RFC 8489, RFC 8656) and have no messages of their own.
+//! Mp, Pd, Mc, Cd, Mn and Nd are STUN and TURN (RFC 8489, RFC 8656), Su, Cc and Cc' the HTTP of an object
+//! store by [`cm::CloudSegment::url`]: they have no messages of their own.
 
 pub mod cm;
+pub mod cp;
 pub mod cs;
 mod envelope;
 pub mod flow;

@@ -1,6 +1,7 @@
 //! What traces call a message: its own name and what it is about, never more.
 
 use crate::{
+    cp::CloudRequest,
     cs::{CsRequest, CuToScu, ScuToCu},
     ps::{LockSpan, PuToScu, RecordingQuery, RecordingReply, RecordingRequest, ScuToPu},
     sc::ScRequest,
@@ -33,6 +34,7 @@ impl Named for ScuToPu {
             Self::RevokeUser { .. } => "revoke_user",
             Self::OwnerChanged { .. } => "owner_changed",
             Self::Recording(_) => "recording",
+            Self::Cloud(_) => "cloud_answer",
             Self::Goodbye => "goodbye",
         }
     }
@@ -51,6 +53,7 @@ impl Named for ScuToPu {
             | Self::Ticket { .. }
             | Self::RevokeUser { .. }
             | Self::OwnerChanged { .. }
+            | Self::Cloud(_)
             | Self::Goodbye => None,
             Self::Recording(call) => call.ask.about(),
         }
@@ -72,6 +75,7 @@ impl Named for PuToScu {
             Self::Nat { .. } => "nat",
             Self::Recorded(_) => "recorded",
             Self::RecorderReport(_) => "recorder_report",
+            Self::Cloud(call) => call.ask.name(),
         }
     }
 
@@ -88,7 +92,8 @@ impl Named for PuToScu {
             | Self::Addresses(_)
             | Self::Channels { .. }
             | Self::TokenCheck { .. }
-            | Self::Nat { .. } => None,
+            | Self::Nat { .. }
+            | Self::Cloud(_) => None,
         }
     }
 }
@@ -152,6 +157,7 @@ impl Named for ScRequest {
             Self::ViewerReport { .. } => "viewer_report",
             Self::Nat { .. } => "nat",
             Self::RecorderReport { .. } => "recorder_report",
+            Self::Cloud { ask, .. } => ask.name(),
         }
     }
 
@@ -164,6 +170,7 @@ impl Named for ScRequest {
             | Self::TokenCheck { device, .. }
             | Self::Ticket { device, .. }
             | Self::RecorderReport { device, .. }
+            | Self::Cloud { device, .. }
             | Self::Nat { device, .. } => Some(device.as_str()),
             Self::SessionReport { session, .. } | Self::ViewerReport { session, .. } => {
                 Some(session.as_str())
@@ -266,5 +273,21 @@ impl Named for RecordingReply {
             | Self::Locked(_)
             | Self::Related { .. } => None,
         }
+    }
+}
+
+impl Named for CloudRequest {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Open { .. } => "cloud_open",
+            Self::Upload { .. } => "cloud_upload",
+            Self::Stored { .. } => "cloud_stored",
+            Self::Note { .. } => "cloud_note",
+            Self::MakeRoom { .. } => "cloud_make_room",
+        }
+    }
+
+    fn about(&self) -> Option<&str> {
+        None
     }
 }

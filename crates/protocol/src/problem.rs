@@ -71,6 +71,8 @@ pub enum ProblemKind {
     PlanChanged,
     /// The camera is recorded by another NVR.
     AlreadyRelated,
+    /// The user's space in the cloud storage is used up, and nothing of it may go.
+    NoSpaceLeft,
     /// Our own fault; it is in the log.
     Internal,
 }
@@ -100,6 +102,7 @@ impl ProblemKind {
             Self::Internal => 500,
             Self::DeviceOffline | Self::CameraOffline | Self::StorageAway | Self::Busy => 503,
             Self::Timeout => 504,
+            Self::NoSpaceLeft => 507,
         }
     }
 }

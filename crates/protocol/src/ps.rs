@@ -16,6 +16,7 @@ use std::net::SocketAddr;
 use crate::{
     Problem,
     cm::{IceServer, PlayAnswer},
+    cp::{CloudAnswer, CloudCall},
     pc::PathReport,
     sc::TokenGrant,
 };
@@ -129,6 +130,8 @@ pub enum ScuToPu {
     },
     /// Something about recordings (A8.7.2 step 11, A8.7.3 step 3, and playback step 3).
     Recording(RecordingCall),
+    /// What became of a [`PuToScu::Cloud`] (A8.7.1 steps 8 to 11).
+    Cloud(CloudAnswer),
     /// The SCU is going away; reconnect elsewhere.
     Goodbye,
 }
@@ -206,6 +209,8 @@ pub enum PuToScu {
     Recorded(RecordingAnswer),
     /// How the storage is and what the chains have come to.
     RecorderReport(Box<RecorderReport>),
+    /// Something for the cloud storage (A8.7.1 steps 7 to 10).
+    Cloud(CloudCall),
 }
 
 /// What a PU says of itself.

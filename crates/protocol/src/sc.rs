@@ -11,6 +11,7 @@ use sightline_model::{
 use crate::{
     Problem,
     cm::PlayAnswer,
+    cp::{CloudReply, CloudRequest},
     cs::StageTimes,
     pc::PathReport,
     ps::{
@@ -130,6 +131,15 @@ pub enum ScRequest {
         /// The report.
         report: Box<RecorderReport>,
     },
+    /// What a PU asks of the cloud storage (A8.7.1 steps 7 to 10).
+    Cloud {
+        /// The device.
+        device: PuId,
+        /// Its lease.
+        epoch: u64,
+        /// What it asks.
+        ask: Box<CloudRequest>,
+    },
 }
 
 /// From CMU to SCU, the reply to a [`ScRequest`].
@@ -150,6 +160,8 @@ pub enum ScReply {
     TokenGranted(Box<TokenGrant>),
     /// To [`ScRequest::Ticket`].
     Ticket(Box<PlayAnswer>),
+    /// To [`ScRequest::Cloud`].
+    Cloud(Box<CloudReply>),
     /// Refused, or failed.
     Refused {
         /// Why.

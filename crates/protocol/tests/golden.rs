@@ -1,6 +1,7 @@
 //! Every message of every interface has its JSON in `golden/`. A change of it is a change of the
 //! protocol: set `UPDATE_GOLDEN=1` to accept one on purpose.
 
+mod cloud;
 mod recording;
 mod relation;
 mod values;

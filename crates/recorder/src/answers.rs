@@ -22,7 +22,7 @@ use sightline_recording::{
 use sightline_recording_store::{MAX_PAGE, Piece, State, Store, StoreError};
 use sightline_uplink::Uplink;
 
-use super::{Recorder, RecorderError, place_of};
+use super::{Recorder, RecorderError};
 
 /// Up to here a timeline is made of every single segment, beyond of an outline.
 const FINE: Duration = Duration::from_secs(2 * 3_600);
@@ -154,7 +154,7 @@ impl Recorder {
         let head = store.head(subject, self.clock.now().time).await.ok().flatten()?;
         Some(ReportedHead {
             camera: subject.camera.clone(),
-            source: source(subject),
+            source: self.source(subject),
             chain: head.chain.to_string(),
             sequence: head.sequence.0,
             hash: head.hash.to_string(),
@@ -172,11 +172,17 @@ impl Recorder {
     }
 
     fn own_place(&self, camera: &CameraId, place: RecordingPlace) -> Result<ChannelId, Problem> {
-        if place != place_of(&self.unit, camera) {
+        if place != self.studio.purpose.place(&self.unit, camera) {
             let why = "this device records that camera at another place, or not at all";
             return Err(Problem::new(ProblemKind::NotFound, why));
         }
         self.own(camera)
+    }
+
+    fn source(&self, subject: &Subject) -> RecordingSource {
+        let Subject { recorder, camera, tier } = subject;
+        let place = self.studio.purpose.place(recorder, camera);
+        RecordingSource { place, recorder: recorder.clone(), tier: *tier }
     }
 
     fn opened(&self) -> Result<Store, Problem> {
@@ -201,8 +207,9 @@ impl Recorder {
             if query.tier.is_some_and(|tier| tier != subject.tier) {
                 continue;
             }
-            let rank = rank(place_of(&self.unit, &query.camera), None, subject.tier);
-            let number = coverage.add_source(source(&subject), rank)?;
+            let source = self.source(&subject);
+            let rank = rank(source.place, None, subject.tier);
+            let number = coverage.add_source(source, rank)?;
             for span in self.within(query.from..to) {
                 add(&mut coverage, number, store, &subject, (span.start, span.end), max).await?;
             }
@@ -368,12 +375,6 @@ async fn add_segments(
             return Ok(());
         }
     }
-}
-
-fn source(subject: &Subject) -> RecordingSource {
-    let Subject { recorder, camera, tier } = subject;
-    let place = place_of(recorder, camera);
-    RecordingSource { place, recorder: recorder.clone(), tier: *tier }
 }
 
 const fn state(of: State) -> StorageState {

@@ -1,5 +1,6 @@
 //! Records cameras on a device's own storage: a PU its own (A6.1.6, A8.7.3), an NVR those that are related to
-//! it as well (A6.1.7, A8.7.2). Cameras are taken and let go while it runs.
+//! it as well (A6.1.7, A8.7.2); or into the spool of the cloud storage (A6.1.13, A8.7.1). Cameras are taken and
+//! let go while it runs. A device may have one recorder of each kind: see [`Recorders`].
 //!
 //! - [`config`]: what the configuration says. [`clock`]: the one clock of all recordings.
 //! - A *planner* for each camera carries its plan out and keeps it ([`plans`]); a *track* for each of
@@ -17,6 +18,7 @@ mod figures;
 mod keeper;
 mod lending;
 pub mod owners;
+mod places;
 mod planner;
 pub mod plans;
 mod shown;
@@ -35,7 +37,7 @@ use futures_util::FutureExt;
 use parking_lot::RwLock;
 use sightline_media_io::camera::{Camera, Cameras};
 use sightline_model::{
-    CameraId, ChannelId, PuId, RecordingPlace, RecordingPlan, StreamTier, UserId,
+    CameraId, ChannelId, PuId, RecordingPlace, RecordingPlan, StreamTier, UnixMicros, UserId,
 };
 use sightline_protocol::ps::PlanState;
 use sightline_recording::{
@@ -57,6 +59,7 @@ use clock::SharedClock;
 use config::FirstPlan;
 use keeper::StoreKeeper;
 use owners::{Owners, Visible};
+pub use places::Recorders;
 use planner::{Planner, Request};
 use plans::PlanFile;
 use shown::Shown;
@@ -68,6 +71,27 @@ const START_AGAIN: Duration = Duration::from_secs(2);
 const REQUESTS: usize = 16;
 /// Orders of one track that may wait; its planner waits then.
 const ORDERS: usize = 16;
+
+/// What a recorder records for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// The device's own storage.
+    Device,
+    /// The cloud storage: the folder is the spool, from which recordings are sent (decision 0096).
+    Cloud,
+}
+
+impl Purpose {
+    /// Where its recordings of a camera lie, as plans and timelines call it.
+    #[must_use]
+    pub fn place(self, recorder: &PuId, camera: &CameraId) -> RecordingPlace {
+        match self {
+            Self::Device if camera.pu == *recorder => RecordingPlace::Pu,
+            Self::Device => RecordingPlace::Nvr,
+            Self::Cloud => RecordingPlace::Cs,
+        }
+    }
+}
 
 /// How to record.
 #[derive(Debug, Clone)]
@@ -82,6 +106,8 @@ pub struct Settings {
     pub limits: Limits,
     /// The plan that holds until another one is set.
     pub first: FirstPlan,
+    /// What it records for.
+    pub purpose: Purpose,
     /// The machine's start.
     pub boot: BootId,
     /// What the uplink knows of the centre's clock.
@@ -148,6 +174,7 @@ struct Handle {
 #[derive(Debug)]
 struct Studio {
     unit: PuId,
+    purpose: Purpose,
     data_dir: PathBuf,
     segments: segmenter::Config,
     max_bytes: Option<u64>,
@@ -159,12 +186,6 @@ struct Studio {
     store: watch::Receiver<Option<Store>>,
     tracks: TaskTracker,
     token: CancellationToken,
-}
-
-/// Where a device's recordings of a camera lie, as plans and timelines call it.
-#[must_use]
-pub fn place_of(recorder: &PuId, camera: &CameraId) -> RecordingPlace {
-    if camera.pu == *recorder { RecordingPlace::Pu } else { RecordingPlace::Nvr }
 }
 
 impl Recorder {
@@ -238,6 +259,12 @@ impl Recorder {
         self.shown.visible()
     }
 
+    /// The centre's clock as recordings are dated by it, in microseconds since 1970.
+    #[must_use]
+    pub fn now(&self) -> UnixMicros {
+        self.clock.now().time
+    }
+
     /// The recordings; none while the storage could not be opened.
     #[must_use]
     pub fn store(&self) -> watch::Receiver<Option<Store>> {
@@ -261,6 +288,7 @@ pub fn start(settings: Settings, cameras: &Cameras, lifecycle: &Lifecycle) -> Re
     let unit = settings.identity.pu_id().clone();
     let studio = Arc::new(Studio {
         unit: unit.clone(),
+        purpose: settings.purpose,
         data_dir: settings.data_dir.clone(),
         segments: settings.segments,
         max_bytes: settings.limits.max_bytes,
@@ -303,7 +331,8 @@ impl Studio {
         first: &FirstPlan,
     ) -> (Handle, Recording) {
         let (requests, waiting) = mpsc::channel(REQUESTS);
-        let nothing = RecordingPlan::nothing(id.clone(), place_of(&self.unit, &id));
+        let place = self.purpose.place(&self.unit, &id);
+        let nothing = RecordingPlan::nothing(id.clone(), place);
         let (plan_tx, plan) = watch::channel(PlanState { plan: nothing, recording: Vec::new() });
         let tiers = 1 + usize::from(camera.sub.is_some());
         let token = self.token.child_token();
@@ -396,11 +425,13 @@ impl Recording {
             });
             tasks.spawn(track.run(orders, token.clone()));
         }
+        let place = studio.purpose.place(&studio.unit, &self.id);
         let planner = planner::Parts {
             recorder: studio.unit.clone(),
             camera: self.id.clone(),
             first: self.first.clone(),
-            file: PlanFile::new(&studio.data_dir, &studio.unit, &self.id),
+            place,
+            file: PlanFile::new(&studio.data_dir, &studio.unit, &self.id, place),
             clock: studio.clock.clone(),
             tracks,
             store: studio.store.clone(),

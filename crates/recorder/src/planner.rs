@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use sightline_model::{CameraId, PuId, StreamTier};
+use sightline_model::{CameraId, PuId, RecordingPlace, StreamTier};
 use sightline_protocol::ps::{PlanState, TierState};
 use sightline_recording::{
     statement::Subject,
@@ -17,7 +17,6 @@ use super::{
     RecorderError,
     clock::SharedClock,
     config::FirstPlan,
-    place_of,
     plans::{self, PlanFile},
     track::Order,
 };
@@ -37,6 +36,7 @@ pub struct Parts {
     pub recorder: PuId,
     pub camera: CameraId,
     pub first: FirstPlan,
+    pub place: RecordingPlace,
     pub file: PlanFile,
     pub clock: SharedClock,
     pub tracks: BTreeMap<StreamTier, mpsc::Sender<Order>>,
@@ -59,8 +59,7 @@ impl Planner {
         // Without it the configured plan holds.
         let kept = tokio::task::spawn_blocking(move || file.read(&camera)).await.unwrap_or(None);
         let now = parts.clock.now();
-        let place = place_of(&parts.recorder, &parts.camera);
-        let engine = plans::engine(&parts.camera, place, kept, &parts.first, now);
+        let engine = plans::engine(&parts.camera, parts.place, kept, &parts.first, now);
         Self { parts, engine }
     }
 

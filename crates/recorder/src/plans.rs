@@ -21,7 +21,7 @@ use sightline_recording::{
 use sightline_recording_store::ChainKeep;
 use sightline_service_kit::config::write_private;
 
-use super::{config::FirstPlan, place_of};
+use super::config::FirstPlan;
 
 /// Longest file that is read. A plan of the largest size takes about a tenth of it.
 const MAX_LEN: u64 = 1 << 20;
@@ -31,14 +31,20 @@ const MAX_LEN: u64 = 1 << 20;
 pub struct PlanFile(PathBuf);
 
 impl PlanFile {
-    /// In the device's data folder: one of its own cameras by its number, another device's by both.
+    /// In the device's data folder, one for each place: of its own cameras by their numbers, of other
+    /// devices' by both.
     #[must_use]
-    pub fn new(data_dir: &Path, recorder: &PuId, camera: &CameraId) -> Self {
-        let name = match place_of(recorder, camera) {
-            RecordingPlace::Pu => camera.channel.to_string(),
-            RecordingPlace::Nvr | RecordingPlace::Cs => camera.to_string(),
+    pub fn new(data_dir: &Path, recorder: &PuId, camera: &CameraId, place: RecordingPlace) -> Self {
+        let kind = match place {
+            RecordingPlace::Pu | RecordingPlace::Nvr => "recording-plan",
+            RecordingPlace::Cs => "cloud-plan",
         };
-        Self(data_dir.join(format!("recording-plan-{name}.json")))
+        let name = if camera.pu == *recorder {
+            camera.channel.to_string()
+        } else {
+            camera.to_string()
+        };
+        Self(data_dir.join(format!("{kind}-{name}.json")))
     }
 
     /// What an earlier run kept, if it is this camera's.
@@ -172,7 +178,7 @@ mod tests {
     #[test]
     fn a_plan_that_was_set_outlives_the_configured_one_with_what_was_started() {
         let dir = tempfile::tempdir().expect("temporary folder");
-        let file = PlanFile::new(dir.path(), &camera(0).pu, &camera(0));
+        let file = PlanFile::new(dir.path(), &camera(0).pu, &camera(0), PU);
         assert_eq!(file.read(&camera(0)), None);
         let both = first(&[StreamTier::Main, StreamTier::Sub]);
         let mut engine = super::engine(&camera(0), PU, None, &both, NOW);
@@ -200,7 +206,7 @@ mod tests {
     #[test]
     fn what_is_damaged_too_new_or_of_another_camera_is_not_used() {
         let dir = tempfile::tempdir().expect("temporary folder");
-        let file = PlanFile::new(dir.path(), &camera(0).pu, &camera(0));
+        let file = PlanFile::new(dir.path(), &camera(0).pu, &camera(0), PU);
         let kept = Kept { version: Kept::VERSION, plan: manual(), manual: vec![] };
         file.write(&kept).expect("written");
         assert_eq!(file.read(&camera(0)), Some(kept.clone()));

@@ -11,7 +11,7 @@ use sightline_recording::{
     retention::{
         AgeRule, Aging, ChainUse, EventClips, Query, Row, RowsError, Space, Step, Verdict, Which,
     },
-    statement::{Authority, Causes, Subject},
+    statement::{Authority, Causes, Sequence, Subject},
 };
 use tracing::Instrument;
 
@@ -86,6 +86,21 @@ impl Store {
                 return Ok(gone);
             }
         }
+    }
+
+    /// Lets go what is kept elsewhere by now: unlocked segments of a kind, up to a number; how many went.
+    ///
+    /// # Errors
+    /// When the storage fails; what was begun is carried through later.
+    pub async fn let_go(
+        &self,
+        subject: &Subject,
+        which: Which,
+        through: Sequence,
+    ) -> Result<u64, StoreError> {
+        let _one = self.inner.expiring.lock().await;
+        let Some(chain) = self.inner.chain(subject) else { return Ok(0) };
+        self.inner.let_go(&chain, vec![(which, through)]).await
     }
 
     /// Lets go what is over the limits by bytes, now. The store does so itself before each segment.
@@ -255,7 +270,7 @@ impl Inner {
     async fn let_go(
         &self,
         chain: &ChainRow,
-        up_to: Vec<(Which, sightline_recording::statement::Sequence)>,
+        up_to: Vec<(Which, Sequence)>,
     ) -> Result<u64, StoreError> {
         let leaving = self.commits.mark(Letting { chain: chain.clone(), up_to }).await?;
         self.discount(chain.row, leaving.iter().map(|one| one.bytes).sum());

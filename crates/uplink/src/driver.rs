@@ -11,6 +11,7 @@ use bytes::Bytes;
 use sightline_model::{DeviceKind, PuId, UnixMicros};
 use sightline_protocol::{
     Envelope, Named, Problem, ProblemKind,
+    cp::{CloudAnswer, CloudCall},
     ps::{PuToScu, ScuToPu},
 };
 use sightline_service_kit::{
@@ -21,7 +22,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tracing::Span;
 
 use super::{
-    CentreAway, Command, Handler, QUEUE, Reply, Status, Ticket, Traced, Uplink, Watched,
+    CentreAway, CloudAnswered, Command, Handler, QUEUE, Reply, Status, Ticket, Traced, Uplink,
+    Watched,
     clock::Clock,
     dial::{DialError, Dialer, Server},
     link::{Link, Transport},
@@ -32,6 +34,8 @@ use super::{
 const MAX_CHECKS: usize = 64;
 /// Tickets that may wait for the centre.
 const MAX_TICKETS: usize = 16;
+/// Likewise, questions about the cloud storage.
+const MAX_CLOUD_CALLS: usize = 16;
 
 /// What a [`Driver`] needs.
 pub struct DriverSettings {
@@ -72,6 +76,8 @@ pub struct Driver {
     checks: HashMap<u64, oneshot::Sender<Reply>>,
     tickets: HashMap<u64, oneshot::Sender<Ticket>>,
     last_check: u64,
+    cloud_calls: HashMap<u64, oneshot::Sender<CloudAnswered>>,
+    last_cloud_call: u64,
     /// Why registering has failed since it last succeeded; each reason is said once.
     reasons: HashSet<String>,
     /// When the unit was last registered, unless it is.
@@ -120,6 +126,8 @@ impl Driver {
             checks: HashMap::new(),
             tickets: HashMap::new(),
             last_check: 0,
+            cloud_calls: HashMap::new(),
+            last_cloud_call: 0,
             reasons: HashSet::new(),
             lost: None,
             traceparent: None,
@@ -289,6 +297,12 @@ impl Driver {
                 }
                 None
             }
+            ScuToPu::Cloud(CloudAnswer { request, result }) if self.machine.is_up() => {
+                if let Some(reply) = self.cloud_calls.remove(&request) {
+                    let _ = reply.send(Ok(result));
+                }
+                None
+            }
             other => Some(other),
         }
     }
@@ -305,6 +319,22 @@ impl Driver {
             }
             Command::Check { reply, .. } if !self.machine.is_up() => {
                 let _ = reply.send(Err(CentreAway));
+            }
+            Command::Cloud { reply, .. } if !self.machine.is_up() => {
+                let _ = reply.send(Err(CentreAway));
+            }
+            Command::Cloud { ask, reply } => {
+                self.cloud_calls.retain(|_, waiting| !waiting.is_closed());
+                if self.cloud_calls.len() >= MAX_CLOUD_CALLS {
+                    let why = "too many requests are waiting";
+                    let _ = reply.send(Ok(Err(Problem::new(ProblemKind::Busy, why))));
+                    return;
+                }
+                self.last_cloud_call += 1;
+                let request = self.last_cloud_call;
+                self.cloud_calls.insert(request, reply);
+                let call = PuToScu::Cloud(CloudCall { request, ask: *ask });
+                self.machine.handle_input(now(), Input::Send(Box::new(call)));
             }
             Command::Check { token, bearer, reply } => {
                 self.checks.retain(|_, waiting| !waiting.is_closed());
@@ -379,6 +409,9 @@ impl Driver {
                     let _ = reply.send(Err(CentreAway));
                 }
                 for (_, reply) in self.tickets.drain() {
+                    let _ = reply.send(Err(CentreAway));
+                }
+                for (_, reply) in self.cloud_calls.drain() {
                     let _ = reply.send(Err(CentreAway));
                 }
                 self.status.send_modify(|status| {

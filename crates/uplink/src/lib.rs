@@ -20,6 +20,7 @@ use sightline_model::{CameraId, TokenHash, UserId};
 use sightline_protocol::{
     Problem, ProblemKind,
     cm::PlayAnswer,
+    cp::{CloudReply, CloudRequest},
     ps::{Addresses, ChannelStatus, PuToScu, ScuToPu, TokenBearer},
     sc::TokenGrant,
 };
@@ -80,6 +81,10 @@ enum Command {
         camera: CameraId,
         reply: oneshot::Sender<Ticket>,
     },
+    Cloud {
+        ask: Box<CloudRequest>,
+        reply: oneshot::Sender<CloudAnswered>,
+    },
 }
 
 /// A command, and the trace that it belongs to.
@@ -88,6 +93,8 @@ type Traced = (Command, Option<String>);
 type Reply = Result<Result<TokenGrant, Problem>, CentreAway>;
 
 type Ticket = Result<Result<Box<PlayAnswer>, Problem>, CentreAway>;
+
+type CloudAnswered = Result<Result<CloudReply, Problem>, CentreAway>;
 
 /// The centre cannot be asked now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -165,6 +172,26 @@ impl Uplink {
 }
 
 impl Uplink {
+    /// A8.7.1 steps 7 to 11: asks something of the cloud storage.
+    ///
+    /// # Errors
+    /// [`CentreAway`]; inside, the centre's refusal, or [`ProblemKind::Timeout`].
+    pub async fn ask_cloud(&self, ask: CloudRequest, timeout: Duration) -> CloudAnswered {
+        let (reply, answer) = oneshot::channel();
+        let command = Command::Cloud { ask: Box::new(ask), reply };
+        if self.commands.try_send((command, current_traceparent())).is_err() {
+            return Ok(Err(Problem::new(ProblemKind::Busy, "too many requests are waiting")));
+        }
+        match tokio::time::timeout(timeout, answer).await {
+            Ok(Ok(answered)) => answered,
+            Ok(Err(_)) => Err(CentreAway),
+            Err(_) => {
+                let why = "the centre did not answer for the cloud storage in time";
+                Ok(Err(Problem::new(ProblemKind::Timeout, why)))
+            }
+        }
+    }
+
     /// Asks the centre, as an NVR, how to take the stream of a camera that is related to it.
     ///
     /// # Errors
@@ -203,6 +230,7 @@ impl std::fmt::Debug for Command {
             Self::Answer { .. } => "Answer",
             Self::Check { .. } => "Check",
             Self::Ticket { .. } => "Ticket",
+            Self::Cloud { .. } => "Cloud",
         })
     }
 }

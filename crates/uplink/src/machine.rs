@@ -180,7 +180,8 @@ impl Machine {
             | ScuToPu::Ticket { .. }
             | ScuToPu::EndSession { .. }
             | ScuToPu::RevokeUser { .. }
-            | ScuToPu::Recording(_)) => self.event(Event::Message(Box::new(message))),
+            | ScuToPu::Recording(_)
+            | ScuToPu::Cloud(_)) => self.event(Event::Message(Box::new(message))),
             // Taken before.
             ScuToPu::Refused { .. } | ScuToPu::Goodbye => {}
         }

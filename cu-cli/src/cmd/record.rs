@@ -13,7 +13,7 @@ use sightline_protocol::{cm, ps::PlanState};
 use super::{Context, find_camera};
 use crate::{
     api::{SignedInApi, now},
-    cli::{Record, RecordSpan, RecordWhat},
+    cli::{Record, RecordPlaylist, RecordSpan, RecordWhat},
     error::CuError,
     output,
     play::export,
@@ -32,6 +32,8 @@ pub(super) async fn run(context: &Context, record: Record) -> Result<(), CuError
         Record::Plan { camera, set, keep_days, on } => {
             plan(context, &camera, on.into(), set, keep_days).await
         }
+        Record::Playlist(options) => playlist(context, options).await,
+        Record::Space => space(context).await,
     }
 }
 
@@ -58,7 +60,7 @@ async fn list(
 }
 
 fn table(timeline: &Timeline) -> Table {
-    let mut rows: Vec<(UnixMicros, UnixMicros, String)> = Vec::new();
+    let mut rows: Vec<(UnixMicros, UnixMicros, String, String)> = Vec::new();
     for span in &timeline.spans {
         let causes = span.causes;
         let why = [
@@ -69,32 +71,39 @@ fn table(timeline: &Timeline) -> Table {
         ];
         let why: Vec<_> = why.into_iter().filter(|(is, _)| *is).map(|(_, word)| word).collect();
         let doubt = if span.time_known { "" } else { ", its clock was not confirmed" };
-        let on = places(timeline, span);
-        rows.push((span.from, span.to, format!("recorded ({}){on}{doubt}", why.join(", "))));
+        let what = format!("recorded ({}){doubt}", why.join(", "));
+        rows.push((span.from, span.to, what, places(timeline, span)));
     }
-    let gaps = timeline.gaps.iter().map(|gap| (gap.from, gap.to, words(gap.reason).to_owned()));
+    let gaps = timeline
+        .gaps
+        .iter()
+        .map(|gap| (gap.from, gap.to, words(gap.reason).to_owned(), String::new()));
     rows.extend(gaps);
     rows.sort_by_key(|(from, ..)| *from);
     let mut table = Table::new();
     table.load_style(UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Dynamic);
-    table.set_header(["From", "To", "What"]);
-    for (from, to, what) in rows {
-        table.add_row([time(from), time(to), what]);
+    table.set_header(["From", "To", "What", "Where"]);
+    for (from, to, what, place) in rows {
+        table.add_row([time(from), time(to), what, place]);
     }
     table
 }
 
-/// Where it lies, unless that is the camera's own unit alone.
-fn places(timeline: &Timeline, span: &TimelineSpan) -> &'static str {
-    let place = |source: &u16| timeline.sources.get(usize::from(*source)).map(|of| of.place);
-    let is = |place: Option<RecordingPlace>| place == Some(RecordingPlace::Nvr);
-    let best = is(place(&span.source));
-    let other = span.others.iter().any(|source| is(place(source)) != best);
-    match (best, other) {
-        (false, false) => "",
-        (true, false) => " on the NVR",
-        (_, true) => " on the unit and on the NVR",
+/// Where a stretch can be played from, the best first.
+fn places(timeline: &Timeline, span: &TimelineSpan) -> String {
+    let mut words: Vec<&str> = Vec::new();
+    for source in std::iter::once(&span.source).chain(&span.others) {
+        let word = match timeline.sources.get(usize::from(*source)).map(|source| source.place) {
+            Some(RecordingPlace::Pu) => "unit",
+            Some(RecordingPlace::Nvr) => "NVR",
+            Some(RecordingPlace::Cs) => "cloud",
+            None => continue,
+        };
+        if !words.contains(&word) {
+            words.push(word);
+        }
     }
+    words.join(", ")
 }
 
 const fn words(reason: Absence) -> &'static str {
@@ -186,14 +195,41 @@ async fn plan(
 
 fn at(place: RecordingPlace, plans: cm::PlanList) -> Result<PlanState, CuError> {
     let found = plans.plans.into_iter().find(|state| state.plan.place == place);
-    found.ok_or_else(|| match place {
-        RecordingPlace::Nvr => {
-            CuError::other("no NVR records this camera, or it is away; see: cu nvr list")
-        }
-        RecordingPlace::Pu | RecordingPlace::Cs => {
-            CuError::other("the device of this camera does not record")
-        }
+    found.ok_or_else(|| {
+        CuError::other(match place {
+            RecordingPlace::Pu => "the device of this camera does not record",
+            RecordingPlace::Nvr => "no NVR records this camera, or it is away; see: cu nvr list",
+            RecordingPlace::Cs => "the device of this camera is not set up for the cloud",
+        })
     })
+}
+
+async fn playlist(context: &Context, options: RecordPlaylist) -> Result<(), CuError> {
+    let api = SignedInApi::open(&context.home)?;
+    let camera = find_camera(&api, &options.camera).await?;
+    let tier = options.tier.map_or(StreamTier::Main, StreamTier::from);
+    let request = cm::PlaylistRequest { from: options.from, to: options.to, tier };
+    let link = api.playlist(&camera.id, &request).await?;
+    if context.json {
+        output::json(&json!({ "url": link.url.expose(), "expires_at": link.expires_at }));
+    } else {
+        output::line(link.url.expose());
+    }
+    Ok(())
+}
+
+async fn space(context: &Context) -> Result<(), CuError> {
+    let api = SignedInApi::open(&context.home)?;
+    let space = api.cloud_space().await?;
+    if context.json {
+        output::json(&json!({ "space": space }));
+    } else if space.available {
+        let cm::CloudSpace { used_bytes, quota_bytes, .. } = space;
+        output::line(&format!("{used_bytes} of {quota_bytes} bytes are used."));
+    } else {
+        output::line("This portal has no cloud storage.");
+    }
+    Ok(())
 }
 
 fn strategies(what: RecordWhat) -> Vec<Strategy> {

@@ -6,6 +6,7 @@
 //! that the recorder has signed.
 
 mod checked;
+mod cloud;
 mod download;
 mod fetch;
 mod file;
@@ -16,6 +17,7 @@ mod tests;
 use std::path::{Path, PathBuf};
 
 use sightline_model::{Right, StreamTier};
+use sightline_protocol::ProblemKind;
 
 use self::{
     checked::{Checked, Got},
@@ -30,7 +32,7 @@ use crate::{
     error::{CuError, Exit},
     home::Home,
     output,
-    play::place,
+    play::place::{self, Held},
 };
 
 /// Runs `cu record export`.
@@ -49,7 +51,9 @@ pub async fn run(home: &Home, json: bool, options: RecordExport) -> Result<(), C
         return Err(CuError::new(Exit::Refused, words));
     }
     let RecordExport { from, to, out, tier, force, require_pin, on, .. } = options;
-    let recorder = place::recorder(&api, &camera, on, (from, Some(to)), false).await?;
+    let held = place::find(&api, &camera, on, (from, Some(to)), false).await?;
+    let at_home = held != Held::InCloud;
+    let recorder = held.recorder();
     let tier = tier.map_or(StreamTier::Main, StreamTier::from);
     let asked = Asked { camera, tier, span: from..to, require_pin, recorder };
     let out = out.unwrap_or_else(|| file::default_name(&asked.camera, tier, &asked.span));
@@ -57,7 +61,18 @@ pub async fn run(home: &Home, json: bool, options: RecordExport) -> Result<(), C
     bar.set_message("checking what is here already");
     let kept = beside(&out, ".part");
     let folder = blocking(move || Folder::find(kept)).await?;
-    let (folder, fetched) = Download::new(&api, home, &asked, &bar, folder).run().await;
+    let (folder, fetched) = match at_home {
+        true => Download::new(&api, home, &asked, &bar, folder).run().await,
+        false => cloud::run((&api, home), &asked, &bar, folder).await,
+    };
+    // Who names no place wants it from wherever it is.
+    let (folder, fetched) = match fetched {
+        Err(error) if at_home && on.is_none() && is_away(&error) => {
+            output::note(&format!("note: {error}; trying the cloud"));
+            cloud::run((&api, home), &asked, &bar, folder).await
+        }
+        fetched => (folder, fetched),
+    };
     let Checked { proof, parts, got } = match fetched {
         Ok(checked) => checked,
         Err(error) => {
@@ -70,6 +85,13 @@ pub async fn run(home: &Home, json: bool, options: RecordExport) -> Result<(), C
     bar.finish_and_clear();
     report(json, &out, &asked, &made, &got);
     Ok(())
+}
+
+/// Whether what lies at home cannot be had now.
+fn is_away(error: &CuError) -> bool {
+    use ProblemKind::{CameraOffline, DeviceOffline, StorageAway};
+    let away = matches!(error.problem, Some(CameraOffline | DeviceOffline | StorageAway));
+    away || matches!(error.exit, Exit::Unreachable | Exit::Timeout)
 }
 
 fn report(json: bool, out: &Path, asked: &Asked, made: &Made, got: &Got) {

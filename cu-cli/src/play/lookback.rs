@@ -28,13 +28,13 @@ use tokio::{fs::File, io::AsyncWriteExt};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Figures, assembler, place, quic, record,
+    Figures, assembler, export, place, quic, record,
     session::{Session, Wanted},
     stop::{self, Stop},
 };
 use crate::{
     api::{SignedInApi, now},
-    cli::{Play, Via},
+    cli::{Play, RecordExport, RecordPlace, Via},
     cmd::find_camera,
     error::{CuError, Exit},
     home::Home,
@@ -50,8 +50,35 @@ struct Look {
     at_once: bool,
 }
 
+/// From the cloud come files alone: the film is joined of the segments as they were signed.
+async fn from_cloud(home: &Home, json: bool, options: Play) -> Result<(), CuError> {
+    let (Some(from), Some(to), Some(out)) = (options.from, options.to, options.out) else {
+        return Err(CuError::usage(
+            "from the cloud a recording is played into a file: --to and --out are needed. \
+             `cu record playlist` is for other players",
+        ));
+    };
+    if options.speed.is_some() {
+        return Err(CuError::usage("--speed is for what lies on a unit or an NVR"));
+    }
+    let export = RecordExport {
+        camera: options.camera,
+        from,
+        to,
+        out: Some(out),
+        force: false,
+        tier: None,
+        on: Some(RecordPlace::Cloud),
+        require_pin: options.require_pin,
+    };
+    export::run(home, json, export).await
+}
+
 /// Runs `cu play --from`.
 pub(super) async fn run(home: &Home, json: bool, options: Play) -> Result<(), CuError> {
+    if options.on == Some(RecordPlace::Cloud) {
+        return from_cloud(home, json, options).await;
+    }
     let look = look(&options)?;
     let bar = output::progress(format!("asking for {}", options.camera));
     let api = SignedInApi::open(home)?;
@@ -62,7 +89,8 @@ pub(super) async fn run(home: &Home, json: bool, options: Play) -> Result<(), Cu
     }
     let span = (look.span.from, look.span.to);
     let in_reverse = look.scale.value() < 0.0;
-    let recorder = place::recorder(&api, &camera, options.on, span, in_reverse).await?;
+    // What only the cloud has is not played without a file: the unit says what it lacks.
+    let recorder = place::find(&api, &camera, options.on, span, in_reverse).await?.recorder();
     let wanted = Wanted {
         codecs: vec![VideoCodec::H264, VideoCodec::H265],
         quality: options.quality,

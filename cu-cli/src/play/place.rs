@@ -1,4 +1,4 @@
-//! Where a recording is played from: the camera's own unit, or the NVR that records it.
+//! Where a recording is played from: the camera's own unit, the NVR that records it, or the cloud storage.
 
 use jiff::Timestamp;
 use sightline_model::{PuId, RecordingPlace, Timeline, UnixMicros};
@@ -13,6 +13,27 @@ use crate::{
 /// How far ahead is looked when no end is named, in microseconds.
 const AHEAD_US: i64 = 86_400_000_000;
 
+/// Who holds what is to be played.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Held {
+    /// The camera's own unit.
+    ByUnit,
+    /// This NVR.
+    ByNvr(PuId),
+    /// The cloud storage.
+    InCloud,
+}
+
+impl Held {
+    /// The NVR to be asked; none for the camera's own unit.
+    pub(crate) fn recorder(self) -> Option<PuId> {
+        match self {
+            Self::ByNvr(nvr) => Some(nvr),
+            Self::ByUnit | Self::InCloud => None,
+        }
+    }
+}
+
 /// The NVR that a camera is related to.
 ///
 /// # Errors
@@ -25,42 +46,47 @@ pub(crate) async fn nvr_of(api: &SignedInApi, camera: &Camera) -> Result<Nvr, Cu
     })
 }
 
-/// Whose recording is to be played: the NVR's id, or none for the camera's own unit. Where nothing is said,
-/// whoever the centre's timeline calls the best where playing begins.
+/// Who is to be asked for a recording. Where nothing is said, whoever the centre's timeline calls the best
+/// where playing begins.
 ///
 /// # Errors
 /// When the NVR is meant and there is none, or the portal cannot be asked.
-pub(crate) async fn recorder(
+pub(crate) async fn find(
     api: &SignedInApi,
     camera: &Camera,
     on: Option<RecordPlace>,
     (from, to): (UnixMicros, Option<UnixMicros>),
     in_reverse: bool,
-) -> Result<Option<PuId>, CuError> {
+) -> Result<Held, CuError> {
     match on {
-        Some(RecordPlace::Unit) => Ok(None),
-        Some(RecordPlace::Nvr) => Ok(Some(nvr_of(api, camera).await?.device.pu)),
+        Some(RecordPlace::Unit) => Ok(Held::ByUnit),
+        Some(RecordPlace::Nvr) => Ok(Held::ByNvr(nvr_of(api, camera).await?.device.pu)),
+        Some(RecordPlace::Cloud) => Ok(Held::InCloud),
         None => {
             let ahead = UnixMicros(from.0.saturating_add(AHEAD_US));
             let until = to.unwrap_or(ahead).min(now()).max(UnixMicros(from.0.saturating_add(1)));
-            let Some(window) = time(from).zip(time(until)) else { return Ok(None) };
+            let Some(window) = time(from).zip(time(until)) else { return Ok(Held::ByUnit) };
             match api.recordings(&camera.id, (&window.0, &window.1)).await {
                 Ok(timeline) => Ok(best(&timeline, in_reverse)),
                 // The unit says by itself what it lacks.
                 Err(error) => {
                     tracing::debug!(%error, "the timeline does not say who has it");
-                    Ok(None)
+                    Ok(Held::ByUnit)
                 }
             }
         }
     }
 }
 
-/// The NVR, if it has what is played first.
-fn best(timeline: &Timeline, in_reverse: bool) -> Option<PuId> {
-    let span = if in_reverse { timeline.spans.last() } else { timeline.spans.first() }?;
-    let source = timeline.sources.get(usize::from(span.source))?;
-    (source.place == RecordingPlace::Nvr).then(|| source.recorder.clone())
+/// Who has what is played first; the unit where nobody has anything.
+fn best(timeline: &Timeline, in_reverse: bool) -> Held {
+    let span = if in_reverse { timeline.spans.last() } else { timeline.spans.first() };
+    let source = span.and_then(|span| timeline.sources.get(usize::from(span.source)));
+    match source.map(|source| (source.place, &source.recorder)) {
+        Some((RecordingPlace::Nvr, nvr)) => Held::ByNvr(nvr.clone()),
+        Some((RecordingPlace::Cs, _)) => Held::InCloud,
+        Some((RecordingPlace::Pu, _)) | None => Held::ByUnit,
+    }
 }
 
 fn time(at: UnixMicros) -> Option<String> {
@@ -101,11 +127,13 @@ mod tests {
             gaps: Vec::new(),
             events: Vec::new(),
         };
-        assert_eq!(best(&timeline, false), None);
-        assert_eq!(best(&timeline, true), Some(pu(2)));
+        assert_eq!(best(&timeline, false), Held::ByUnit);
+        assert_eq!(best(&timeline, true), Held::ByNvr(pu(2)));
         timeline.spans.remove(0);
-        assert_eq!(best(&timeline, false), Some(pu(2)));
+        assert_eq!(best(&timeline, false), Held::ByNvr(pu(2)));
+        timeline.sources[1].place = RecordingPlace::Cs;
+        assert_eq!(best(&timeline, false), Held::InCloud);
         timeline.spans.clear();
-        assert_eq!(best(&timeline, false), None);
+        assert_eq!(best(&timeline, false), Held::ByUnit);
     }
 }

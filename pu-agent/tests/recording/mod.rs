@@ -12,7 +12,7 @@ use std::{
 use parking_lot::Mutex;
 use pu_agent::{
     identity::Identity,
-    recorder::{self, Recorder, Settings, clock::boot_id, config::FirstPlan},
+    recorder::{self, Recorder, Settings, Purpose, clock::boot_id, config::FirstPlan},
     uplink::clock::Clock,
 };
 use sightline_media::ring;
@@ -144,6 +144,7 @@ impl Unit {
             dir: self.dir(),
             limits: Limits { probe_every: Duration::from_millis(100), ..limits },
             first: FirstPlan { continuous, max_age: None },
+            purpose: Purpose::Device,
             boot: boot_id(&self.data_dir()).expect("random numbers"),
             centre: centre.clone(),
             segments: segmenter::Config {

@@ -14,6 +14,7 @@ use sightline_model::{CameraId, DeviceKind, DomainName, PuId, ScuId, TokenHash, 
 use sightline_protocol::{
     Problem, ProblemKind,
     cm::{IceServer, PlayAnswer},
+    cp::{CloudAnswer, CloudCall, CloudReply},
     pc::PathReport,
     ps::{ChannelStatus, PuToScu, RecordingAnswer, ScuToPu, TokenBearer},
     sc::{Lease, ScReply, ScRequest, TokenGrant},
@@ -23,6 +24,9 @@ use crate::PuMedia;
 
 /// Token checks and tickets of one PU that may wait for the CMU at a time.
 pub const MAX_CHECKS: usize = 64;
+
+/// Questions of one PU about the cloud storage that may wait for the CMU at a time.
+pub const MAX_CLOUD_CALLS: usize = 16;
 
 /// What every connection of an SCU has in common.
 #[derive(Debug, Clone)]
@@ -64,6 +68,13 @@ pub enum PuInput {
         /// How to take the stream.
         result: Result<Box<PlayAnswer>, Problem>,
     },
+    /// The CMU's reply to [`PuOutput::AskCloud`].
+    CloudAnswered {
+        /// The PU's number of the request.
+        request: u64,
+        /// The answer.
+        result: Result<CloudReply, Problem>,
+    },
     /// Another registration of the device has taken over.
     Fenced,
     /// The SCU is going away.
@@ -102,6 +113,13 @@ pub enum PuOutput {
         /// The question.
         ask: Box<ScRequest>,
     },
+    /// Ask the CMU; the answer is [`PuInput::CloudAnswered`].
+    AskCloud {
+        /// The PU's number of the request.
+        request: u64,
+        /// The question.
+        ask: Box<ScRequest>,
+    },
     /// Cameras of the PU have changed.
     Channels(Vec<ChannelStatus>),
     /// Part of a call.
@@ -118,8 +136,16 @@ pub enum PuOutput {
 enum State {
     Challenged { nonce: String, until: Instant },
     Registering { pu: PuId, channels: Vec<ChannelStatus>, until: Instant },
-    Registered { pu: PuId, epoch: u64, heard: Instant, checks: usize },
+    Registered { pu: PuId, epoch: u64, heard: Instant, waiting: Waiting },
     Ended,
+}
+
+/// Questions of the PU that wait for the CMU.
+#[derive(Debug, Clone, Copy, Default)]
+struct Waiting {
+    /// Token checks and tickets.
+    checks: usize,
+    cloud: usize,
 }
 
 /// The machine of one connection.
@@ -172,6 +198,7 @@ impl PuConnection {
             PuInput::Registered(reply, ice) => self.registered(now, wall, reply, ice),
             PuInput::Checked { request, result } => self.checked(request, result),
             PuInput::Ticket { request, result } => self.ticket(request, result),
+            PuInput::CloudAnswered { request, result } => self.cloud_answered(request, result),
             PuInput::Fenced => {
                 let why = "another registration of this device has taken over";
                 self.refuse_with(Problem::new(ProblemKind::StaleLease, why), false);
@@ -212,7 +239,8 @@ impl PuConnection {
                 | PuToScu::SessionReport { .. }
                 | PuToScu::Nat { .. }
                 | PuToScu::Recorded(_)
-                | PuToScu::RecorderReport(_) => {
+                | PuToScu::RecorderReport(_)
+                | PuToScu::Cloud(_) => {
                     self.refuse(ProblemKind::Unauthenticated, "register first".to_owned());
                 }
             },
@@ -224,8 +252,8 @@ impl PuConnection {
                     self.refuse(ProblemKind::InvalidRequest, why);
                 }
             }
-            State::Registered { pu, epoch, checks, .. } => {
-                self.state = State::Registered { pu: pu.clone(), epoch, heard: now, checks };
+            State::Registered { pu, epoch, waiting, .. } => {
+                self.state = State::Registered { pu: pu.clone(), epoch, heard: now, waiting };
                 self.registered_message(pu, epoch, wall, message);
             }
             State::Ended => {}
@@ -267,6 +295,7 @@ impl PuConnection {
             PuToScu::RecorderReport(report) => {
                 self.report(ScRequest::RecorderReport { device, epoch, report });
             }
+            PuToScu::Cloud(call) => self.ask_cloud(device, epoch, call),
             PuToScu::SessionReport { session, path } => {
                 let path = path.map(PathReport::bounded);
                 let media = PuMedia::Report { session: session.clone(), path: path.clone() };
@@ -277,40 +306,61 @@ impl PuConnection {
     }
 
     fn check(&mut self, device: PuId, request: u64, token: TokenHash, presented_by: TokenBearer) {
-        let State::Registered { checks, .. } = &mut self.state else { return };
-        if *checks >= MAX_CHECKS {
+        let State::Registered { waiting, .. } = &mut self.state else { return };
+        if waiting.checks >= MAX_CHECKS {
             let busy = Problem::new(ProblemKind::Busy, "too many token checks are waiting");
             self.send(ScuToPu::TokenResult { request, result: Err(busy) });
             return;
         }
-        *checks += 1;
+        waiting.checks += 1;
         let check = Box::new(ScRequest::TokenCheck { device, token, presented_by });
         self.outputs.push_back(PuOutput::CheckToken { request, check });
     }
 
     fn ask_ticket(&mut self, (device, epoch): (PuId, u64), request: u64, camera: CameraId) {
-        let State::Registered { checks, .. } = &mut self.state else { return };
-        if *checks >= MAX_CHECKS {
+        let State::Registered { waiting, .. } = &mut self.state else { return };
+        if waiting.checks >= MAX_CHECKS {
             let busy = Problem::new(ProblemKind::Busy, "too many tickets are waiting");
             self.send(ScuToPu::Ticket { request, result: Err(busy) });
             return;
         }
-        *checks += 1;
+        waiting.checks += 1;
         let ask = Box::new(ScRequest::Ticket { device, epoch, camera });
         self.outputs.push_back(PuOutput::AskTicket { request, ask });
     }
 
     fn ticket(&mut self, request: u64, result: Result<Box<PlayAnswer>, Problem>) {
-        if let State::Registered { checks, .. } = &mut self.state {
-            *checks = checks.saturating_sub(1);
+        if let State::Registered { waiting, .. } = &mut self.state {
+            waiting.checks = waiting.checks.saturating_sub(1);
             self.send(ScuToPu::Ticket { request, result });
         }
     }
 
     fn checked(&mut self, request: u64, result: Result<TokenGrant, Problem>) {
-        if let State::Registered { checks, .. } = &mut self.state {
-            *checks = checks.saturating_sub(1);
+        if let State::Registered { waiting, .. } = &mut self.state {
+            waiting.checks = waiting.checks.saturating_sub(1);
             self.send(ScuToPu::TokenResult { request, result });
+        }
+    }
+
+    fn ask_cloud(&mut self, device: PuId, epoch: u64, call: CloudCall) {
+        let State::Registered { waiting, .. } = &mut self.state else { return };
+        let CloudCall { request, ask } = call;
+        if waiting.cloud >= MAX_CLOUD_CALLS {
+            let why = "too many questions about the cloud storage are waiting";
+            let result = Err(Problem::new(ProblemKind::Busy, why));
+            self.send(ScuToPu::Cloud(CloudAnswer { request, result }));
+            return;
+        }
+        waiting.cloud += 1;
+        let ask = Box::new(ScRequest::Cloud { device, epoch, ask: Box::new(ask) });
+        self.outputs.push_back(PuOutput::AskCloud { request, ask });
+    }
+
+    fn cloud_answered(&mut self, request: u64, result: Result<CloudReply, Problem>) {
+        if let State::Registered { waiting, .. } = &mut self.state {
+            waiting.cloud = waiting.cloud.saturating_sub(1);
+            self.send(ScuToPu::Cloud(CloudAnswer { request, result }));
         }
     }
 
@@ -325,7 +375,8 @@ impl PuConnection {
         let problem = match reply {
             Ok(ScReply::Registered(lease)) if lease.device.pu == *pu => {
                 let (pu, channels) = (pu.clone(), std::mem::take(channels));
-                self.state = State::Registered { pu, epoch: lease.epoch, heard: now, checks: 0 };
+                let (epoch, waiting) = (lease.epoch, Waiting::default());
+                self.state = State::Registered { pu, epoch, heard: now, waiting };
                 let welcome = ScuToPu::Registered {
                     domain: lease.device.domain.clone(),
                     epoch: lease.epoch,
@@ -348,7 +399,8 @@ impl PuConnection {
                 | ScReply::LeasesRenewed { .. }
                 | ScReply::Done
                 | ScReply::Ticket(_)
-                | ScReply::TokenGranted(_),
+                | ScReply::TokenGranted(_)
+                | ScReply::Cloud(_),
             ) => Problem::new(ProblemKind::Internal, "the centre gave a wrong answer"),
         };
         self.refuse_with(problem, true);

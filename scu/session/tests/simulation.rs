@@ -237,6 +237,7 @@ impl World {
                 PuOutput::Report(_)
                 | PuOutput::AskTicket { .. }
                 | PuOutput::CheckToken { .. }
+                | PuOutput::AskCloud { .. }
                 | PuOutput::Channels(_) => {}
             }
         }

@@ -16,6 +16,7 @@ use sightline_model::{
 };
 use sightline_protocol::{
     Problem, ProblemKind,
+    cp::CloudReply,
     cs::{CuToScu, MediaOffer, ScuToCu},
     decode, encode,
     ps::{self, Addresses, ChannelStatus, MediaAnswer, PuToScu, Registration, ScuToPu},
@@ -225,6 +226,7 @@ async fn answer(bus: &Bus, books: &Mutex<Books>, request: ScRequest) -> ScReply 
         | ScRequest::ViewerReport { .. }
         | ScRequest::Nat { .. }
         | ScRequest::RecorderReport { .. } => ScReply::Done,
+        ScRequest::Cloud { .. } => ScReply::Cloud(Box::new(CloudReply::Opened)),
     }
 }
 

@@ -16,6 +16,7 @@ mod netns;
 mod players;
 mod process;
 mod rtsp;
+mod s3;
 mod several;
 pub mod trace;
 
@@ -31,4 +32,5 @@ pub use netns::{Lab, namespaces_allowed};
 pub use players::{Said, run};
 pub use process::{Process, bin, chromium, free_port, root, tool, wait_for};
 pub use rtsp::{Player, RtspTap, RtspUrl};
+pub use s3::S3;
 pub use several::Several;

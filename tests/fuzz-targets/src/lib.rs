@@ -6,6 +6,7 @@
 
 mod calls;
 mod choices;
+mod cloud;
 mod ladder;
 mod media;
 mod messages;
@@ -19,6 +20,7 @@ mod uplink;
 
 pub use calls::calls;
 pub use choices::Choices;
+pub use cloud::cloud;
 pub use ladder::{description, ladder, nat_test};
 pub use media::{barcode, depacketize, mp4, packetize};
 pub use messages::{claim_code, control, http_headers, protocol, rest_fields};
@@ -40,6 +42,7 @@ pub const TARGETS: &[Target] = &[
     ("barcode", barcode),
     ("calls", calls),
     ("claim_code", claim_code),
+    ("cloud", cloud),
     ("control", control),
     ("depacketize", depacketize),
     ("description", description),

@@ -323,7 +323,8 @@ impl World {
                 PuOutput::Send(_)
                 | PuOutput::Report(_)
                 | PuOutput::AskTicket { .. }
-                | PuOutput::CheckToken { .. } => {}
+                | PuOutput::CheckToken { .. }
+                | PuOutput::AskCloud { .. } => {}
             }
         }
     }

@@ -10,6 +10,8 @@ import type {
   CameraChange,
   CameraList,
   Capabilities,
+  CloudSegmentList,
+  CloudSpace,
   Info,
   MtuList,
   NetworkList,
@@ -26,6 +28,7 @@ import type {
   SignInRequest,
   SmsCodeRequest,
   SmsCodeSent,
+  StreamTier,
   Subscription,
   SubscriptionChange,
   SubscriptionList,
@@ -205,6 +208,18 @@ export const api = {
       undefined,
       { signal },
     ),
+  cloudSegments: (
+    camera: string,
+    fromUs: number,
+    toUs: number,
+    tier: StreamTier,
+    after: string | undefined,
+  ) => {
+    const span = `from=${id(rfc3339(fromUs))}&to=${id(rfc3339(toUs))}&tier=${tier}`;
+    const next = after === undefined ? '' : `&after=${id(after)}`;
+    return call<CloudSegmentList>('GET', `/cameras/${id(camera)}/recordings/segments?${span}${next}`);
+  },
+  cloudSpace: () => call<CloudSpace>('GET', '/cloud'),
   plans: (camera: string) => call<PlanList>('GET', `/cameras/${id(camera)}/plans`),
   setPlan: (camera: string, place: RecordingPlace, change: PlanChange) =>
     call('PUT', `/cameras/${id(camera)}/plans/${place}`, change),

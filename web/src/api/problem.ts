@@ -27,6 +27,7 @@ export const PROBLEM_KINDS = [
   'timeout',
   'plan_changed',
   'already_related',
+  'no_space_left',
   'internal',
 ] as const satisfies readonly CentreProblemKind[];
 

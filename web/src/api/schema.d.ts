@@ -636,6 +636,95 @@ export interface components {
         };
         /** @description One app or browser of a user: the holder of a client key. */
         ClientId: string;
+        /** @description `DELETE /cloud/devices/{pu}`. */
+        CloudDeleted: {
+            /**
+             * Format: int64
+             * @description Segments that are being deleted.
+             */
+            segments: number;
+        };
+        /** @description `PUT /operator/subscriptions/{user}/cloud`. */
+        CloudQuotaChange: {
+            /**
+             * Format: int64
+             * @description Bytes that the user may use; absent: the free allowance.
+             */
+            quota_bytes?: number | null;
+        };
+        /** @description A segment in the cloud storage, and where it can be fetched (interface Cc). */
+        CloudSegment: {
+            /**
+             * Format: int64
+             * @description Its length, in bytes.
+             */
+            bytes: number;
+            /** @description Why it was recorded. */
+            causes: components["schemas"]["Causes"];
+            /** @description Its chain, 32 hexadecimal digits. */
+            chain: string;
+            /** @description When it begins, corrected. */
+            from: components["schemas"]["UnixMicros"];
+            /**
+             * Format: int32
+             * @description Length of its head (`ftyp` and `moov`), in bytes.
+             */
+            head_bytes: number;
+            /** @description Whether it is kept until it is unlocked. */
+            locked: boolean;
+            /**
+             * Format: int64
+             * @description Its run: segments of one run follow each other without a seam.
+             */
+            run: number;
+            /**
+             * Format: int64
+             * @description Its number in it.
+             */
+            sequence: number;
+            /** @description SHA-256 of its bytes as the device signed it, 64 hexadecimal digits. */
+            sha256: string;
+            /** @description Which of the camera's encodings. */
+            tier: components["schemas"]["StreamTier"];
+            /** @description Whether somebody vouches for its time. */
+            time_known: boolean;
+            /** @description When it ends, corrected. */
+            to: components["schemas"]["UnixMicros"];
+            /**
+             * @description Where its bytes are, whole or in ranges (RFC 9110, 14), without any further leave. A path alone is
+             *     relative to the portal. Let nobody see it.
+             */
+            url: string;
+        };
+        /** @description `GET /cameras/{id}/recordings/segments`. */
+        CloudSegmentList: {
+            /** @description Until when their addresses work. */
+            expires_at: components["schemas"]["UnixMicros"];
+            /** @description To be handed in as `after` for more; absent: there are none. */
+            next?: string | null;
+            /** @description In the order of their beginnings. */
+            segments: components["schemas"]["CloudSegment"][];
+        };
+        /** @description `GET /cloud`: the caller's space. */
+        CloudSpace: {
+            /** @description Whether there is a cloud storage. */
+            available: boolean;
+            /**
+             * Format: int64
+             * @description Bytes that everybody may use for nothing.
+             */
+            free_bytes: number;
+            /**
+             * Format: int64
+             * @description Bytes that the caller may use.
+             */
+            quota_bytes: number;
+            /**
+             * Format: int64
+             * @description Bytes of the caller's recordings, those of cameras that were released included.
+             */
+            used_bytes: number;
+        };
         /** @description A premises unit within its home domain. */
         DeviceId: {
             /** @description The domain where the device is registered. */
@@ -963,7 +1052,7 @@ export interface components {
          * @description The problems that exist.
          * @enum {string}
          */
-        ProblemKind: "invalid_request" | "unauthenticated" | "forbidden" | "not_found" | "not_approved" | "wrong_code" | "wrong_claim_code" | "already_bound" | "rate_limited" | "wrong_key" | "unknown_device" | "stale_lease" | "invalid_token" | "token_expired" | "token_in_use" | "token_revoked" | "device_offline" | "camera_offline" | "storage_away" | "not_decodable" | "busy" | "timeout" | "plan_changed" | "already_related" | "internal";
+        ProblemKind: "invalid_request" | "unauthenticated" | "forbidden" | "not_found" | "not_approved" | "wrong_code" | "wrong_claim_code" | "already_bound" | "rate_limited" | "wrong_key" | "unknown_device" | "stale_lease" | "invalid_token" | "token_expired" | "token_in_use" | "token_revoked" | "device_offline" | "camera_offline" | "storage_away" | "not_decodable" | "busy" | "timeout" | "plan_changed" | "already_related" | "no_space_left" | "internal";
         /** @description An Ed25519 public key (RFC 8032), 32 bytes, base64url without padding in text. */
         PublicKey: string;
         /**

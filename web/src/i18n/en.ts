@@ -373,6 +373,9 @@ export const en = {
   'storage.read_only': 'Its storage cannot be written to.',
   'storage.away': 'Its storage is gone.',
   'storage.failing': 'Its storage fails.',
+  'plan.cloud_title': 'Recording to the cloud',
+  'plan.cloud_absent': 'This camera is not set up for the cloud.',
+  'plan.cloud_space': '{used} of your {quota} in the cloud are used.',
   'problem.invalid_request': 'Something in this is not right. Check what you entered.',
   'problem.unauthenticated': 'Your sign-in has ended. Please sign in again.',
   'problem.forbidden': 'You have no right to this. Ask the camera’s owner.',
@@ -419,6 +422,7 @@ export const en = {
   'problem.plan_changed':
     'Somebody has changed this plan meanwhile. Look at it again, then change it.',
   'problem.already_related': 'Another recorder records this camera. End that first.',
+  'problem.no_space_left': 'Your space in the cloud is used up, and nothing of it may be deleted.',
   'problem.internal': 'The centre has a fault. Please try again later.',
   'problem.network': 'The centre cannot be reached. Check your internet connection.',
   'problem.signalling': 'The connection to the centre’s signalling broke.',

@@ -1,6 +1,7 @@
 import { useEffect, useLayoutEffect, useMemo, useRef, useState } from 'preact/hooks';
 import type { Camera } from '../api/types';
 import { pictureOf, storePicture } from '../play/pictures';
+import { cloudStore } from '../play/cloud/store';
 import { Lookback, type LookbackState as LookbackStateOf } from '../play/lookback';
 import { Watch } from '../play/watch';
 import type { Stretch } from '../timeline';
@@ -45,7 +46,7 @@ function Player({ camera }: { camera: Camera }) {
     [],
   );
 
-  const lookback = useMemo(() => new Lookback(watch), []);
+  const lookback = useMemo(() => new Lookback(watch, cloudStore(camera.id)), []);
   const [day, setDay] = useState<Stretch>();
   /** Something records this camera, as far as is known. */
   const [recorded, setRecorded] = useState(true);
@@ -160,6 +161,7 @@ function Player({ camera }: { camera: Camera }) {
             }}
           />
         )}
+        {camera.rights.includes('manage') && <PlanCard camera={camera} place="cs" />}
         {camera.rights.includes('manage') && <Manage camera={camera} />}
       </aside>
     </div>
@@ -245,7 +247,8 @@ function StateOverlay({ watch, camera, lookback }: OverlayProps) {
   const session = back.state === 'live' ? watch : lookback.source.value;
   const now = session.state.value;
   // What was recorded is there while the camera is away.
-  const works = now.state === 'playing' || now.state === 'no_camera';
+  const inCloud = lookback.place.value === 'cs';
+  const works = inCloud || now.state === 'playing' || now.state === 'no_camera';
   if (back.state !== 'live' && works) return <LookbackState back={back} />;
   if (now.state === 'failed' && now.problem.type === 'security') {
     return (

@@ -1,12 +1,13 @@
 /**
- * Looking back at one camera, over the session that shows it live, or over one with an NVR: opens the data
- * channel, says what is wanted, decodes and shows what comes. After a break it goes on where it was.
+ * Looking back at one camera, over the session that shows it live, over one with an NVR, or from the cloud
+ * storage: opens the data channel, says what is wanted, decodes and shows what comes. After a break it goes on where it was.
  */
 
 import { effect, signal, type Signal } from '@preact/signals';
 import { parseProblem, type Problem } from '../api/problem';
-import type { StreamTier } from '../api/types';
+import type { RecordingPlace, StreamTier } from '../api/types';
 import { readMessage, REPLAY_CHANNEL, UnitReader, type CuToPuReplay } from './replay/messages';
+import { CloudChannel, type CloudStore } from './cloud/channel';
 import { Screen } from './replay/screen';
 import { Sound } from './replay/sound';
 import type { Watch } from './watch';
@@ -37,6 +38,10 @@ export class Lookback {
   readonly seekMs = signal<number | undefined>(undefined);
   /** Pictures shown, for tests. */
   shown: { wallUs: number; atMs: number }[] = [];
+  /** Where what is shown comes from. */
+  readonly place = signal<RecordingPlace>('pu');
+  /** From where a time is best played, as far as is known; who shows the timeline sets it. */
+  placeOf: ((atUs: number) => RecordingPlace | undefined) | undefined;
   readonly screen: Screen;
   readonly sound: Sound;
   tier: StreamTier = 'main';
@@ -45,7 +50,7 @@ export class Lookback {
   /** Counts wishes for another time: what is shown next does not follow on what was shown before. */
   jumps = 0;
 
-  private channel: RTCDataChannel | undefined;
+  private channel: RTCDataChannel | CloudChannel | undefined;
   /** The channel was opened again, and has not shown a picture since. */
   private reopened = false;
   private reader = new UnitReader();
@@ -67,7 +72,10 @@ export class Lookback {
   private readonly stop: () => void;
 
   /** `watch`: the session with the camera's own device. */
-  constructor(private readonly watch: Watch) {
+  constructor(
+    private readonly watch: Watch,
+    private readonly cloud?: CloudStore,
+  ) {
     this.source = signal(watch);
     this.screen = new Screen({
       onShown: (wallUs) => this.noteShown(wallUs),
@@ -79,6 +87,8 @@ export class Lookback {
     // Another connection: go on where it broke.
     this.stop = effect(() => {
       const pc = this.source.value.connection.value;
+      // The cloud needs none.
+      if (this.channel instanceof CloudChannel) return;
       this.forgetChannel();
       this.reopened = false;
       if (pc && this.isOn && !this.turning) this.resume();
@@ -144,7 +154,9 @@ export class Lookback {
     this.state.value = { state: 'live' };
     this.atUs.value = undefined;
     this.tell({ type: 'live' });
+    this.leaveCloud();
     this.turnTo(this.watch.device);
+    this.place.value = 'pu';
   }
 
   close(): void {
@@ -232,10 +244,48 @@ export class Lookback {
 
   /** `messages`: one wish. */
   private tell(...messages: CuToPuReplay[]): void {
-    const channel = this.channel ?? this.open();
+    this.choosePlace(messages[0]);
+    const inCloud = this.place.peek() === 'cs';
+    const channel = this.channel ?? (inCloud ? this.openCloud() : this.open());
     // The last wish counts; the ones before it were for pictures that nobody waits for any more.
     if (channel?.readyState !== 'open') this.outgoing = messages;
     else for (const message of messages) channel.send(JSON.stringify(message));
+  }
+
+  /** A jump may lead to another place. */
+  private choosePlace(message: CuToPuReplay | undefined): void {
+    if (message?.type !== 'play' && message?.type !== 'show') return;
+    if (message.at === undefined) return;
+    const inCloud = this.cloud !== undefined && this.placeOf?.(message.at) === 'cs';
+    if (inCloud !== (this.place.peek() === 'cs')) this.dropChannel();
+    const recorder = this.source.peek() === this.watch ? 'pu' : 'nvr';
+    this.place.value = inCloud ? 'cs' : recorder;
+  }
+
+  private leaveCloud(): void {
+    if (this.place.peek() === 'cs') this.dropChannel();
+  }
+
+  private dropChannel(): void {
+    const { channel } = this;
+    this.forgetChannel();
+    channel?.close();
+  }
+
+  private openCloud(): CloudChannel | undefined {
+    if (!this.cloud) return undefined;
+    const channel = new CloudChannel(this.cloud);
+    this.channel = channel;
+    channel.onopen = () => {
+      for (const message of this.outgoing) channel.send(JSON.stringify(message));
+      this.outgoing = [];
+    };
+    channel.onmessage = ({ data }) => {
+      if (channel !== this.channel) return;
+      if (data instanceof ArrayBuffer) this.takeUnit(data);
+      else this.takeText(String(data));
+    };
+    return channel;
   }
 
   private open(): RTCDataChannel | undefined {

@@ -1,7 +1,7 @@
 import { useEffect, useState } from 'preact/hooks';
 import { api } from '../api/client';
 import { toProblem } from '../api/problem';
-import type { Camera, PlanState } from '../api/types';
+import type { Camera, CloudSpace, PlanState, RecordingPlace } from '../api/types';
 import { problemText, t, byteSize } from '../i18n';
 import {
   AGES_S,
@@ -21,23 +21,29 @@ import { useSeen } from './seen';
 /** While the card is open, what holds and what is being recorded is asked for again after this. */
 const REFRESH_MS = 5_000;
 
-/** Where a plan is carried out: on the camera's own device, or on the NVR that records it. */
-type Place = 'pu' | 'nvr';
+/** What is said where a plan is carried out: on the camera's own device, on the NVR that records it, or
+ * in the cloud storage. */
+const WORDS = {
+  pu: { title: 'plan.title', absent: 'plan.absent', testid: 'plan' },
+  nvr: { title: 'plan.nvr_title', absent: 'plan.nvr_absent', testid: 'nvr-plan' },
+  cs: { title: 'plan.cloud_title', absent: 'plan.cloud_absent', testid: 'cloud-plan' },
+} as const;
 
 /** What is recorded of a camera at one place, and for how long it stays. */
-export function PlanCard({ camera, place }: { camera: Camera; place: Place }) {
+export function PlanCard({ camera, place }: { camera: Camera; place: RecordingPlace }) {
   const [open, setOpen] = useState(false);
   const plan = usePlan(camera, place, open);
   const { view, setForm, absent, error, refusal, busy, refresh, save } = plan;
-  const onNvr = place === 'nvr';
+  const words = WORDS[place];
   return (
     <details
       class="card manage"
-      data-testid={onNvr ? 'nvr-plan' : 'plan'}
+      data-testid={words.testid}
       onToggle={(event) => setOpen(event.currentTarget.open)}
     >
-      <summary>{t(onNvr ? 'plan.nvr_title' : 'plan.title')}</summary>
-      {absent && <p class="fine">{t(onNvr ? 'plan.nvr_absent' : 'plan.absent')}</p>}
+      <summary>{t(words.title)}</summary>
+      {place === 'cs' && open && <SpaceLine />}
+      {absent && <p class="fine">{t(words.absent)}</p>}
       {!absent && !view && error === undefined && (
         <span class="spinner" aria-label={t('app.loading')} />
       )}
@@ -59,8 +65,27 @@ export function PlanCard({ camera, place }: { camera: Camera; place: Place }) {
   );
 }
 
+/** How much space the person has in the cloud, and uses. */
+function SpaceLine() {
+  const [space, setSpace] = useState<CloudSpace>();
+  useEffect(() => {
+    // Without it the plan can be changed all the same.
+    api
+      .cloudSpace()
+      .then(setSpace)
+      .catch(() => undefined);
+  }, []);
+  if (!space?.available) return null;
+  const used = byteSize(space.used_bytes);
+  return (
+    <p class="fine" data-testid="cloud-space">
+      {t('plan.cloud_space', { used, quota: byteSize(space.quota_bytes) })}
+    </p>
+  );
+}
+
 /** The plan while it is looked at. */
-function usePlan(camera: Camera, place: Place, open: boolean) {
+function usePlan(camera: Camera, place: RecordingPlace, open: boolean) {
   const [view, setView] = useState<PlanView>();
   /** Nothing records this camera. */
   const [absent, setAbsent] = useState(false);

@@ -11,6 +11,7 @@ import {
   HOUR_US,
   lookUp,
   overlaps,
+  placeAt,
   placesIn,
   recorderAt,
   seekTarget,
@@ -52,6 +53,9 @@ export function TimelineStrip({ camera, lookback, day, asks, strip, onAbsent }: 
   useEffect(() => {
     if (absent) onAbsent();
   }, [absent]);
+  useEffect(() => {
+    lookback.placeOf = (at) => answer && placeAt(answer.timeline, at);
+  }, [answer]);
   if (absent) return null;
 
   const move = (part: number) => moveBy((view.to - view.from) * part);
@@ -124,7 +128,9 @@ function useHandover(lookback: Lookback, answer: Answer | undefined): void {
     if (before?.jumps !== jumps) return;
     const left = { from: before.atUs, to: state === 'playing' ? atUs : Infinity };
     const least = state === 'caught_up' ? LEAST_NEWER_US : LEAST_GAP_US;
-    const next = handover(answer.timeline, lookback.source.peek().device, left, least);
+    const inCloud = lookback.place.peek() === 'cs';
+    const playing = inCloud ? undefined : lookback.source.peek().device;
+    const next = handover(answer.timeline, playing, left, least);
     if (next) lookback.playFrom(next.at, lookback.scale.peek(), next.recorder);
   }, [atUs, state]);
 }

@@ -9,6 +9,7 @@ import {
   lookUp,
   overlaps,
   place,
+  placeAt,
   placesIn,
   playable,
   recorderAt,
@@ -369,6 +370,16 @@ describe('the timeline', () => {
     expect(handover(gap, 'unit', jump, 200)).toBeUndefined();
     expect(handover(gap, 'nvr', { from: 1_260, to: 1_300 }, 10)).toBeUndefined();
     expect(handover(gap, 'unit', { from: 1_200, to: Infinity }, 50)).toMatchObject({ at: 1_250 });
+    // From the cloud it goes to the first who answers, where the cloud has nothing itself.
+    const left = { from: 1_350, to: 1_500 };
+    expect(handover(two, undefined, left, 50)).toEqual({ at: 1_400, recorder: 'unit' });
+    expect(handover(two, undefined, { from: 1_250, to: 1_300 }, 10)).toBeUndefined();
+    expect([1_100, 1_300, 1_550, 1_650].map((at) => placeAt(two, at))).toEqual([
+      'pu',
+      'nvr',
+      undefined,
+      'cs',
+    ]);
   });
 
   it('knows what can be played', () => {

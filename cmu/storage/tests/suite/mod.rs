@@ -1,6 +1,7 @@
 //! What every engine must do. `db` and `other` are two domains of one database: nothing of one
 //! shows in the other.
 
+mod cloud;
 mod paths;
 mod recorders;
 mod relations;
@@ -21,6 +22,7 @@ use sightline_protocol::{
     ps::{Addresses, ChannelStatus, Registration},
 };
 
+pub use cloud::{cloud_lists, cloud_notes, cloud_space};
 pub use paths::{network_stats, relay_usages, viewer_paths};
 pub use recorders::{recorder_reports, unreadable_report};
 pub use relations::relations;

@@ -159,7 +159,7 @@ fn passes(error: &CuError) -> bool {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "for the eye")]
-fn mega(bytes: u64) -> f64 {
+pub(super) fn mega(bytes: u64) -> f64 {
     bytes as f64 / 1e6
 }
 

@@ -12,7 +12,7 @@ use sightline_service_kit::flow;
 use crate::{
     error::{ApiError, ProblemDocument},
     extract::{Caller, Json, PathParts},
-    routes::cameras::recordings::{ask_recorder, unexpected},
+    routes::cameras::recordings::{ask_recorder, the_cloud, unexpected},
     state::AppState,
 };
 
@@ -59,9 +59,17 @@ async fn set(
     })?;
     let plan = RecordingPlan { camera: camera.clone(), place, revision, strategies, keep };
     plan.check().map_err(|why| ApiError::new(ProblemKind::InvalidRequest, why.to_string()))?;
+    if place == RecordingPlace::Cs {
+        the_cloud(app)?;
+    }
+    let keep = plan.keep.clone();
     let ask = RecordingRequest::SetPlan { plan: Box::new(plan) };
     match ask_recorder(app, caller, &camera, ask).await? {
         RecordingReply::PlanSet { .. } => {
+            // What has been uploaded is no longer the recorder's: here it is carried out.
+            if place == RecordingPlace::Cs {
+                app.db.cloud().set_keep(&camera, &caller.0.account.id, &keep).await?;
+            }
             flow::sent("Cm", "CMU", "CU", "plan_set", camera.pu.as_str());
             Ok(())
         }

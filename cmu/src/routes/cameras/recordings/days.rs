@@ -5,8 +5,9 @@ use serde::Deserialize;
 use sightline_model::{CameraId, RecordedDays, ZoneName};
 use sightline_protocol::ps::{RecordingReply, RecordingRequest};
 
-use super::{ask_recorders, unexpected};
+use super::{allow, is_away, pass_on_to_all, unexpected};
 use crate::{
+    cloud::listing,
     error::{ApiError, ProblemDocument},
     extract::{Caller, IdPath, Query},
     state::AppState,
@@ -45,13 +46,36 @@ pub async fn handler(
     IdPath(id): IdPath<CameraId>,
     Query(Which { zone, year, month }): Query<Which>,
 ) -> Result<Json<RecordedDays>, ApiError> {
-    let ask = RecordingRequest::Days { camera: id.clone(), zone, year, month };
-    let mut all = Vec::new();
-    for reply in ask_recorders(&app, &caller, &id, ask).await? {
+    let ask = RecordingRequest::Days { camera: id.clone(), zone: zone.clone(), year, month };
+    allow(&app, &caller, &id, &ask).await?;
+    let recorders = match pass_on_to_all(&app, &id, ask).await {
+        Ok(replies) => Ok(joined(&id, replies)?),
+        Err(error) if is_away(error.kind()) => Err(error),
+        Err(error) => return Err(error),
+    };
+    if app.cloud.is_none() {
+        return recorders.map(Json);
+    }
+    let user = &caller.0.account.id;
+    let cloud = listing::days(&app, user, &id, &zone, (year, month)).await?;
+    match recorders {
+        Ok(mut days) => {
+            days.days.extend(cloud.days);
+            Ok(Json(days))
+        }
+        Err(error) if cloud.days.is_empty() => Err(error),
+        Err(_) => Ok(Json(cloud)),
+    }
+}
+
+/// The days that any of the recorders has told.
+fn joined(camera: &CameraId, replies: Vec<RecordingReply>) -> Result<RecordedDays, ApiError> {
+    let mut all = Vec::with_capacity(replies.len());
+    for reply in replies {
         match reply {
-            RecordingReply::Days(days) if days.camera == id => all.push(days),
+            RecordingReply::Days(days) if days.camera == *camera => all.push(days),
             _ => return Err(unexpected()),
         }
     }
-    timelines::join_days(all).map(Json).ok_or_else(unexpected)
+    timelines::join_days(all).ok_or_else(unexpected)
 }

@@ -10,8 +10,9 @@ use sightline_protocol::{
 };
 use sightline_service_kit::flow;
 
-use super::{ask_recorders, unexpected};
+use super::{allow, is_away, pass_on_to_all, unexpected};
 use crate::{
+    cloud::listing,
     error::{ApiError, ProblemDocument},
     extract::{Caller, IdPath, Query},
     state::AppState,
@@ -33,7 +34,7 @@ pub struct Which {
     tier: Option<StreamTier>,
 }
 
-/// What was recorded of a camera in a stretch of time, on its own device and on an NVR: spans that can be
+/// What was recorded of a camera in a stretch of time, on its own device, on an NVR and in the cloud storage: spans that can be
 /// played and where, gaps with their reasons, and events.
 #[utoipa::path(get, path = "/cameras/{id}/recordings", operation_id = "listRecordings",
     tag = "recordings", security(("bearer" = [])),
@@ -63,23 +64,43 @@ pub async fn handler(
         tier: which.tier,
     };
     let ask = RecordingRequest::List(query.clone());
-    let mut timelines = Vec::new();
-    for reply in ask_recorders(&app, &caller, &id, ask).await? {
+    allow(&app, &caller, &id, &ask).await?;
+    let recorders = match pass_on_to_all(&app, &id, ask).await {
+        Ok(replies) => Ok(joined(&query, replies)?),
+        Err(error) if is_away(error.kind()) => Err(error),
+        Err(error) => return Err(error),
+    };
+    let user = &caller.0.account.id;
+    let with_cloud = match &app.cloud {
+        Some(_) => listing::timeline(&app, user, &query, recorders.as_ref().ok()).await?,
+        None => None,
+    };
+    let timeline = match with_cloud {
+        Some(timeline) => timeline,
+        // The cloud has nothing: what the recorders say, that they are away too, is all there is.
+        None => recorders?,
+    };
+    flow::sent("Cm", "CMU", "CU", "timeline", id.pu.as_str());
+    Ok(Json(timeline))
+}
+
+/// One timeline of what the recorders have told.
+fn joined(query: &RecordingQuery, replies: Vec<RecordingReply>) -> Result<Timeline, ApiError> {
+    let mut timelines = Vec::with_capacity(replies.len());
+    for reply in replies {
         match reply {
-            RecordingReply::Timeline(timeline) if timeline.camera == id => {
+            RecordingReply::Timeline(timeline) if timeline.camera == query.camera => {
                 timelines.push(*timeline);
             }
             _ => return Err(unexpected()),
         }
     }
-    let timeline = match <[Timeline; 1]>::try_from(timelines) {
-        Ok([alone]) => alone,
+    match <[Timeline; 1]>::try_from(timelines) {
+        Ok([alone]) => Ok(alone),
         Err(several) => {
             let invalid =
                 |error| ApiError::new(ProblemKind::InvalidRequest, format!("no timeline: {error}"));
-            timelines::join(id.clone(), &query, &several).map_err(invalid)?
+            timelines::join(query.camera.clone(), query, &several).map_err(invalid)
         }
-    };
-    flow::sent("Cm", "CMU", "CU", "timeline", id.pu.as_str());
-    Ok(Json(timeline))
+    }
 }

@@ -1,13 +1,13 @@
 //! `PUT /cameras/{id}/recordings/lock`.
 
 use axum::extract::State;
-use sightline_model::CameraId;
+use sightline_model::{CameraId, RecordingPlace, StreamTier};
 use sightline_protocol::{
     cm::{LockChange, Locked},
     ps::{LockSpan, RecordingReply, RecordingRequest},
 };
 
-use super::{ask_recorder, unexpected};
+use super::{allow, pass_on, the_cloud, unexpected};
 use crate::{
     error::{ApiError, ProblemDocument},
     extract::{Caller, IdPath, Json},
@@ -37,10 +37,29 @@ pub async fn handler(
 ) -> Result<axum::Json<Locked>, ApiError> {
     let LockChange { place, tier, from, to, locked } = change;
     let span = LockSpan { camera: id.clone(), place, tier, from, to, locked };
-    let asked = ask_recorder(&app, &caller, &id, RecordingRequest::Lock(span)).await;
+    let asked = set(&app, &caller, span).await;
     let action = if locked { "recording.lock" } else { "recording.unlock" };
-    match app.audited(Some(&caller.0.account.id), action, &id.to_string(), asked).await? {
-        RecordingReply::Locked(locked) => Ok(axum::Json(locked)),
-        _ => Err(unexpected()),
+    let done = app.audited(Some(&caller.0.account.id), action, &id.to_string(), asked).await?;
+    Ok(axum::Json(done))
+}
+
+async fn set(app: &AppState, caller: &Caller, span: LockSpan) -> Result<Locked, ApiError> {
+    let ask = RecordingRequest::Lock(span.clone());
+    allow(app, caller, &span.camera, &ask).await?;
+    if span.place != RecordingPlace::Cs {
+        return match pass_on(app, &span.camera, ask).await? {
+            RecordingReply::Locked(locked) => Ok(locked),
+            _ => Err(unexpected()),
+        };
     }
+    the_cloud(app)?;
+    let mut done = Locked { segments: 0, bytes: 0 };
+    let wanted = |tier: &StreamTier| span.tier.is_none_or(|one| one == *tier);
+    for tier in [StreamTier::Main, StreamTier::Sub].into_iter().filter(wanted) {
+        let of = (&caller.0.account.id, &span.camera, tier);
+        let (segments, bytes) = app.db.cloud().lock(of, span.from..span.to, span.locked).await?;
+        done.segments += segments;
+        done.bytes += bytes;
+    }
+    Ok(done)
 }

@@ -3,7 +3,11 @@
 pub mod days;
 pub mod list;
 pub mod lock;
+pub mod playlist;
+pub mod proof;
+pub mod segments;
 
+use cmu_storage::DeviceRow;
 use sightline_model::{CameraId, PuId, RecordingPlace, Right, Rights};
 use sightline_protocol::{
     ProblemKind,
@@ -12,7 +16,12 @@ use sightline_protocol::{
 };
 
 use super::own_camera;
-use crate::{error::ApiError, extract::Caller, state::AppState};
+use crate::{
+    cloud::{CloudError, CloudStore, listing::ListError},
+    error::ApiError,
+    extract::Caller,
+    state::AppState,
+};
 
 /// Asks whoever records the camera at the place that the question names, on behalf of somebody who has the
 /// right to it.
@@ -112,11 +121,81 @@ pub(super) async fn allow(
     id: &CameraId,
     ask: &RecordingRequest,
 ) -> Result<(), ApiError> {
+    let (_, rights) = camera_of(app, caller, id).await?;
+    permit(&rights, ask)
+}
+
+/// A camera of an approved caller, and what they may do with it.
+async fn camera_of(
+    app: &AppState,
+    caller: &Caller,
+    id: &CameraId,
+) -> Result<(DeviceRow, Rights), ApiError> {
     caller.approved()?;
     let user = &caller.0.account.id;
     app.limit(app.config.limits.recordings_per_user, &format!("recordings:user:{user}")).await?;
-    let (_, camera) = own_camera(app, caller, id).await?;
-    permit(&camera.rights, ask)
+    let (device, camera) = own_camera(app, caller, id).await?;
+    Ok((device, camera.rights))
+}
+
+/// The cloud storage, for somebody who may look at what is recorded of a camera and listen to it:
+/// segments carry sound.
+pub(super) async fn own_cloud<'a>(
+    app: &'a AppState,
+    caller: &Caller,
+    id: &CameraId,
+) -> Result<(DeviceRow, &'a CloudStore), ApiError> {
+    let (device, rights) = camera_of(app, caller, id).await?;
+    if !rights.allows(Right::Playback) || !rights.allows(Right::Listen) {
+        let detail = "You have no right to the recordings of this camera.";
+        return Err(ApiError::new(ProblemKind::Forbidden, detail));
+    }
+    Ok((device, the_cloud(app)?))
+}
+
+/// The cloud storage, where there is one.
+pub(super) fn the_cloud(app: &AppState) -> Result<&CloudStore, ApiError> {
+    let none = || ApiError::new(ProblemKind::NotFound, "This portal has no cloud storage.");
+    app.cloud.as_ref().ok_or_else(none)
+}
+
+/// Whether a recorder cannot be asked, or has nothing to do with it: then the cloud is asked alone.
+pub(super) const fn is_away(kind: ProblemKind) -> bool {
+    matches!(
+        kind,
+        ProblemKind::DeviceOffline
+            | ProblemKind::CameraOffline
+            | ProblemKind::StorageAway
+            | ProblemKind::NotFound
+            | ProblemKind::Busy
+            | ProblemKind::Timeout
+    )
+}
+
+impl From<ListError> for ApiError {
+    fn from(error: ListError) -> Self {
+        match error {
+            ListError::Coverage(error) => Self::new(ProblemKind::InvalidRequest, error.to_string()),
+            ListError::Cloud(error) => error.into(),
+        }
+    }
+}
+
+impl From<CloudError> for ApiError {
+    fn from(error: CloudError) -> Self {
+        match error {
+            CloudError::Storage(error) => error.into(),
+            CloudError::Store(error) => {
+                tracing::warn!(%error, "the cloud storage fails");
+                let detail = "The cloud storage cannot be reached now.";
+                Self::new(ProblemKind::StorageAway, detail)
+            }
+            CloudError::Corrupt => {
+                tracing::error!("the list of the cloud storage is spoilt");
+                Self::internal()
+            }
+        }
+    }
 }
 
 /// Refuses whoever lacks the right that a question takes. The question alone says which: no route can
