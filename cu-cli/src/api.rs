@@ -3,15 +3,14 @@
 //! A refresh token works once, and a second use ends the whole sign-in. So a refresh happens under
 //! the home folder's lock, and whoever waited for the lock takes the tokens that it finds then.
 
-use std::{
-    ops::Range,
-    time::{Duration, SystemTime},
-};
+mod cloud;
+
+use std::time::{Duration, SystemTime};
 
 use reqwest::{Method, StatusCode};
 use serde::{Serialize, de::DeserializeOwned};
 use sightline_model::{
-    CameraId, ClaimCode, PuId, RecordingPlace, SessionToken, StreamTier, Timeline, UnixMicros,
+    CameraId, ClaimCode, PuId, RecordingPlace, SessionToken, Timeline, UnixMicros,
 };
 use sightline_protocol::{Problem, cm, flow};
 
@@ -25,8 +24,6 @@ use crate::{
 const TIMEOUT: Duration = Duration::from_secs(20);
 /// A token that ends this soon is renewed first: it must outlive the request.
 const MARGIN: Duration = Duration::from_secs(20);
-/// Longest wait for all of a segment.
-const FETCH_TIMEOUT: Duration = Duration::from_secs(600);
 /// Longest answer that is read.
 const MAX_BODY: usize = 4 << 20;
 
@@ -275,89 +272,6 @@ impl SignedInApi {
         parse(&self.send::<()>(Method::GET, &path, None).await?)
     }
 
-    /// `GET /cameras/{id}/recordings/segments`: what lies in the cloud storage.
-    ///
-    /// # Errors
-    /// As for every request.
-    pub async fn cloud_segments(
-        &self,
-        id: &CameraId,
-        span: &Range<UnixMicros>,
-        tier: StreamTier,
-        after: Option<String>,
-    ) -> Result<cm::CloudSegmentList, CuError> {
-        flow::sent("Cm", "CU", "CMU", "segments", id.pu.as_str());
-        let after = after.map(|after| format!("&after={after}")).unwrap_or_default();
-        let path = format!("/cameras/{id}/recordings/segments?{}{after}", of_span(span, tier));
-        parse(&self.send::<()>(Method::GET, &path, None).await?)
-    }
-
-    /// `GET /cameras/{id}/recordings/proof`: what proves it.
-    ///
-    /// # Errors
-    /// As for every request.
-    pub async fn cloud_proof(
-        &self,
-        id: &CameraId,
-        span: &Range<UnixMicros>,
-        tier: StreamTier,
-    ) -> Result<Vec<u8>, CuError> {
-        let path = format!("/cameras/{id}/recordings/proof?{}", of_span(span, tier));
-        self.send::<()>(Method::GET, &path, None).await
-    }
-
-    /// `POST /cameras/{id}/recordings/playlist`.
-    ///
-    /// # Errors
-    /// As for every request.
-    pub async fn playlist(
-        &self,
-        id: &CameraId,
-        request: &cm::PlaylistRequest,
-    ) -> Result<cm::PlaylistLink, CuError> {
-        let path = format!("/cameras/{id}/recordings/playlist");
-        let mut link: cm::PlaylistLink =
-            parse(&self.send(Method::POST, &path, Some(request)).await?)?;
-        link.url = SessionToken::new(self.joined(link.url.expose())?.into());
-        Ok(link)
-    }
-
-    /// `GET /cloud`.
-    ///
-    /// # Errors
-    /// As for every request.
-    pub async fn cloud_space(&self) -> Result<cm::CloudSpace, CuError> {
-        parse(&self.send::<()>(Method::GET, "/cloud", None).await?)
-    }
-
-    /// Fetches an object of the cloud storage by its signed address, from a byte on.
-    ///
-    /// # Errors
-    /// As for every request; the address is in none of them.
-    pub async fn fetch(&self, url: &SessionToken, from: u64) -> Result<reqwest::Response, CuError> {
-        let url = self.joined(url.expose())?;
-        // A store elsewhere is vouched for by the public authorities, whoever vouches for the portal.
-        let http = if url.origin() == self.portal.url.origin() {
-            self.api.http.clone()
-        } else {
-            check_portal(&url)?;
-            client(None)?
-        };
-        let mut request = http.get(url).timeout(FETCH_TIMEOUT);
-        if from > 0 {
-            request = request.header(reqwest::header::RANGE, format!("bytes={from}-"));
-        }
-        let answer = request.send().await;
-        let answer = answer.map_err(|e| self.api.transport_error(&e.without_url()))?;
-        if answer.status().is_success() { Ok(answer) } else { Err(refusal(answer.status(), &[])) }
-    }
-
-    /// A path alone is relative to the portal.
-    fn joined(&self, url: &str) -> Result<url::Url, CuError> {
-        let joined = self.portal.url.join(url);
-        joined.map_err(|_| CuError::other("the portal gave an address that makes no sense"))
-    }
-
     /// `PUT /cameras/{id}/recordings/lock`.
     ///
     /// # Errors
@@ -473,16 +387,6 @@ fn client(ca_pem: Option<&str>) -> Result<reqwest::Client, CuError> {
         .user_agent(concat!("sightline-cu/", env!("CARGO_PKG_VERSION")))
         .build()
         .map_err(|e| CuError::other(format!("HTTP cannot be set up: {e}")))
-}
-
-fn of_span(span: &Range<UnixMicros>, tier: StreamTier) -> String {
-    let time =
-        |at: UnixMicros| jiff::Timestamp::from_microsecond(at.0).unwrap_or_default().to_string();
-    let tier = match tier {
-        StreamTier::Main => "main",
-        StreamTier::Sub => "sub",
-    };
-    format!("from={}&to={}&tier={tier}", time(span.start), time(span.end))
 }
 
 /// HTTPS, or HTTP to this very machine: anything else would send codes and tokens in clear.
