@@ -8,14 +8,16 @@ use std::time::Duration;
 
 use axum::{
     body::{Body, to_bytes},
-    http::{Request, StatusCode, header},
+    http::{Method, Request, StatusCode, header},
     response::Response,
 };
 use serde_json::{Value, json};
-use sightline_model::Causes;
+use sightline_model::{Causes, DeviceKind};
 use sightline_protocol::{
     ProblemKind,
     cp::{CloudReply, CloudRequest},
+    ps::RecordingRequest,
+    sm::SmRequest,
 };
 use sightline_recording::{
     chain::{Expected, Proof},
@@ -321,6 +323,40 @@ async fn a_clip_that_never_comes_leaves_nothing_and_an_object_in_no_list_is_list
     assert_eq!(server.cmu.look_after_cloud().await.expect("done"), 0);
     assert_eq!(used(&token).await, Some(1_000), "it counts, and can be deleted");
     assert_eq!(segments(&server, &camera, &token).await.len(), 1);
+}
+
+#[tokio::test]
+async fn what_lies_in_the_cloud_stands_beside_what_an_nvr_has() {
+    let server = server(1 << 20).await;
+    let (token, camera) = (server.token(ANNA).await, Camera::new(1));
+    let mut unit = bound(&server, &camera, &token).await;
+    let film = unit.film(1_000);
+    unit.store(&film).await;
+    let nvr = Camera { kind: DeviceKind::Nvr, ..Camera::new(2) };
+    nvr.register(&server).await;
+    let asked = nvr.connect(&server).await;
+    nvr.bind(&server, &token).await.expect(201);
+    let relation = format!("/api/v1/nvrs/{}/cameras/{}", nvr.pu, camera.id());
+    let answer = server.call_from("192.0.2.1", Method::PUT, &relation, Some(&token), None).await;
+    answer.expect(200);
+
+    let path = format!("recordings?{SPAN}");
+    let timeline = camera.ask(&server, &token, &path).await.expect(200).body;
+    assert_eq!(timeline["sources"][0]["place"], "cs", "{timeline}");
+    let days = "recordings/days?zone=UTC&year=2027&month=1";
+    let days = camera.ask(&server, &token, days).await.expect(200).body;
+    let days = days["days"].as_array().expect("days");
+    // The recorders of these tests have something on the 21st.
+    assert!([15, 21].iter().all(|day| days.contains(&json!(day))), "{days:?}");
+    let asked = asked.lock().expect("lock");
+    let of_nvr = |which: fn(&RecordingRequest) -> bool| {
+        asked.iter().any(|request| match request {
+            SmRequest::Recording { ask, .. } => which(ask),
+            _ => false,
+        })
+    };
+    assert!(of_nvr(|ask| matches!(ask, RecordingRequest::List(_))), "{asked:?}");
+    assert!(of_nvr(|ask| matches!(ask, RecordingRequest::Days { .. })), "{asked:?}");
 }
 
 #[tokio::test]
