@@ -1,5 +1,6 @@
 import { signal } from '@preact/signals';
 import { afterEach, describe, expect, it, vi } from 'vitest';
+import type { CloudStore } from '../../src/play/cloud/channel';
 import { Lookback } from '../../src/play/lookback';
 import { Sound } from '../../src/play/replay/sound';
 import type { Watch } from '../../src/play/watch';
@@ -149,6 +150,34 @@ describe('looking back', () => {
     expect(pc.channels).toHaveLength(2);
     pc.last.open();
     expect(pc.last.sent).toEqual([{ type: 'show', at: 4_000_000 }]);
+  });
+
+  it('plays what only the cloud has from there, and goes from it to an NVR and back', () => {
+    const { pc, watch, nvr } = lookingElsewhere();
+    const never = new Promise<never>(() => undefined);
+    const store: CloudStore = {
+      list: () => never,
+      fetch: () => never,
+      nowMs: () => 0,
+      sleep: () => never,
+    };
+    const lookback = new Lookback(watch as unknown as Watch, store);
+    lookback.placeOf = (atUs) => (atUs < 5_000_000 ? 'cs' : 'nvr');
+    lookback.playFrom(1_000_000);
+    expect([lookback.place.value, pc.channels.length]).toEqual(['cs', 0]);
+    lookback.playFrom(9_000_000, 1, 'nvr');
+    expect([lookback.place.value, nvr.looksBack]).toEqual(['nvr', true]);
+    const there = new Connection();
+    nvr.connection.value = there;
+    there.last.open();
+    expect(there.last.sent).toMatchObject([{ type: 'play', at: 9_000_000 }]);
+    lookback.playFrom(2_000_000);
+    expect([lookback.place.value, there.last.readyState]).toEqual(['cs', 'closed']);
+    expect(lookback.state.value).toEqual({ state: 'seeking' });
+    lookback.live();
+    expect(lookback.place.value).toBe('pu');
+    expect(lookback.source.value).toBe(watch);
+    expect([pc.channels.length, there.channels.length]).toEqual([0, 1]);
   });
 
   it('ends the session with an NVR when the live picture is wanted again', () => {
