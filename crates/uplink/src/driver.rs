@@ -34,7 +34,7 @@ use super::{
 const MAX_CHECKS: usize = 64;
 /// Tickets that may wait for the centre.
 const MAX_TICKETS: usize = 16;
-/// Likewise, questions about the cloud storage.
+/// Questions about the cloud storage that may wait for the centre; the SCU takes as many.
 const MAX_CLOUD_CALLS: usize = 16;
 
 /// What a [`Driver`] needs.
