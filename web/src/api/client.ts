@@ -217,7 +217,8 @@ export const api = {
   ) => {
     const span = `from=${id(rfc3339(fromUs))}&to=${id(rfc3339(toUs))}&tier=${tier}`;
     const next = after === undefined ? '' : `&after=${id(after)}`;
-    return call<CloudSegmentList>('GET', `/cameras/${id(camera)}/recordings/segments?${span}${next}`);
+    const path = `/cameras/${id(camera)}/recordings/segments?${span}${next}`;
+    return call<CloudSegmentList>('GET', path);
   },
   cloudSpace: () => call<CloudSpace>('GET', '/cloud'),
   plans: (camera: string) => call<PlanList>('GET', `/cameras/${id(camera)}/plans`),
