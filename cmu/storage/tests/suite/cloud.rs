@@ -98,8 +98,8 @@ pub async fn cloud_space(db: &Database, other: &Database) {
     fitted += together.iter().filter(|one| **one == Reservation::Reserved).count();
     assert_eq!((fitted, used(db, "cleo").await), (3, 900));
     // Of one asked for twice at once, one counts.
-    let (one, two) =
-        tokio::join!(reserve(db, &segment("dora", 30), 1), reserve(db, &segment("dora", 30), 1));
+    let twice = segment("dora", 30);
+    let (one, two) = tokio::join!(reserve(db, &twice, 1), reserve(db, &twice, 1));
     assert!([one, two].contains(&Reservation::Reserved), "{one:?} {two:?}");
     assert_eq!(used(db, "dora").await, 300);
 
