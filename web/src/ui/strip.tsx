@@ -103,12 +103,7 @@ function Parts({ timeline, view }: { timeline: Timeline; view: Stretch }) {
         <Part key={`g${gap.from}`} part={gap} view={view} kind={`gap ${gap.reason}`} />
       ))}
       {timeline.spans.map((span) => (
-        <Part
-          key={`s${span.from}`}
-          part={span}
-          view={view}
-          kind={spanKind(timeline, span)}
-        />
+        <Part key={`s${span.from}`} part={span} view={view} kind={spanKind(timeline, span)} />
       ))}
       {timeline.events.map((mark) => (
         <Part key={`e${mark.from}`} part={mark} view={view} kind="mark" />

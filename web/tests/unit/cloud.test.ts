@@ -18,7 +18,7 @@ function zeros(count: number): number[] {
 
 function box(type: string, ...content: number[][]): number[] {
   const body = content.flat();
-  return [...u32(body.length + 8), ...[...type].map((c) => c.charCodeAt(0)), ...body];
+  return [...u32(body.length + 8), ...Array.from(type, (c) => c.charCodeAt(0)), ...body];
 }
 
 const SPS = [0x67, 0x64, 0, 0x1f];
@@ -230,7 +230,9 @@ describe('playing the cloud', () => {
     const walls = units.map((unit) => (unit.wallUs - T0) / 1e6);
     expect(walls).toEqual([3, 3.5, 2, 2.5, 1, 1.5, 0, 0.5]);
     const newest = units.toSorted((a, b) => a.presentationUs - b.presentationUs);
-    expect(newest.map((unit) => (unit.wallUs - T0) / 1e6)).toEqual([3.5, 3, 2.5, 2, 1.5, 1, 0.5, 0]);
+    expect(newest.map((unit) => (unit.wallUs - T0) / 1e6)).toEqual([
+      3.5, 3, 2.5, 2, 1.5, 1, 0.5, 0,
+    ]);
   });
 
   it('gives keyframes only when it is fast', async () => {

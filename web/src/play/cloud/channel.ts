@@ -13,12 +13,7 @@ import { readFilm, type Film, type Picture, type SoundPiece } from './mp4';
 /** Where segments come from; tests bring their own. */
 export interface CloudStore {
   /** Segments of a camera that reach into a span, in their order; `some`: the first ones are enough. */
-  list: (
-    fromUs: number,
-    toUs: number,
-    tier: StreamTier,
-    some: boolean,
-  ) => Promise<CloudSegment[]>;
+  list: (fromUs: number, toUs: number, tier: StreamTier, some: boolean) => Promise<CloudSegment[]>;
   /** A segment's bytes; `most`: so many of its first ones are enough. */
   fetch: (segment: CloudSegment, most?: number) => Promise<ArrayBuffer>;
   /** The page's clock, and a pause that ends early when it is aborted. */

@@ -85,7 +85,10 @@ export function tracksOf(view: DataView, moov: Box): { video?: VideoTrack; audio
     const track = { id, timescale, defaults: defaultsOf(view, moov, id) };
     const codec = SOUNDS[entry.type];
     if (codec) found.audio ??= { ...track, audio: soundOf(view, entry, codec, timescale) };
-    else found.video ??= pictureOf(view, entry, track);
+    else if (!found.video) {
+      const video = pictureOf(view, entry, track);
+      if (video) found.video = video;
+    }
   }
   return found;
 }
