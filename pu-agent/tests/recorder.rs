@@ -2,6 +2,8 @@
 
 mod recording;
 
+use std::time::SystemTime;
+
 use recording::{Unit, until};
 use sightline_model::{
     ChannelId, RecordingPlace, RecordingPlan, Strategy, StreamTier, Trigger, UnixMicros,
@@ -236,6 +238,11 @@ async fn a_chain_that_is_not_to_go_on_after_a_restart_says_so() {
     assert!(unit.gaps(&store).await.is_empty(), "the end was not a clean one");
     store.close().await;
 
+    // Until the last picture has been on the screen for its time.
+    until("the segment's end", async || {
+        (UnixMicros::from(SystemTime::now()) >= last.end()).then_some(())
+    })
+    .await;
     let run = unit.start_idle().await;
     let gap = run.gap(GapReason::NotPlanned).await;
     assert!(gap.from() >= last.end() && gap.to.is_none(), "{gap:?}");
