@@ -269,7 +269,7 @@ impl Task {
                     | ScReply::LeasesRenewed { .. }
                     | ScReply::Ticket(_)
                     | ScReply::Done
-                    | ScReply::Cloud(_),
+                    | ScReply::Cloud { .. },
                 ) => Err(wrong_answer()),
             };
             let outcome = if result.is_ok() { "granted" } else { "refused" };
@@ -291,7 +291,7 @@ impl Task {
                     | ScReply::LeasesRenewed { .. }
                     | ScReply::TokenGranted(_)
                     | ScReply::Done
-                    | ScReply::Cloud(_),
+                    | ScReply::Cloud { .. },
                 ) => Err(wrong_answer()),
             };
             (PuInput::Ticket { request, result }, Span::current())
@@ -303,7 +303,7 @@ impl Task {
         let unit = self.unit.clone();
         let asking = async move {
             let result = match unit.ask_cmu(&ask).await {
-                Ok(ScReply::Cloud(reply)) => Ok(*reply),
+                Ok(ScReply::Cloud { answer }) => Ok(*answer),
                 Ok(ScReply::Refused { problem }) | Err(problem) => Err(problem),
                 Ok(
                     ScReply::Registered(_)

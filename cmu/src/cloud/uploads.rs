@@ -53,7 +53,7 @@ pub async fn asked(
     match answer(app, device, ask).await {
         Ok(reply) => {
             flow::sent("Sc", "CMU", "SCU", word(&reply), device.as_str());
-            Ok(ScReply::Cloud(Box::new(reply)))
+            Ok(ScReply::Cloud { answer: Box::new(reply) })
         }
         Err(Failed::Refused(problem)) => {
             tracing::debug!(%device, %problem, "a unit's request to the cloud storage is refused");

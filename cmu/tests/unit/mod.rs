@@ -117,7 +117,7 @@ impl<'a> Unit<'a> {
     pub async fn ask(&self, ask: CloudRequest) -> Result<CloudReply, Problem> {
         let (device, epoch, ask) = (self.camera.pu.clone(), self.epoch, Box::new(ask));
         match self.server.sc(&ScRequest::Cloud { device, epoch, ask }).await {
-            ScReply::Cloud(reply) => Ok(*reply),
+            ScReply::Cloud { answer } => Ok(*answer),
             ScReply::Refused { problem } => Err(problem),
             other => panic!("{other:?}"),
         }

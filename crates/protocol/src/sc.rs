@@ -161,7 +161,10 @@ pub enum ScReply {
     /// To [`ScRequest::Ticket`].
     Ticket(Box<PlayAnswer>),
     /// To [`ScRequest::Cloud`].
-    Cloud(Box<CloudReply>),
+    Cloud {
+        /// What became of it.
+        answer: Box<CloudReply>,
+    },
     /// Refused, or failed.
     Refused {
         /// Why.

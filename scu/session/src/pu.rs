@@ -400,7 +400,7 @@ impl PuConnection {
                 | ScReply::Done
                 | ScReply::Ticket(_)
                 | ScReply::TokenGranted(_)
-                | ScReply::Cloud(_),
+                | ScReply::Cloud { .. },
             ) => Problem::new(ProblemKind::Internal, "the centre gave a wrong answer"),
         };
         self.refuse_with(problem, true);

@@ -226,7 +226,7 @@ async fn answer(bus: &Bus, books: &Mutex<Books>, request: ScRequest) -> ScReply 
         | ScRequest::ViewerReport { .. }
         | ScRequest::Nat { .. }
         | ScRequest::RecorderReport { .. } => ScReply::Done,
-        ScRequest::Cloud { .. } => ScReply::Cloud(Box::new(CloudReply::Opened)),
+        ScRequest::Cloud { .. } => ScReply::Cloud { answer: Box::new(CloudReply::Opened) },
     }
 }
 

@@ -42,7 +42,7 @@ fn cp_messages() {
     answer("refused", Err(problem()));
 
     check("sc-cloud", sc::ScRequest::Cloud { device: pu(), epoch: 3, ask: Box::new(upload) });
-    check("sc-cloud-reply", sc::ScReply::Cloud(Box::new(CloudReply::Put(put))));
+    check("sc-cloud-reply", sc::ScReply::Cloud { answer: Box::new(CloudReply::Put(put)) });
 }
 
 #[test]
