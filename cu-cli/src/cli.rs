@@ -95,6 +95,7 @@ Examples:
   cu record list Garden                           the last day, with every gap and its reason
   cu record list Garden --from 2026-11-21T17:00:00Z --to 2026-11-21T18:00:00Z --json
   cu record lock Garden --from 2026-11-21T17:00:00Z --to 2026-11-21T17:05:00Z
+  cu record export Garden --from 2026-11-21T17:00:00Z --to 2026-11-21T17:05:00Z --out five.mp4
   cu record plan Garden                           what is to be recorded, and what is now
   cu record plan Garden --set main --keep-days 30")]
     Record {
@@ -280,10 +281,13 @@ pub struct RecordExport {
     /// Until then; about a day later at most
     #[arg(long, value_name = "TIME", value_parser = time)]
     pub to: UnixMicros,
-    /// The file; otherwise named after the camera and the time. What was fetched of a download that
-    /// broke is gone on with
+    /// The file; otherwise named after the camera, the stream and the time. What was fetched of a
+    /// download that broke lies in a folder beside it, FILE.part, and is gone on with
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
+    /// Replace a file of that name, and its proof; otherwise they are left as they are (exit code 2)
+    #[arg(long)]
+    pub force: bool,
     /// Which of the camera's streams; otherwise the main one
     #[arg(long, value_enum, value_name = "STREAM")]
     pub tier: Option<RecordTier>,

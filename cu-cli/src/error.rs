@@ -15,7 +15,7 @@ pub enum Exit {
     NotSignedIn = 3,
     /// The portal or the camera said no.
     Refused = 4,
-    /// The portal or the camera cannot be reached.
+    /// The portal, the camera, or the storage of what is recorded cannot be reached.
     Unreachable = 5,
     /// A key or certificate is not the expected one: somebody may be in between.
     Security = 6,
@@ -113,7 +113,9 @@ impl From<Problem> for CuError {
     fn from(problem: Problem) -> Self {
         let exit = match problem.kind {
             ProblemKind::Unauthenticated => Exit::NotSignedIn,
-            ProblemKind::DeviceOffline | ProblemKind::CameraOffline => Exit::Unreachable,
+            ProblemKind::DeviceOffline | ProblemKind::CameraOffline | ProblemKind::StorageAway => {
+                Exit::Unreachable
+            }
             ProblemKind::WrongKey => Exit::Security,
             ProblemKind::Timeout => Exit::Timeout,
             ProblemKind::Internal => Exit::Other,
@@ -141,9 +143,27 @@ impl From<Problem> for CuError {
             ProblemKind::DeviceOffline => {
                 " Check the camera's power and network; `cu list` shows when it is back."
             }
+            ProblemKind::StorageAway => {
+                " Check the card or disk that the camera is recorded on; live pictures need none."
+            }
             _ => "",
         };
         let message = format!("{}.{advice}", problem.detail.trim_end_matches('.'));
         Self { exit, message, problem: Some(problem.kind) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_storage_that_is_away_is_not_told_as_the_camera_s_fault() {
+        let detail = "The storage is not there. Put the card or disk back in.";
+        let error = CuError::from(Problem::new(ProblemKind::StorageAway, detail));
+        assert_eq!(error.exit, Exit::Unreachable);
+        assert!(error.message.starts_with(detail), "{error}");
+        assert!(error.message.ends_with("live pictures need none."), "{error}");
+        assert_eq!(error.to_json()["error"]["problem"], "storage_away");
     }
 }

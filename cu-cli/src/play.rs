@@ -14,6 +14,7 @@ pub mod reorder;
 mod serve;
 pub mod session;
 pub mod signal;
+mod stop;
 mod webrtc;
 
 use std::{sync::Arc, time::Duration};
@@ -26,7 +27,7 @@ use sightline_protocol::cm::Player;
 use tokio::time::Instant;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use self::{assembler::Assembler, session::Session};
+use self::{assembler::Assembler, session::Session, stop::Stop};
 pub(crate) use self::{figures::Figures, ladder::best_way, quic::connect as quic_connect};
 use crate::{
     api::SignedInApi,
@@ -162,8 +163,8 @@ fn print_urls(session: &Session, as_json: bool) -> Result<(), CuError> {
     Ok(())
 }
 
-/// From the first unit to the end: whichever comes first of the time limit, Ctrl-C, and the end of
-/// the stream. A recording is brought to its proper end in each case.
+/// From the first unit to the end: whichever comes first of the time limit, Ctrl-C or SIGTERM, and
+/// the end of the stream. A recording is brought to its proper end in each case.
 async fn watch(
     mut incoming: Incoming,
     reader: Reader,
@@ -173,6 +174,7 @@ async fn watch(
     token: &CancellationToken,
     bar: indicatif::ProgressBar,
 ) -> Result<(), CuError> {
+    let mut stop = Stop::listen()?;
     if options.stats {
         tasks.spawn(figures::report(Arc::clone(&incoming.figures), json, token.clone()));
     }
@@ -194,7 +196,7 @@ async fn watch(
             // What the camera said matters more than an empty file.
             ended.and(saved).and(Err(CuError::unreachable("the camera has ended the stream")))
         }
-        _ = tokio::signal::ctrl_c() => {
+        () = stop.asked() => {
             token.cancel();
             finished((&mut sink).await)
         }

@@ -103,6 +103,40 @@ async fn webrtc_gives_a_file_that_ffprobe_reads() {
 }
 
 #[tokio::test]
+async fn who_is_asked_to_terminate_ends_the_file_first() {
+    let dir = tempfile::tempdir().expect("dir");
+    let (_portal, _unit) = watched(dir.path()).await;
+    let file = dir.path().join("out.mp4");
+    let name = file.to_str().expect("utf-8");
+    let mut play = Command::new(env!("CARGO_BIN_EXE_cu"))
+        .arg("--home")
+        .arg(dir.path())
+        .args(["--json", "play", "Garden", "--out", name, "--stats"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .expect("runs");
+    let mut lines = BufReader::new(play.stdout.take().expect("piped")).lines();
+    // A line of figures comes every second.
+    while file.metadata().map_or(0, |m| m.len()) == 0 {
+        lines.next_line().await.expect("line").expect("it has not ended");
+    }
+    let process = play.id().expect("it runs").to_string();
+    let asked = Command::new("kill").args(["-TERM", &process]).status().await.expect("runs");
+    assert!(asked.success());
+    let mut recorded = None;
+    while let Some(line) = lines.next_line().await.expect("line") {
+        let line: serde_json::Value = serde_json::from_str(&line).expect("json");
+        recorded = line.get("recorded").cloned().or(recorded);
+    }
+    let ended = tokio::time::timeout(std::time::Duration::from_secs(40), play.wait()).await;
+    assert_eq!(ended.expect("in time").expect("runs").code(), Some(0));
+    assert_eq!(recorded.expect("what was written")["file"], name);
+    assert_eq!(ffprobe(name).await["streams"][0]["codec_name"], "h264");
+}
+
+#[tokio::test]
 async fn any_player_can_open_the_stream() {
     let dir = tempfile::tempdir().expect("dir");
     let (_portal, _unit) = watched(dir.path()).await;

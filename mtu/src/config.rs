@@ -91,7 +91,8 @@ pub struct Config {
     /// Requests without good credentials that each worker answers per second and subscriber. The
     /// ports of one subscriber may be with several workers.
     pub newcomers_per_s: u32,
-    /// TCP and TLS clients at a time, and as many of DTLS, shared out among the workers.
+    /// TCP and TLS clients at a time, fewer where open files do not suffice (see
+    /// [`warnings`](Self::warnings)); and as many of DTLS, shared out among the workers.
     pub max_connections: usize,
     /// TCP and TLS clients of one subscriber, and as many of DTLS at each worker.
     pub connections_per_subscriber: usize,

@@ -93,6 +93,8 @@ pub struct Running {
 /// [`StartError`], before anything is announced.
 pub async fn start(config: Config, bus: Bus, lifecycle: &Lifecycle) -> Result<Running, StartError> {
     config.check()?;
+    // What there is room for depends on it.
+    udp::raise_file_limit();
     for warning in config.warnings()? {
         tracing::warn!("{warning}");
     }

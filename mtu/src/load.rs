@@ -49,6 +49,17 @@ fn parse(stat: &str) -> Option<Ticks> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    };
+
+    use tracing::{
+        Event, Metadata, Subscriber,
+        span::{Attributes, Id, Record},
+        subscriber::with_default,
+    };
+
     use super::*;
 
     #[test]
@@ -59,15 +70,43 @@ mod tests {
         assert_eq!(parse("cpu  1 2"), None);
     }
 
+    /// Counts what this thread says.
+    struct Said(Arc<AtomicUsize>);
+
+    impl Subscriber for Said {
+        fn enabled(&self, _: &Metadata<'_>) -> bool {
+            true
+        }
+
+        fn new_span(&self, _: &Attributes<'_>) -> Id {
+            Id::from_u64(1)
+        }
+
+        fn record(&self, _: &Id, _: &Record<'_>) {}
+
+        fn record_follows_from(&self, _: &Id, _: &Id) {}
+
+        fn event(&self, _: &Event<'_>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+
+        fn enter(&self, _: &Id) {}
+
+        fn exit(&self, _: &Id) {}
+    }
+
     #[test]
     fn a_system_that_does_not_tell_is_told_of_once() {
+        let said = Arc::<AtomicUsize>::default();
         let mut cpu = Cpu::default();
         let mut look = |now| {
-            let share = cpu.since_last(now);
-            (share, cpu.warned)
+            let share = with_default(Said(said.clone()), || cpu.since_last(now));
+            (share, said.load(Ordering::Relaxed))
         };
-        assert_eq!(look(Some(Ticks { busy: 0, all: 100 })), (None, false));
-        assert_eq!(look(None), (None, true));
-        assert_eq!(look(Some(Ticks { busy: 50, all: 200 })), (Some(0.5), true));
+        assert_eq!(look(Some(Ticks { busy: 0, all: 100 })), (None, 0));
+        assert_eq!(look(None), (None, 1));
+        assert_eq!(look(None), (None, 1));
+        assert_eq!(look(Some(Ticks { busy: 50, all: 200 })), (Some(0.5), 1));
+        assert_eq!(look(None), (None, 1));
     }
 }

@@ -88,8 +88,9 @@ impl Relay {
         lifecycle.spawn(own::watch(settings.clone(), configured, own::interfaces));
         end_with(running.died(), lifecycle);
         let running: SharedWorkers = Arc::new(RwLock::new(running));
+        let capacity = Capacity::of(&config)?;
         let streams = Streams::new(
-            config.max_connections,
+            capacity.connections(),
             config.connections_per_subscriber,
             shown.tls.clone(),
             running.clone(),
@@ -100,7 +101,7 @@ impl Relay {
         let tcp = listen_tcp(&config, &streams, lifecycle).await?;
         let udp = addresses.iter().copied().take(config.udp_listen.len()).collect();
         let workers = running;
-        let places = Capacity::of(&config)?.allocations();
+        let places = capacity.allocations();
         let stopping = AtomicBool::new(false);
         let relay = Self { config, workers, settings, streams, shown, udp, tcp, places, stopping };
         Ok((Arc::new(relay), usage))
@@ -176,6 +177,11 @@ impl Relay {
     /// Allocations now.
     pub(crate) fn allocations(&self) -> u32 {
         self.workers.read().shared().allocations()
+    }
+
+    /// Of [`places`](Self::places), those that are taken.
+    pub(crate) fn taken(&self) -> u32 {
+        self.workers.read().shared().taken()
     }
 
     /// Payload relayed since the start, as of a second ago.
@@ -334,7 +340,7 @@ fn settings(config: &Config, addresses: &[SocketAddr]) -> Result<Settings, Confi
     let own = own::all(&configured(config, &listening)?, &interfaces);
     let bytes = |bps: Option<u64>| bps.map(|bps| bps / 8);
     let limits = Limits {
-        allocations: config.max_allocations,
+        allocations: Capacity::of(config)?.allocations(),
         allocations_per_user: config.allocations_per_user,
         allocation_bytes_per_s: bytes(config.allocation_bps),
         user_bytes_per_s: bytes(config.user_bps),

@@ -40,7 +40,7 @@ pub(crate) use connection::Connection;
 /// for a connection.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Connections that wait for their clients, over all relays.
-const MAX_PENDING: usize = 1_024;
+pub(crate) const MAX_PENDING: usize = 1_024;
 /// How many ports are tried for one relay.
 const TRIES: usize = 64;
 /// RFC 6062 section 6.2.1.

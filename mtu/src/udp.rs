@@ -40,7 +40,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use inbox::{Gone, StreamHandle, WorkerHandle};
 pub use options::{Options, RelayAddress};
-pub(crate) use sockets::file_limit;
+pub(crate) use sockets::{file_limit, raise_file_limit};
 pub use streams::{StreamOut, TcpRelays};
 pub(crate) use veiled::DtlsOptions;
 
@@ -96,7 +96,7 @@ impl Workers {
         settings: Arc<ArcSwap<Settings>>,
         dtls: Option<DtlsOptions>,
     ) -> Result<(Self, mpsc::Receiver<Usage>), StartError> {
-        sockets::raise_file_limit();
+        raise_file_limit();
         let mut nonce_key = [0; 32];
         aws_lc_rs::rand::fill(&mut nonce_key).map_err(|_| StartError::Random)?;
         let announced = options.relays.iter().map(|relay| relay.announced);

@@ -178,17 +178,19 @@ impl Viewers {
     fn asked(&self, call: RecordingCall) {
         let RecordingCall { request, ask } = call;
         let (uplink, recorder) = (self.shared.uplink.clone(), self.shared.recorder.clone());
+        let within = uplink.status().borrow().registration();
         let Ok(permit) = Arc::clone(&self.shared.questions).try_acquire_owned() else {
             let why = "the recorder is answering other questions; try again shortly";
             let result = Err(Problem::new(ProblemKind::Busy, why));
-            return uplink.send(PuToScu::Recorded(RecordingAnswer { request, result }));
+            let answer = RecordingAnswer { request, result };
+            return uplink.answer(within, PuToScu::Recorded(answer));
         };
         let answering = async move {
             let result = match recorder {
                 Some(recorder) => recorder.answer(ask).await,
                 None => Err(Problem::new(ProblemKind::NotFound, "this device does not record")),
             };
-            uplink.send(PuToScu::Recorded(RecordingAnswer { request, result }));
+            uplink.answer(within, PuToScu::Recorded(RecordingAnswer { request, result }));
             drop(permit);
         };
         self.shared.lifecycle.spawn(answering.in_current_span());

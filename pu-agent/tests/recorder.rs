@@ -2,8 +2,16 @@
 
 mod recording;
 
+use std::time::SystemTime;
+
 use recording::{Unit, until};
-use sightline_model::{ChannelId, RecordingPlace, RecordingPlan, Strategy, StreamTier, Trigger};
+use sightline_model::{
+    ChannelId, RecordingPlace, RecordingPlan, Strategy, StreamTier, Trigger, UnixMicros,
+};
+use sightline_protocol::{
+    ProblemKind,
+    ps::{RecordingQuery, RecordingRequest},
+};
 use sightline_recording::{statement::GapReason, strategy::Input};
 use sightline_recording_store::{Level, Limits, State};
 
@@ -171,6 +179,16 @@ async fn a_card_that_is_put_in_later_is_recorded_on() {
     looked.await.expect("in time").expect("runs");
     assert_eq!(storage.borrow_and_update().state, State::Away);
     assert!(run.recorder.store().borrow().is_none());
+    let query = RecordingQuery {
+        camera: unit.camera(),
+        from: UnixMicros(0),
+        to: UnixMicros(1),
+        max_spans: 8,
+        tier: None,
+    };
+    let asked = run.recorder.answer(RecordingRequest::List(query)).await;
+    let problem = asked.expect_err("nothing can be read");
+    assert_eq!(problem.kind, ProblemKind::StorageAway, "{problem:?}");
     std::fs::rename(&away, unit.dir()).expect("own folder");
     run.segments(1).await;
     let well = storage.wait_for(|health| health.state == State::Ok);
@@ -205,4 +223,53 @@ async fn a_clock_that_is_set_right_sets_right_what_was_recorded_before() {
     let found = unit.verify(&store, Level::Hash).await;
     assert!(found.is_sound(), "{found:?}");
     run.end().await;
+}
+
+/// Else what was recorded last would count as still being recorded.
+#[tokio::test]
+async fn a_chain_that_is_not_to_go_on_after_a_restart_says_so() {
+    let unit = Unit::new();
+    let run = unit.start(Limits::default()).await;
+    run.camera.play();
+    run.segments(1).await;
+    run.end().await;
+    let store = unit.open().await;
+    let last = unit.segments(&store).await.pop().expect("there is one");
+    assert!(unit.gaps(&store).await.is_empty(), "the end was not a clean one");
+    store.close().await;
+
+    // Until the last picture has been on the screen for its time.
+    until("the segment's end", async || {
+        (UnixMicros::from(SystemTime::now()) >= last.end()).then_some(())
+    })
+    .await;
+    let run = unit.start_idle().await;
+    let gap = run.gap(GapReason::NotPlanned).await;
+    assert!(gap.from() >= last.end() && gap.to.is_none(), "{gap:?}");
+    let gaps = unit.gaps(&run.store().await).await;
+    assert_eq!(gaps.len(), 2, "{gaps:?}");
+    assert_eq!((gaps[0].gap.reason, gaps[0].from()), (GapReason::RecorderOff, last.end()));
+    run.end().await;
+}
+
+#[tokio::test]
+async fn the_chain_of_a_camera_that_was_taken_out_says_once_that_it_has_ended() {
+    let unit = Unit::new();
+    let run = unit.start(Limits::default()).await;
+    run.camera.play();
+    run.segments(1).await;
+    run.end().await;
+    for _ in 0..2 {
+        let run = unit.start_without_cameras().await;
+        // By then it is stated.
+        let mut storage = run.recorder.storage();
+        let well = storage.wait_for(|health| health.state == State::Ok);
+        tokio::time::timeout(recording::PATIENCE, well).await.expect("in time").expect("runs");
+        let store = run.store().await;
+        let reasons: Vec<_> = unit.gaps(&store).await.iter().map(|gap| gap.gap.reason).collect();
+        assert_eq!(reasons, [GapReason::RecorderOff, GapReason::NotPlanned]);
+        let found = unit.verify(&store, Level::Hash).await;
+        assert!(found.is_sound(), "{found:?}");
+        run.end().await;
+    }
 }

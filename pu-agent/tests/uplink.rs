@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use pu_agent::{
     identity::Identity,
-    uplink::{Handler, Status, clock::Clock, dial::Server, link::Transport},
+    uplink::{Handler, Status, Uplink, clock::Clock, dial::Server, link::Transport},
 };
 use sightline_model::UserId;
-use sightline_protocol::ps::{Addresses, PuToScu, ScuToPu};
+use sightline_protocol::ps::{Addresses, PuToScu, RecordingAnswer, RecordingReply, ScuToPu};
 use sightline_service_kit::lifecycle::Lifecycle;
 use support::{Centre, FakeScu, Fault, Levers, PATIENCE};
 use tokio::sync::watch;
@@ -23,6 +23,7 @@ impl Handler for Deaf {
 }
 
 struct Unit {
+    uplink: Uplink,
     status: watch::Receiver<Status>,
     levers: Levers,
     clock: Clock,
@@ -39,12 +40,12 @@ fn unit(centre: &Centre, scu: &FakeScu) -> Unit {
         websocket: format!("ws://{}/ps/v1", scu.websocket).parse().ok(),
     };
     let (driver, uplink, levers) = support::uplink(&identity, centre, server, &clock, &lifecycle);
-    let status = uplink.status();
+    let (status, kept) = (uplink.status(), uplink.clone());
     lifecycle.spawn(async move {
         let _keep = uplink;
         driver.run(Arc::new(Deaf)).await;
     });
-    Unit { status, levers, clock, _lifecycle: lifecycle, _dir: dir }
+    Unit { uplink: kept, status, levers, clock, _lifecycle: lifecycle, _dir: dir }
 }
 
 impl Unit {
@@ -105,4 +106,32 @@ async fn a_unit_that_is_refused_says_why() {
         s.fault.as_ref().is_some_and(|fault| fault.starts_with("the service refuses this unit: "))
     });
     tokio::time::timeout(PATIENCE, told).await.expect("in time").expect("runs");
+}
+
+#[tokio::test]
+async fn an_answer_reaches_only_the_registration_in_which_was_asked() {
+    let centre = Centre::new();
+    let mut scu = FakeScu::on_any_port(&centre).await;
+    let mut unit = unit(&centre, &scu);
+    scu.registered().await;
+    unit.up(Transport::Quic).await;
+    let asked_in = unit.status.borrow_and_update().registration();
+    assert!(asked_in.is_some());
+    scu.say(ScuToPu::Goodbye);
+    scu.registered().await;
+    let again = unit.status.wait_for(|s| s.registration().is_some_and(|new| Some(new) != asked_in));
+    let again = tokio::time::timeout(PATIENCE, again).await.expect("in time").expect("runs");
+    let now = again.registration();
+    drop(again);
+    let answer =
+        |request| PuToScu::Recorded(RecordingAnswer { request, result: Ok(RecordingReply::Done) });
+    unit.uplink.answer(asked_in, answer(1));
+    unit.uplink.answer(None, answer(2));
+    unit.uplink.answer(now, answer(3));
+    // They go out in their order.
+    let heard = scu.heard(|m| match m {
+        PuToScu::Recorded(answer) => Some(answer.request),
+        _ => None,
+    });
+    assert_eq!(heard.await, 3, "an answer to what another SCU may have asked");
 }

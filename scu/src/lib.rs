@@ -125,7 +125,8 @@ pub async fn start(config: Config, bus: Bus, lifecycle: &Lifecycle) -> Result<Ru
     let secret = config.turn.secret()?;
     let minter = credentials::Minter::new(secret, config.turn.credential_ttl_s);
     let tls_for_http = config.tls.http.then(|| identity.clone());
-    let parts = unit::Parts { config, scu: scu.clone(), scu_url, minter };
+    let first_question = u64::from_ne_bytes(random_bytes()?);
+    let parts = unit::Parts { config, scu: scu.clone(), scu_url, minter, first_question };
     let unit = unit::Unit::start(parts, bus, lifecycle).await?;
     let quic_addr = quic::start(&unit, &identity)?;
     if let Some((listener, _)) = bound {
@@ -136,7 +137,11 @@ pub async fn start(config: Config, bus: Bus, lifecycle: &Lifecycle) -> Result<Ru
 }
 
 fn random_id() -> Result<ScuId, StartError> {
-    let mut bits = [0; 16];
-    aws_lc_rs::rand::fill(&mut bits).map_err(|_| StartError::Random)?;
-    Ok(ScuId::from_random(bits))
+    Ok(ScuId::from_random(random_bytes()?))
+}
+
+fn random_bytes<const N: usize>() -> Result<[u8; N], StartError> {
+    let mut bytes = [0; N];
+    aws_lc_rs::rand::fill(&mut bytes).map_err(|_| StartError::Random)?;
+    Ok(bytes)
 }

@@ -100,6 +100,8 @@ pub(crate) struct Parts {
     pub(crate) scu: ScuId,
     pub(crate) scu_url: String,
     pub(crate) minter: Minter,
+    /// What its first question to a recorder is numbered: random.
+    pub(crate) first_question: u64,
 }
 
 impl Unit {
@@ -110,7 +112,7 @@ impl Unit {
         lifecycle: &Lifecycle,
     ) -> Result<Arc<Self>, BusError> {
         let (bus_jobs, jobs) = mpsc::channel(BUS_QUEUE);
-        let Parts { config, scu, scu_url, minter } = parts;
+        let Parts { config, scu, scu_url, minter, first_question } = parts;
         let settings = PuSettings {
             scu,
             domain: config.domain.clone(),
@@ -127,7 +129,7 @@ impl Unit {
             config,
             bus,
             lifecycle: lifecycle.clone(),
-            board: Mutex::default(),
+            board: Mutex::new(Switchboard::new(first_question)),
             lines: Mutex::default(),
             listeners: Mutex::default(),
             bus_jobs,

@@ -9,6 +9,8 @@ const TOLERANCE_MS = 60;
 const MOST_OFF_MS = 500;
 /** From picture to picture. */
 const PICTURE_MS = 40;
+/** So long a picture of a jump may take to come. */
+const PATIENCE_MS = 10_000;
 /** As in run.mjs. */
 const PHONE = { width: 360, height: 740 };
 
@@ -34,8 +36,6 @@ export async function lookBack(page, { check, shot, note, seconds }) {
   await onPhone();
   report.fast = await playing(4, nowUs() - 16_000_000, 2_500);
   report.reverse = await playing(-1, nowUs() - 2_000_000, 4_000);
-  const { left_out, pictures: seen } = report.reverse;
-  check(left_out <= (seen + left_out) * 0.1, `at -1: ${left_out} pictures were left out`);
   report.reverse_fast = await playing(-4, nowUs() - 1_000_000, 2_500);
   report.slow = await playing(0.5, nowUs() - 12_000_000, 3_000);
   report.steps = await steps();
@@ -81,7 +81,12 @@ export async function lookBack(page, { check, shot, note, seconds }) {
       speed / scale > least && speed / scale < most,
       `at ${scale}: it was played at ${speed.toFixed(2)}`,
     );
+    // Faster, not all of them are wanted.
     const left_out = Math.abs(scale) <= 1 ? leftOut(walls) : undefined;
+    if (left_out !== undefined) {
+      const most = (pictures.length + left_out) * 0.1;
+      check(left_out <= most, `at ${scale}: ${left_out} pictures were left out`);
+    }
     const figures = { pictures: pictures.length, speed: Math.round(speed * 100) / 100, state };
     return { ...figures, off, most_off, left_out };
   }
@@ -120,9 +125,11 @@ export async function lookBack(page, { check, shot, note, seconds }) {
     return walk.map((us) => Math.round((us - first) / 1000));
   }
 
-  /** From the click to the picture. */
+  /** From the click to the picture, which must be the one of that time. */
   async function seeks() {
     const times = [];
+    const offs = [];
+    let unreadable = 0;
     for (let n = 0; n < 12; n += 1) {
       // The newest segment is whole only after some seconds.
       const at = nowUs() - (7 + ((n * 7) % 12)) * 1_000_000;
@@ -130,13 +137,34 @@ export async function lookBack(page, { check, shot, note, seconds }) {
       await page.waitForFunction(
         (us) => Math.abs(window.__sightline.lookback.atUs - us) < 1_000_000,
         at,
-        { timeout: 10_000 },
+        { timeout: PATIENCE_MS },
       );
-      times.push(await sight(() => window.__sightline.lookback.seekMs));
+      const { atUs, seekMs, read } = await sight(() => {
+        const canvas = document.querySelector('[data-testid=recorded]');
+        const { atUs, seekMs } = window.__sightline.lookback;
+        const read = window.__readBarcode(canvas, canvas.width, canvas.height);
+        return { atUs, seekMs, read: read?.unixMs };
+      });
+      times.push(seekMs);
+      offs.push(Math.abs(atUs - at) / 1000);
+      if (read === undefined) unreadable += 1;
+      else {
+        const off = Math.abs(atUs / 1000 - read);
+        check(off <= MOST_OFF_MS, `a jump shows a picture that is ${off} ms off its time`);
+      }
     }
     times.sort((a, b) => a - b);
-    const [p50, max] = [times[Math.floor(times.length / 2)], times.at(-1)].map(Math.round);
-    return { p50, max };
+    offs.sort((a, b) => a - b);
+    const middle = Math.floor(times.length / 2);
+    const [p50, max] = [times[middle], times.at(-1)].map(Math.round);
+    const [off, most_off] = [offs[middle], offs.at(-1)].map(Math.round);
+    check(p50 > 0 && max <= PATIENCE_MS, `jumps took ${times.map(Math.round).join(' ')} ms`);
+    // The last picture that was taken by then is asked for, not the keyframe before it. On a busy
+    // machine some pictures lie farther apart.
+    check(off <= 2 * PICTURE_MS, `half of the jumps show pictures ${off} ms off what was asked`);
+    check(most_off <= MOST_OFF_MS, `a jump shows a picture ${most_off} ms off what was asked`);
+    check(unreadable <= 1, `${unreadable} of ${times.length} pictures of jumps were unreadable`);
+    return { p50, max, off, most_off };
   }
 }
 

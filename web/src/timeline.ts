@@ -8,6 +8,12 @@ export interface Stretch {
   to: number;
 }
 
+/** What the recorder has said of a window. */
+export interface Answer {
+  window: Stretch;
+  timeline: Timeline;
+}
+
 export const HOUR_US = 3_600_000_000;
 /** What can be looked at at once. */
 export const ZOOMS_US = [
@@ -17,6 +23,14 @@ export const ZOOMS_US = [
   24 * HOUR_US,
   7 * 24 * HOUR_US,
 ] as const;
+
+export function contains(window: Stretch, at: number): boolean {
+  return window.from <= at && at < window.to;
+}
+
+export function overlaps(a: Stretch, b: Stretch): boolean {
+  return a.from < b.to && b.from < a.to;
+}
 
 /** Where a time lies in a window, from 0 to 1. */
 export function place(at: number, window: Stretch): number {
@@ -72,11 +86,55 @@ export function lookUp(
   return gap && { gap };
 }
 
-/** The nearest time that can be played: `at` itself, else the next recording's beginning, else the end of
- * the last one. */
-export function playable(timeline: Timeline, at: number): number | undefined {
+/** So much is played of a recording that nothing follows. */
+const LAST_US = 1_000_000;
+/** So much of what lies before a gap is played when somebody goes back over it: with less, playing
+ * would be behind the gap again before the next step back. */
+const BACK_US = 10_000_000;
+
+/** The nearest time that can be played: `at` itself, else the beginning of the next recording, or,
+ * backwards, the end of the one before. Where there is none on that side, the one on the other. */
+export function playable(timeline: Timeline, at: number, backwards = false): number | undefined {
   const here = timeline.spans.find((s) => s.to > at);
-  if (here) return Math.max(here.from, at);
-  const last = timeline.spans.at(-1);
-  return last && last.to - 1_000_000;
+  if (here && here.from <= at) return at;
+  const before = timeline.spans.filter((s) => s.to <= at).at(-1);
+  if (!before || (here && !backwards)) return here?.from;
+  return Math.max(before.from, before.to - (backwards ? BACK_US : LAST_US));
+}
+
+/** Where a wish to see `at` leads; nowhere when nothing is recorded around it. What was said of
+ * another window says nothing of `at`: then the recorder itself finds what is next to it. */
+export function seekTarget(
+  answer: Answer | undefined,
+  at: number,
+  backwards: boolean,
+): number | undefined {
+  if (!answer || !contains(answer.window, at)) return at;
+  return playable(answer.timeline, at, backwards);
+}
+
+/** How far keys move, in microseconds. */
+const STEPS_US: Partial<Record<string, number>> = {
+  ArrowLeft: -10e6,
+  ArrowDown: -10e6,
+  ArrowRight: 10e6,
+  ArrowUp: 10e6,
+  PageDown: -300e6,
+  PageUp: 300e6,
+};
+
+/** Where a key of the strip leads, and from which side; undefined for a key that is none. */
+export function keyTarget(
+  key: string,
+  value: number,
+  view: Stretch,
+  now: number,
+): { at: number; backwards: boolean } | undefined {
+  if (key === 'Home') return { at: view.from, backwards: false };
+  // Of what is to come nothing is recorded; the device's clock may be ahead of ours.
+  const newest = Math.max(now, value);
+  if (key === 'End') return { at: Math.min(view.to, newest), backwards: true };
+  const step = STEPS_US[key];
+  if (step === undefined) return undefined;
+  return { at: Math.min(value + step, newest), backwards: step < 0 };
 }

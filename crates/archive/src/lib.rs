@@ -29,13 +29,16 @@ use sightline_recording::{
     replay::{Candidate, SegmentKey, Way},
     statement::{Sequence, Subject},
 };
-use sightline_recording_store::{OpenFile, SegmentRow, Store, StoreError};
+use sightline_recording_store::{OpenFile, Opened, SegmentRow, Store, StoreError};
 use tokio::sync::{Semaphore, watch};
 
 pub use files::MAX_PROVEN;
 
 /// Most segments that are read at once, for all players together.
 const READERS: usize = 4;
+/// Most answers to downloads that are made and held in memory at once, for all together: each may
+/// take tens of megabytes.
+const ANSWERS: usize = 2;
 /// What the wanted encoding has within this is played rather than the other one's; in microseconds.
 const NEAR_US: u64 = 10_000_000;
 /// A file longer than this is not one of ours; in bytes.
@@ -58,6 +61,7 @@ pub struct StoreArchive {
     /// None: everything may be shown.
     visible: Option<watch::Receiver<Visible>>,
     reading: Arc<Semaphore>,
+    answering: Arc<Semaphore>,
     /// What some player holds: viewers of the same minute share it.
     held: Mutex<HashMap<HeldKey, Weak<Loaded>>>,
 }
@@ -98,9 +102,10 @@ impl StoreArchive {
         recorder: PuId,
         camera_of: impl Fn(ChannelId) -> Option<CameraId> + Send + Sync + 'static,
     ) -> Self {
-        let (camera_of, reading) = (Box::new(camera_of), Arc::new(Semaphore::new(READERS)));
+        let camera_of = Box::new(camera_of);
+        let [reading, answering] = [READERS, ANSWERS].map(|most| Arc::new(Semaphore::new(most)));
         let held = Mutex::default();
-        Self { store, recorder, camera_of, visible: None, reading, held }
+        Self { store, recorder, camera_of, visible: None, reading, answering, held }
     }
 
     /// As [`Self::look`], within what may be shown.
@@ -176,24 +181,29 @@ impl StoreArchive {
         at: UnixMicros,
         way: Way,
     ) -> Result<Look, StoreError> {
-        let mut best: Option<(u64, u32, Subject, search::Stretch)> = None;
+        let mut found = Vec::with_capacity(2);
         for (chain, subject) in self.subjects(store, of) {
             let stretch = search::stretch(store, &subject, at, way).await?;
-            let far = stretch.far_us(at, way);
-            if best.as_ref().is_none_or(|(least, ..)| far < *least) {
-                best = Some((far, chain, subject, stretch));
-            }
-            // Nobody wants another encoding for a moment.
-            if far <= NEAR_US {
+            // Nobody wants another encoding for a moment, but for what is damaged.
+            let serves = stretch.serves() && stretch.far_us(at, way) <= NEAR_US;
+            found.push((chain, subject, stretch));
+            if serves {
                 break;
             }
         }
-        let Some((_, chain, subject, stretch)) = best else { return Ok(Look::End) };
+        let least = (0..found.len()).min_by_key(|n| found[*n].2.rank(at, way));
+        let Some((chain, subject, stretch)) = least.map(|n| found.swap_remove(n)) else {
+            return Ok(Look::End);
+        };
         match stretch {
             search::Stretch::Shown { row, window } => {
                 self.load(store, (chain, &subject), *row, window).await
             }
-            search::Stretch::Damaged(window) => Ok(Look::Unreadable(window)),
+            // What the other encoding has of it is not passed over.
+            search::Stretch::Damaged(window) => {
+                let window = found.iter().fold(window, |w, (.., other)| other.leaves(w, way));
+                Ok(Look::Unreadable(window))
+            }
             search::Stretch::Nothing { grows } if grows && way == Way::Forwards => Ok(Look::Later),
             search::Stretch::Nothing { .. } => Ok(Look::End),
         }
@@ -214,9 +224,10 @@ impl StoreArchive {
             return unreadable(&"it is encrypted");
         }
         let opened = match store.open_file(subject, row.sequence).await {
-            Ok(Some(opened)) => opened,
-            // It has expired since it was found.
-            Ok(None) => return Ok(Look::Unreadable(window)),
+            Ok(Opened::File(opened)) => opened,
+            Ok(Opened::Damaged(_)) => return unreadable(&"its file is lost"),
+            // Since it was found.
+            Ok(Opened::Expired) => return Ok(Look::Unreadable(window)),
             Err(error @ StoreError::Io { .. }) => return unreadable(&error),
             Err(error) => return Err(error),
         };

@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use sightline_model::UnixMicros;
+use sightline_model::{StreamTier, UnixMicros};
 use sightline_recording::{
     replay::{Way, choose},
     statement::Subject,
@@ -29,20 +29,55 @@ pub(crate) enum Stretch {
 }
 
 impl Stretch {
-    /// How far from `at` it lies, in microseconds: 0 where it covers it. Damaged ones lie behind all
-    /// that can be shown, and what is still to be recorded where it is waited for.
+    /// How far from `at` it lies, in microseconds: 0 where it covers it. What is still to be recorded
+    /// lies where it is waited for.
     pub(crate) fn far_us(&self, at: UnixMicros, way: Way) -> u64 {
         match (self, way) {
-            (Self::Shown { window, .. }, Way::Forwards) => {
+            (Self::Shown { window, .. } | Self::Damaged(window), Way::Forwards) => {
                 window.start.0.saturating_sub(at.0).max(0).unsigned_abs()
             }
-            (Self::Shown { window, .. }, Way::Backwards) => {
+            (Self::Shown { window, .. } | Self::Damaged(window), Way::Backwards) => {
                 at.0.saturating_sub(window.end.0).max(0).unsigned_abs()
             }
             (Self::Nothing { grows: true }, Way::Forwards) => 0,
-            (Self::Damaged(_), _) => u64::MAX - 1,
             (Self::Nothing { .. }, _) => u64::MAX,
         }
+    }
+
+    /// Whether no other encoding would do better at its place.
+    pub(crate) const fn serves(&self) -> bool {
+        match self {
+            Self::Shown { .. } | Self::Nothing { .. } => true,
+            Self::Damaged(_) => false,
+        }
+    }
+
+    /// Which of two is taken: the nearer one; of equally near ones what can be shown, and what is
+    /// damaged before what is not there yet, for more may lie behind it.
+    pub(crate) fn rank(&self, at: UnixMicros, way: Way) -> (u64, u8) {
+        let kind = match self {
+            Self::Shown { .. } => 0,
+            Self::Damaged(_) => 1,
+            Self::Nothing { .. } => 2,
+        };
+        (self.far_us(at, way), kind)
+    }
+
+    /// What this leaves of another encoding's damaged window, which lies nearer: up to where it can be
+    /// shown itself, or, where it is damaged, up to where that may be over.
+    pub(crate) fn leaves(&self, damaged: Range<UnixMicros>, way: Way) -> Range<UnixMicros> {
+        let bound = match (self, way) {
+            (Self::Shown { window, .. }, Way::Forwards)
+            | (Self::Damaged(window), Way::Backwards) => window.start,
+            (Self::Shown { window, .. }, Way::Backwards)
+            | (Self::Damaged(window), Way::Forwards) => window.end,
+            (Self::Nothing { .. }, _) => return damaged,
+        };
+        let left = match way {
+            Way::Forwards => damaged.start..damaged.end.min(bound),
+            Way::Backwards => damaged.start.max(bound)..damaged.end,
+        };
+        if left.start < left.end { left } else { damaged }
     }
 }
 
@@ -54,33 +89,55 @@ pub(crate) async fn stretch(
     at: UnixMicros,
     way: Way,
 ) -> Result<Stretch, StoreError> {
+    let search = Search { store, subject, way };
+    let all = match way {
+        Way::Forwards => at.0..i64::MAX,
+        Way::Backwards => i64::MIN..at.0,
+    };
+    // Whoever plays on finds it here. What else the chain holds is not asked for every segment.
+    let (near, beyond) = search.split(&all, MINUTE_US);
+    if search.any(&near).await? {
+        return search.chosen(near).await;
+    }
     let usage = store.usage(subject).await?;
     let (Some(oldest), Some(newest)) = (usage.oldest, usage.newest) else {
-        return nothing(store, subject, UnixMicros(i64::MIN)).await;
+        return nothing(store, subject, at, None).await;
     };
-    let beyond = match way {
-        Way::Forwards => at.0.max(oldest.0)..newest.0,
-        Way::Backwards => oldest.0..at.0.min(newest.0),
-    };
+    let beyond = beyond.start.max(oldest.0)..beyond.end.min(newest.0);
     if beyond.is_empty() {
-        return nothing(store, subject, newest).await;
+        return nothing(store, subject, at, Some(newest)).await;
     }
-    let search = Search { store, subject, way };
     match search.nearest(beyond).await? {
         Some(near) => search.chosen(near).await,
-        None => nothing(store, subject, newest).await,
+        None => nothing(store, subject, at, Some(newest)).await,
     }
 }
 
-/// Recording goes on unless the newest entry says since when it does not.
+/// So far behind the newest segment something may still be being written, in microseconds: segments are
+/// closed at the first keyframe after 4 s, and most cameras send one at least every 10 s.
+const BEING_WRITTEN_US: i64 = 20_000_000;
+
+/// Recording goes on unless the newest entry says since when it does not. A recorder that was killed
+/// says it at its next start only: so what lies far behind the newest segment, and what the other
+/// encoding has gone on without this one for, is not waited for.
 async fn nothing(
     store: &Store,
     subject: &Subject,
-    newest: UnixMicros,
+    at: UnixMicros,
+    newest: Option<UnixMicros>,
 ) -> Result<Stretch, StoreError> {
-    let span = newest..UnixMicros(i64::MAX);
+    let span = newest.unwrap_or(UnixMicros(i64::MIN))..UnixMicros(i64::MAX);
     let gaps = store.gaps(subject, span, None, MAX_PAGE).await?;
-    Ok(Stretch::Nothing { grows: !gaps.rows.iter().any(|gap| gap.to.is_none()) })
+    let far_behind = |a: UnixMicros, b: UnixMicros| a.0.saturating_sub(b.0) > BEING_WRITTEN_US;
+    let other = match subject.tier {
+        StreamTier::Main => StreamTier::Sub,
+        StreamTier::Sub => StreamTier::Main,
+    };
+    let other = store.usage(&Subject { tier: other, ..subject.clone() }).await?.newest;
+    let ended = gaps.rows.iter().any(|gap| gap.to.is_none())
+        || newest.is_some_and(|newest| far_behind(at, newest))
+        || other.is_some_and(|other| far_behind(other, at));
+    Ok(Stretch::Nothing { grows: !ended })
 }
 
 struct Search<'a> {
@@ -125,8 +182,7 @@ impl Search<'_> {
         if span.is_empty() {
             return Ok(false);
         }
-        let page = self.store.segments(self.subject, times(span), None, 1).await?;
-        Ok(!page.rows.is_empty())
+        self.store.has_any(self.subject, times(span)).await
     }
 
     /// What is shown nearest to the nearer end of `near`, in which some segment lies.

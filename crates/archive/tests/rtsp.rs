@@ -7,9 +7,8 @@ mod support;
 use std::{process::Stdio, sync::atomic::Ordering::SeqCst};
 
 use sightline_media::AccessUnit;
-use sightline_media_io::rtsp_server::{Peer, pinned_tls, quic};
+use sightline_media_io::rtsp_server::{pinned_tls, quic};
 use sightline_model::{PublicKey, UnixMicros};
-use sightline_protocol::{pc::MediaTransport, ps::TokenBearer};
 use sightline_rtsp::{
     client::{ClientError, Event, Replay},
     replay::Scale,
@@ -183,19 +182,7 @@ async fn refusals() {
 #[tokio::test(flavor = "multi_thread")]
 async fn who_takes_slowly_has_little_read_ahead() {
     let unit = Unit::start().await;
-    let (ours, theirs) = tokio::io::duplex(2_048);
-    let remote = "127.0.0.1:9".parse().expect("valid");
-    let peer = Peer {
-        remote,
-        local: remote,
-        bearer: TokenBearer::Address { ip: remote.ip() },
-        // Another carrier: no UDP beside it.
-        transport: MediaTransport::Quic,
-        account: remote.ip(),
-        path_is_told: true,
-    };
-    let (token, tasks) = unit.tasks();
-    tasks.spawn(unit.server.serve_stream(theirs, peer, token.child_token()));
+    let (ours, _serving) = unit.dial(2_048);
     let bytes: usize = unit.film.units.iter().map(AccessUnit::len).sum();
     assert!(bytes > 1 << 20, "a film of {bytes} bytes fits what is kept for a player");
     let mut viewer = Viewer::new(ours, &unit.url(0.0, None), AT_ONCE);

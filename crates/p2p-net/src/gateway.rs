@@ -6,18 +6,20 @@ mod lease;
 mod terms;
 
 use std::{
-    net::{Ipv4Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     num::NonZeroU16,
     pin::pin,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use futures_util::future::{Either, select};
+use igd_next::aio::{Gateway, tokio::Tokio};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-use self::lease::{Lease, by_igd, find_igd, pcp_port};
+use self::lease::{Lease, find_igd, pcp_port};
 use crate::network::Surroundings;
 
 /// How often the network is looked at, and after how long a gateway that did not answer is asked
@@ -102,6 +104,10 @@ async fn run_out(work: impl Future<Output = ()>, token: &CancellationToken) {
 struct Keeper {
     wanted: Vec<Wanted>,
     leases: Vec<Lease>,
+    /// Those that the gateway may keep though they are of no use any more.
+    surplus: Vec<Lease>,
+    /// What UPnP is being asked for.
+    asked: Option<Lease>,
     mapped: watch::Sender<Vec<MappedPort>>,
     /// When ports that are not mapped are asked for.
     ask_at: Instant,
@@ -115,13 +121,17 @@ impl Keeper {
         mapped: watch::Sender<Vec<MappedPort>>,
         token: CancellationToken,
     ) -> Self {
-        Self { wanted, leases: Vec::new(), mapped, ask_at: Instant::now(), token }
+        let (leases, surplus, asked) = (Vec::new(), Vec::new(), None);
+        Self { wanted, leases, surplus, asked, mapped, ask_at: Instant::now(), token }
     }
 
     /// In another network: the old gateway is out of reach, its leases run out.
     fn begin_anew(&mut self) {
         self.leases.clear();
+        self.surplus.clear();
+        self.asked = None;
         self.ask_at = Instant::now();
+        self.tell();
     }
 
     /// When [`refresh`](Self::refresh) has something to do.
@@ -131,8 +141,8 @@ impl Keeper {
 
     /// Renews what is due, and asks for what is not there. A gateway that does not renew a lease
     /// may have started anew, elsewhere: it is looked for at once, and the lease is kept while it
-    /// lives. What has been given is among the leases at once: whoever drops this loses an answer
-    /// that is on its way, and nothing else.
+    /// lives. What has been given is among the leases at once, and what UPnP is asked for is
+    /// remembered before: whoever drops this loses an answer that is on its way, and nothing else.
     async fn refresh(&mut self, place: &Surroundings) {
         let Some(own) = place.outward_v4.filter(|ip| is_translated(*ip)) else {
             self.ask_at = Instant::now() + ASK_AGAIN;
@@ -148,7 +158,7 @@ impl Keeper {
             if self.token.is_cancelled() {
                 return;
             }
-            if lease.renew(own).await.is_none() {
+            if lease.renew().await.is_none() {
                 missing.push(lease.mapped.wanted);
             }
         }
@@ -156,7 +166,15 @@ impl Keeper {
             self.ask(&missing, own, place.gateway).await;
         }
         let now = Instant::now();
-        self.leases.retain(|lease| !lease.terms.is_over(now));
+        let leases = std::mem::take(&mut self.leases).into_iter();
+        let (over, kept): (Vec<_>, _) = leases.partition(|lease| lease.terms.is_over(now));
+        self.leases = kept;
+        // A gateway that knows no other ones than permanent ones has them still.
+        self.surplus.extend(over);
+        while let Some(lease) = self.surplus.last() {
+            lease.release().await;
+            self.surplus.pop();
+        }
     }
 
     async fn ask(&mut self, missing: &[Wanted], own: Ipv4Addr, gateway: Option<Ipv4Addr>) {
@@ -166,14 +184,28 @@ impl Keeper {
         // Both at once: who has no PCP is silent rather than refusing.
         let found = unless(self.ask_pcp(missing, own, gateway), searching).await;
         let Some((igd, outside)) = found else { return };
+        self.ask_igd(&igd, outside, missing, own).await;
+    }
+
+    async fn ask_igd(
+        &mut self,
+        igd: &Arc<Gateway<Tokio>>,
+        outside: IpAddr,
+        missing: &[Wanted],
+        own: Ipv4Addr,
+    ) {
         for wanted in missing {
             if self.token.is_cancelled() {
                 return;
             }
-            if let Some(lease) = by_igd(&igd, outside, *wanted, own).await {
-                debug!("a port is mapped by UPnP");
-                self.add(lease);
+            let lease = self.asked.insert(Lease::by_igd(igd, outside, *wanted, own));
+            let is_given = lease.ask().await.is_some();
+            if !is_given {
+                lease.withdraw().await;
             }
+            let Some(lease) = self.asked.take().filter(|_| is_given) else { continue };
+            debug!("a port is mapped by UPnP");
+            self.add(lease);
         }
     }
 
@@ -206,7 +238,11 @@ impl Keeper {
 
     /// Takes a lease, and tells of it: the next one may be long in coming.
     fn add(&mut self, fresh: Lease) {
-        self.leases.retain(|old| old.mapped.wanted != fresh.mapped.wanted);
+        let leases = std::mem::take(&mut self.leases).into_iter();
+        let (old, kept): (Vec<_>, _) =
+            leases.partition(|old| old.mapped.wanted == fresh.mapped.wanted);
+        self.leases = kept;
+        self.surplus.extend(old.into_iter().filter(|old| old.outlives(&fresh)));
         self.leases.push(fresh);
         self.leases.sort_unstable_by_key(|lease| lease.mapped.wanted);
         self.tell();
@@ -223,8 +259,11 @@ impl Keeper {
 
     async fn release(self) {
         let releasing = async {
-            for lease in self.leases {
+            for lease in self.leases.iter().chain(&self.surplus) {
                 lease.release().await;
+            }
+            if let Some(lease) = &self.asked {
+                lease.withdraw().await;
             }
         };
         if tokio::time::timeout(RELEASE, releasing).await.is_err() {

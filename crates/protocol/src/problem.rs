@@ -59,6 +59,8 @@ pub enum ProblemKind {
     DeviceOffline,
     /// The device is there, its camera gives no picture.
     CameraOffline,
+    /// The recorder's storage is not there or fails: what is recorded on it cannot be reached.
+    StorageAway,
     /// No stream of the camera fits what the viewer can decode.
     NotDecodable,
     /// The unit serves as many viewers as it can.
@@ -94,7 +96,7 @@ impl ProblemKind {
             Self::NotDecodable => 415,
             Self::RateLimited => 429,
             Self::Internal => 500,
-            Self::DeviceOffline | Self::CameraOffline | Self::Busy => 503,
+            Self::DeviceOffline | Self::CameraOffline | Self::StorageAway | Self::Busy => 503,
             Self::Timeout => 504,
         }
     }

@@ -82,6 +82,7 @@ pub(crate) enum Job {
         locked: bool,
     },
     Damaged {
+        chain: ChainId,
         ids: Vec<i64>,
     },
 }
@@ -260,7 +261,7 @@ impl Work<'_> {
             Job::Lock { chain, sequences, locked } => {
                 self.lock(chain, &sequences, locked).await.map(Done::Changed)
             }
-            Job::Damaged { ids } => self.damaged(&ids).await.map(Done::Changed),
+            Job::Damaged { chain, ids } => self.damaged(chain, &ids).await.map(Done::Changed),
         }
     }
 

@@ -33,7 +33,8 @@ mod tests;
 pub use error::StoreError;
 pub use expiry::ChainKeep;
 pub use query::{
-    GapRow, MAX_PAGE, MAX_STEPS, OpenFile, Page, Piece, ProvenSpan, SegmentRow, Usage, file_name,
+    GapRow, MAX_PAGE, MAX_STEPS, OpenFile, Opened, Page, Piece, ProvenSpan, SegmentRow, Usage,
+    Wanted, file_name,
 };
 pub use repair::{ChainRepair, RepairReport};
 pub use state::{Health, State};

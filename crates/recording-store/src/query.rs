@@ -1,10 +1,11 @@
 //! What the index tells, beside the writer. Everything is paged and bounded.
 
+mod begun;
 mod outline;
 mod proof;
 mod timeline;
 
-use std::fs::File;
+use std::{fs::File, io};
 
 use sightline_model::UnixMicros;
 use sightline_recording::{
@@ -13,10 +14,11 @@ use sightline_recording::{
 };
 
 pub use outline::{MAX_STEPS, Piece};
-pub use proof::{ProvenSpan, file_name};
+pub use proof::{ProvenSpan, Wanted, file_name};
 
 use crate::{
-    Store, StoreError,
+    State, Store, StoreError,
+    committer::Job,
     index::{self, ChainRow},
     layout::{FoundFile, capacity_bytes},
     store::{Inner, blocking},
@@ -108,6 +110,28 @@ pub struct OpenFile {
     pub row: SegmentRow,
 }
 
+/// What became of opening a segment's file.
+#[derive(Debug)]
+pub enum Opened {
+    /// Here it is.
+    File(OpenFile),
+    /// It is missing or of another length than was signed: the segment is lost, its entry is not.
+    Damaged(SegmentRow),
+    /// There is no such segment, or it has expired.
+    Expired,
+}
+
+impl Opened {
+    /// The file, if there is one.
+    #[must_use]
+    pub fn file(self) -> Option<OpenFile> {
+        match self {
+            Self::File(opened) => Some(opened),
+            Self::Damaged(_) | Self::Expired => None,
+        }
+    }
+}
+
 /// The newest entry of a chain that says whether anything is recorded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Newest {
@@ -136,6 +160,7 @@ impl Newest {
 /// The columns that every list of segments reads.
 #[derive(Debug, sqlx::FromRow)]
 struct SegmentColumns {
+    id: i64,
     sequence: i64,
     file: i64,
     locked: bool,
@@ -301,31 +326,45 @@ impl Store {
         self.columns(subject, sequence).await?.map(SegmentColumns::row).transpose()
     }
 
-    /// Opens a segment's file. None: there is no such segment, or it has expired.
+    /// Opens a segment's file.
     ///
     /// # Errors
-    /// When the storage fails. A file that is missing is [`StoreError::Io`], and its row is marked.
+    /// When the storage fails. A file that is missing or of another length is no error: its row is
+    /// marked, so that it is shown as a gap from now on.
     pub async fn open_file(
         &self,
         subject: &Subject,
         sequence: Sequence,
-    ) -> Result<Option<OpenFile>, StoreError> {
-        let Some(chain) = self.inner.chain(subject) else { return Ok(None) };
-        let Some(columns) = self.columns(subject, sequence).await? else { return Ok(None) };
+    ) -> Result<Opened, StoreError> {
+        let Some(chain) = self.inner.chain(subject) else { return Ok(Opened::Expired) };
+        let Some(columns) = self.columns(subject, sequence).await? else {
+            return Ok(Opened::Expired);
+        };
         let path = self.inner.layout.file(chain.id, columns.file()?);
-        let opened = blocking(move || {
+        let opened = blocking(move || -> io::Result<(File, u64)> {
             let file = File::open(path)?;
             let len = file.metadata()?.len();
             Ok((file, len))
         });
-        match opened.await? {
-            Ok((file, len)) => Ok(Some(OpenFile { file, len, row: columns.row()? })),
-            // It may have expired between the two looks.
-            Err(error) => match self.columns(subject, sequence).await? {
-                None => Ok(None),
-                Some(_) => Err(StoreError::io("opening a segment")(error)),
-            },
+        let opened = opened.await?;
+        let (id, row) = (columns.id, columns.row()?);
+        match opened {
+            Ok((file, len)) if len == row.segment.len => {
+                return Ok(Opened::File(OpenFile { file, len, row }));
+            }
+            Ok(_) => {}
+            Err(error) => {
+                // It may have expired between the two looks.
+                if self.columns(subject, sequence).await?.is_none() {
+                    return Ok(Opened::Expired);
+                }
+                if error.kind() != io::ErrorKind::NotFound {
+                    return Err(StoreError::io("opening a segment")(error));
+                }
+            }
         }
+        self.inner.note_damage(&chain, id, row.damaged).await?;
+        Ok(Opened::Damaged(SegmentRow { damaged: true, ..row }))
     }
 
     async fn columns(
@@ -335,7 +374,7 @@ impl Store {
     ) -> Result<Option<SegmentColumns>, StoreError> {
         let Some(chain) = self.inner.chain(subject) else { return Ok(None) };
         Ok(sqlx::query_as(
-            "SELECT e.sequence, e.file, e.locked, e.damaged, r.correction_us, r.time_known, \
+            "SELECT e.id, e.sequence, e.file, e.locked, e.damaged, r.correction_us, r.time_known, \
              e.encoded, e.signature FROM entry e JOIN run r ON r.chain = e.chain AND r.run = e.run \
              WHERE e.chain = $1 AND e.sequence = $2 AND e.kind = 1 AND e.expiring = 0",
         )
@@ -347,6 +386,32 @@ impl Store {
 }
 
 impl Inner {
+    /// Marks the row of a segment whose file is missing or of another length, unless it `is_known`.
+    ///
+    /// # Errors
+    /// When the storage is away: then no file is there, and none is lost.
+    async fn note_damage(
+        &self,
+        chain: &ChainRow,
+        id: i64,
+        is_known: bool,
+    ) -> Result<(), StoreError> {
+        let index = self.index()?;
+        if !self.index_is_in_place(&index).await? {
+            return Err(StoreError::Unavailable(State::Away));
+        }
+        if is_known {
+            return Ok(());
+        }
+        tracing::warn!(chain = %chain.id, id, "a segment's file is missing or of another length");
+        let job = Job::Damaged { chain: chain.id, ids: vec![id] };
+        if let Err(error) = self.commits.change(job).await {
+            // Whoever opens it next finds out again.
+            tracing::debug!(%error, "a lost segment could not be marked");
+        }
+        Ok(())
+    }
+
     /// The newest segment or gap of a chain. Read by the writer, which sees what was just committed.
     pub(crate) async fn newest(&self, chain: &ChainRow) -> Result<Newest, StoreError> {
         let index = self.index()?;

@@ -204,7 +204,7 @@ async fn mark_damaged(inner: &Inner, chain: &ChainRow) -> Result<u64, StoreError
     if ids.is_empty() {
         return Ok(0);
     }
-    inner.commits.change(Job::Damaged { ids }).await
+    inner.commits.change(Job::Damaged { chain: id, ids }).await
 }
 
 impl Inner {

@@ -1,5 +1,6 @@
 //! Tests that need to break steps, or to see the index.
 
+mod begun;
 mod crash;
 mod expiry;
 pub(crate) mod film;

@@ -57,7 +57,7 @@ pub use codec::{
 pub use expiry::{ExpiryError, MAX_EXPIRED_RANGES, covers, let_go};
 pub use finding::{Absence, Finding, Problem, Report, Span, Spoilt, StatedTime, time_text};
 pub use proof::{
-    ChainProof, MAX_PROOF_LEN, Piece, Proof, ProofError, ProvenEntry, rebuild, unproven,
+    ChainProof, MAX_CHAINS, MAX_PROOF_LEN, Piece, Proof, ProofError, ProvenEntry, rebuild, unproven,
 };
 pub use verify::{Expected, FileState, MAX_FINDINGS, Verifier};
 pub use writer::{NewEntry, Sign, WriteError, Writer};

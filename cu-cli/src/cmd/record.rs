@@ -160,7 +160,7 @@ async fn plan(
         output::line("  nothing is to be recorded");
     }
     if let Some(age_s) = state.plan.keep.max_age_s {
-        output::line(&format!("  recordings stay {} days at most", age_s / 86_400));
+        output::line(&format!("  recordings stay {} at most", how_long(age_s)));
     }
     let now = if state.recording.is_empty() { "Nothing is" } else { "It is" };
     output::line(&format!("{now} being recorded now."));
@@ -180,10 +180,22 @@ fn strategies(what: RecordWhat) -> Vec<Strategy> {
         RecordWhat::Both => &[(StreamTier::Main, "always-main"), (StreamTier::Sub, "always-sub")],
     };
     let strategy = |(tier, id): &(StreamTier, &str)| {
-        let id = id.parse().ok()?;
-        Some(Strategy { id, tier: *tier, trigger: Trigger::Continuous })
+        let id = id.parse().expect("the names above are short, and of letters and dashes");
+        Strategy { id, tier: *tier, trigger: Trigger::Continuous }
     };
-    tiers.iter().filter_map(strategy).collect()
+    tiers.iter().map(strategy).collect()
+}
+
+/// In the largest unit that tells it all.
+fn how_long(seconds: u32) -> String {
+    let units = [(86_400, "day"), (3_600, "hour"), (60, "minute"), (1, "second")];
+    let whole =
+        units.into_iter().find(|(unit, _)| seconds >= *unit && seconds.is_multiple_of(*unit));
+    let (unit, name) = whole.unwrap_or((1, "second"));
+    match seconds / unit {
+        1 => format!("1 {name}"),
+        count => format!("{count} {name}s"),
+    }
 }
 
 fn describe(strategy: &Strategy) -> String {
@@ -215,11 +227,38 @@ mod tests {
 
     #[test]
     fn what_is_to_be_recorded_is_a_good_plan() {
-        for what in [RecordWhat::Nothing, RecordWhat::Main, RecordWhat::Sub, RecordWhat::Both] {
-            let strategies = strategies(what);
-            let tiers: std::collections::BTreeSet<_> = strategies.iter().map(|s| s.tier).collect();
-            assert_eq!(tiers.len(), strategies.len());
-            assert!(strategies.iter().all(|s| describe(s).ends_with("always")));
+        use StreamTier::{Main, Sub};
+        for (what, tiers, words) in [
+            (RecordWhat::Nothing, &[][..], &[][..]),
+            (RecordWhat::Main, &[Main][..], &["the full picture, always"][..]),
+            (RecordWhat::Sub, &[Sub][..], &["the small picture, always"][..]),
+            (
+                RecordWhat::Both,
+                &[Main, Sub][..],
+                &["the full picture, always", "the small picture, always"][..],
+            ),
+        ] {
+            let found = strategies(what);
+            assert_eq!(found.iter().map(|s| s.tier).collect::<Vec<_>>(), tiers, "{what:?}");
+            assert_eq!(found.iter().map(describe).collect::<Vec<_>>(), words, "{what:?}");
+            let names: std::collections::BTreeSet<_> = found.iter().map(|s| &s.id).collect();
+            assert_eq!(names.len(), found.len(), "{what:?}: a plan names each of them once");
+        }
+    }
+
+    #[test]
+    fn ages_are_told_as_they_are() {
+        for (seconds, words) in [
+            (86_400, "1 day"),
+            (30 * 86_400, "30 days"),
+            (12 * 3_600, "12 hours"),
+            (36 * 3_600, "36 hours"),
+            (3_600, "1 hour"),
+            (5_400, "90 minutes"),
+            (3_601, "3601 seconds"),
+            (0, "0 seconds"),
+        ] {
+            assert_eq!(how_long(seconds), words);
         }
     }
 }

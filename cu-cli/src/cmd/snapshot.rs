@@ -70,9 +70,10 @@ pub(super) async fn run(context: &Context, camera: &str, file: &Path) -> Result<
         .map_err(|e| CuError::other(e.to_string()))??;
     save(file, &jpeg)?;
     if context.json {
-        output::json(
-            &serde_json::json!({"snapshot": {"file": file, "width": width, "height": height, "bytes": jpeg.len()}}),
-        );
+        let (name, bytes) = (output::path(file), jpeg.len());
+        output::json(&serde_json::json!({
+            "snapshot": {"file": name, "width": width, "height": height, "bytes": bytes},
+        }));
     } else if file != Path::new("-") {
         output::line(&format!("{} ({width}x{height})", file.display()));
     }

@@ -59,7 +59,8 @@ pub(super) fn run(json: bool, options: &Verify) -> Result<(), CuError> {
         problems += found.len() as u64;
         for problem in &found {
             if json {
-                output::json(&json!({"export": place.export, "problem": problem}));
+                let file = place.export.as_deref().map(output::path);
+                output::json(&json!({"export": file, "problem": problem}));
             } else {
                 output::line(&format!("EXPORT: {problem}"));
             }

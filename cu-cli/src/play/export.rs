@@ -5,28 +5,23 @@
 //! broke goes on where it was, also when it is started anew. None is taken whose bytes are not those
 //! that the recorder has signed.
 
+mod checked;
+mod download;
 mod fetch;
 mod file;
+mod folder;
+#[cfg(test)]
+mod tests;
 
-use std::{
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use std::path::{Path, PathBuf};
 
-use indicatif::ProgressBar;
-use serde_json::json;
-use sightline_model::{PuId, Right, StreamTier, VideoCodec};
-use sightline_protocol::cm::{Camera, Player};
-use sightline_recording::{
-    chain::{Expected, FileState, Proof},
-    statement::Segment,
-};
+use sightline_model::{Right, StreamTier};
 
-use self::fetch::{Fetch, Fetched};
-use super::{
-    Figures, quic,
-    session::{Session, Wanted},
+use self::{
+    checked::{Checked, Got},
+    download::{Asked, Download},
+    file::Made,
+    folder::Folder,
 };
 use crate::{
     api::SignedInApi,
@@ -36,19 +31,6 @@ use crate::{
     home::Home,
     output,
 };
-
-/// A broken connection is made again so often without a single byte in between.
-const TRIES: u32 = 5;
-/// Between two of them at first; longer after each.
-const PAUSE: Duration = Duration::from_secs(1);
-
-/// A segment that the export is made of.
-#[derive(Debug, Clone)]
-struct Part {
-    /// Its file's name in the folder.
-    name: String,
-    segment: Segment,
-}
 
 /// Runs `cu record export`.
 ///
@@ -65,136 +47,71 @@ pub async fn run(home: &Home, json: bool, options: RecordExport) -> Result<(), C
         let words = format!("you may not take recordings of {} with you", camera.name);
         return Err(CuError::new(Exit::Refused, words));
     }
-    let out = options.out.clone().unwrap_or_else(|| file::default_name(&camera.name, options.from));
-    let folder = beside(&out, ".part");
-    tokio::fs::create_dir_all(&folder).await.map_err(|e| cannot("make", &folder, &e))?;
-    let proof = fetch_all(&api, home, &camera, &options, (&folder, &bar)).await?;
+    let RecordExport { from, to, out, tier, force, require_pin, .. } = options;
+    let tier = tier.map_or(StreamTier::Main, StreamTier::from);
+    let asked = Asked { camera, tier, span: from..to, require_pin };
+    let out = out.unwrap_or_else(|| file::default_name(&asked.camera, tier, &asked.span));
+    file::refuse_existing(&out, force)?;
+    bar.set_message("checking what is here already");
+    let kept = beside(&out, ".part");
+    let folder = blocking(move || Folder::find(kept)).await?;
+    let (folder, fetched) = Download::new(&api, home, &asked, &bar, folder).run().await;
+    let Checked { proof, parts, got } = match fetched {
+        Ok(checked) => checked,
+        Err(error) => {
+            folder.leave();
+            return Err(error);
+        }
+    };
     bar.set_message("joining the segments");
-    let parts = parts(&proof, &camera.id.pu)?;
-    let made = file::make(proof, parts, &folder, &out).await?;
+    let made = file::make(proof, parts, folder, &out, force).await?;
     bar.finish_and_clear();
-    if json {
-        let proof = beside(&out, ".proof.json");
-        output::json(&json!({
-            "file": out, "proof": proof, "bytes": made.bytes, "segments": made.segments,
-            "duration_ms": made.duration_ms,
-        }));
-        return Ok(());
-    }
-    output::line(&format!(
-        "{}: {} s from {} segments, {} bytes. Its proof lies beside it; cu verify {} checks it.",
-        out.display(),
-        made.duration_ms / 1_000,
-        made.segments,
-        made.bytes,
-        out.display()
-    ));
+    report(json, &out, &asked, &made, &got);
     Ok(())
 }
 
-/// Fetches all, over as many connections as it takes.
-async fn fetch_all(
-    api: &SignedInApi,
-    home: &Home,
-    camera: &Camera,
-    options: &RecordExport,
-    (folder, bar): (&Path, &ProgressBar),
-) -> Result<Proof, CuError> {
-    let (mut tries, mut pause) = (TRIES, PAUSE);
-    loop {
-        let progress = Fetched::default();
-        let broken = match fetch_once(api, home, camera, options, (folder, bar, &progress)).await {
-            Ok(proof) => return Ok(proof),
-            Err(error) if error.exit == Exit::Unreachable => error,
-            Err(error) => return Err(error),
-        };
-        if progress.bytes() > 0 {
-            (tries, pause) = (TRIES, PAUSE);
+fn report(json: bool, out: &Path, asked: &Asked, made: &Made, got: &Got) {
+    if json {
+        let mut told = got.json(&asked.span);
+        told["file"] = output::path(out).into();
+        told["proof"] = output::path(&file::proof_of(out)).into();
+        told["bytes"] = made.bytes.into();
+        told["segments"] = made.segments.into();
+        told["duration_ms"] = made.duration_ms.into();
+        output::json(&told);
+    } else {
+        output::line(&format!(
+            "{}: {} s from {} segments, {} bytes. Its proof lies beside it; cu verify {} checks it.",
+            out.display(),
+            made.duration_ms / 1_000,
+            made.segments,
+            made.bytes,
+            out.display()
+        ));
+        for line in got.words(&asked.span) {
+            output::line(&line);
         }
-        tries -= 1;
-        if tries == 0 {
-            return Err(broken);
-        }
-        bar.set_message(format!("{broken}; going on in {} s", pause.as_secs()));
-        tokio::time::sleep(pause).await;
-        pause *= 2;
+    }
+    if let Some(error) = &made.left {
+        let folder = beside(out, ".part");
+        output::note(&format!("note: {} is left: {error}", folder.display()));
     }
 }
 
-async fn fetch_once(
-    api: &SignedInApi,
-    home: &Home,
-    camera: &Camera,
-    options: &RecordExport,
-    (folder, bar, progress): (&Path, &ProgressBar, &Fetched),
-) -> Result<Proof, CuError> {
-    let wanted = Wanted {
-        codecs: vec![VideoCodec::H264, VideoCodec::H265],
-        quality: sightline_model::QualityChoice::Auto,
-        require_pin: options.require_pin,
-        player: Player::Client,
-    };
-    let session = Session::ask(api, home, camera.clone(), &wanted).await?;
-    if let Some(warning) = session.warning() {
-        output::note(&warning);
-    }
-    bar.set_message(format!("connecting to {}", session.camera.name));
-    let figures = Arc::new(Figures::since(session.asked));
-    let (line, _) = quic::open(&session, &figures).await?;
-    let mut proof = None;
-    let fetching = async {
-        let mut fetch = Fetch::open(line.connection(), &session).await?;
-        let tier = options.tier.map_or(StreamTier::Main, StreamTier::from);
-        let found = fetch.proof(camera.id.channel, tier, options.from..options.to).await?;
-        let parts = parts(&found, &camera.id.pu)?;
-        let all: u64 = parts.iter().map(|part| part.segment.len).sum();
-        let mut done = 0;
-        for part in &parts {
-            let say = |of_this: u64| {
-                let (done, all) = (mega(done + of_this), mega(all));
-                bar.set_message(format!("fetching: {done:.1} of {all:.1} MB"));
-            };
-            fetch.segment(camera.id.channel, tier, part, (folder, progress), say).await?;
-            done += part.segment.len;
-        }
-        proof = Some(found);
-        Ok(())
-    };
-    let result = line.until_ended(fetching).await;
-    line.close().await;
-    result?;
-    proof.ok_or_else(|| CuError::unreachable("the centre has ended the call"))
+/// Does what waits for the disk, or takes long, apart from what moves bytes.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, CuError> + Send + 'static,
+) -> Result<T, CuError> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|e| CuError::other(format!("the work was broken off: {e}")))?
 }
 
-/// The segments that a proof speaks of.
-///
-/// # Errors
-/// [`Exit::Security`] when it is not the recording of the camera's own unit, or has holes.
-fn parts(proof: &Proof, recorder: &PuId) -> Result<Vec<Part>, CuError> {
-    let mut parts = Vec::new();
-    for chain in &proof.chains {
-        let mut verifier = chain.verifier(Expected::of(recorder.clone()));
-        for entry in &chain.entries {
-            let Some((sequence, segment)) = verifier.push(&entry.entry()) else { continue };
-            let Some(name) = entry.file.clone() else {
-                return Err(CuError::security("the proof names no file for a segment"));
-            };
-            verifier.file(sequence, &segment, FileState::Present);
-            parts.push(Part { name, segment });
-        }
-        let report = verifier.finish();
-        if let Some(finding) = report.findings.first() {
-            return Err(CuError::security(format!(
-                "what the camera gives is not a whole recording: {finding}"
-            )));
-        }
+/// The word for a tier in paths and names.
+const fn word(tier: StreamTier) -> &'static str {
+    match tier {
+        StreamTier::Main => "main",
+        StreamTier::Sub => "sub",
     }
-    Ok(parts)
-}
-
-#[expect(clippy::cast_precision_loss, reason = "for the eye")]
-fn mega(bytes: u64) -> f64 {
-    bytes as f64 / 1e6
 }
 
 /// The file's path with something behind its name.

@@ -11,6 +11,7 @@ use std::{
 };
 
 use indicatif::ProgressBar;
+use serde_json::json;
 use sightline_media::{
     AccessUnit, StreamDescription, VideoTrack,
     mp4::{Mp4Error, Writer},
@@ -24,10 +25,12 @@ use sightline_rtsp::{
     server::Span,
 };
 use tokio::{fs::File, io::AsyncWriteExt};
+use tokio_util::sync::CancellationToken;
 
 use super::{
     Figures, assembler, quic, record,
     session::{Session, Wanted},
+    stop::{self, Stop},
 };
 use crate::{
     api::{SignedInApi, now},
@@ -71,16 +74,20 @@ pub(super) async fn run(home: &Home, json: bool, options: Play) -> Result<(), Cu
     let figures = Arc::new(Figures::since(session.asked));
     let (line, address) = quic::open(&session, &figures).await?;
     let mut sink = Sink::new(options.out.clone(), look, bar.clone());
-    let url = url(&session, options.quality, look.span, address);
-    let taken = match url {
-        Ok(url) => line.until_ended(take(&session, url, look, &line, &mut sink)).await,
-        Err(error) => Err(error),
+    let mut stop = Stop::listen()?;
+    let end = CancellationToken::new();
+    let playing = async {
+        let taken = match url(&session, options.quality, look.span, address) {
+            Ok(url) => line.until_ended(take(&session, url, look, &line, &mut sink, &end)).await,
+            Err(error) => Err(error),
+        };
+        line.close().await;
+        // What came before it broke is kept.
+        taken.and(sink.finish(json).await)
     };
-    line.close().await;
-    // What came before it broke is kept.
-    let saved = sink.finish(json).await;
+    let played = stop::twice(playing, &end, async || stop.asked().await).await;
     bar.finish_and_clear();
-    taken.and(saved)
+    played
 }
 
 fn look(options: &Play) -> Result<Look, CuError> {
@@ -127,13 +134,14 @@ fn url(
         .map_err(|e| CuError::other(format!("no URL: {e}")))
 }
 
-/// The dialogue, until the span is over or the person ends it.
+/// The dialogue, until the span is over or `end` is cancelled.
 async fn take(
     session: &Session,
     url: Url,
     look: Look,
     line: &quic::Line,
     sink: &mut Sink,
+    end: &CancellationToken,
 ) -> Result<(), CuError> {
     let lost = |e: &dyn std::fmt::Display| {
         CuError::unreachable(format!("the connection to the camera broke: {e}"))
@@ -152,7 +160,6 @@ async fn take(
     });
     client.start(Instant::now());
     let mut buffer = vec![0; 64 * 1_024];
-    let mut interrupted = std::pin::pin!(tokio::signal::ctrl_c());
     let mut leaving = false;
     loop {
         while let Some(output) = client.poll_output() {
@@ -174,7 +181,7 @@ async fn take(
                 Err(e) => return Err(lost(&e)),
             },
             () = quic::sleep_until(wake) => client.handle_timeout(Instant::now()),
-            _ = &mut interrupted, if !leaving => {
+            () = end.cancelled(), if !leaving => {
                 leaving = true;
                 client.teardown(Instant::now());
             }
@@ -243,10 +250,19 @@ impl Sink {
             Some(out) => out.finish(json).await,
             None if self.pictures == 0 => Err(CuError::timeout("no picture came")),
             None => {
-                output::line(&format!("{} pictures came.", self.pictures));
+                output::line(&played(self.pictures, json));
                 Ok(())
             }
         }
+    }
+}
+
+/// What is said of pictures that went into no file.
+fn played(pictures: u64, as_json: bool) -> String {
+    if as_json {
+        json!({"played": {"pictures": pictures}}).to_string()
+    } else {
+        format!("{pictures} pictures came.")
     }
 }
 
@@ -324,6 +340,13 @@ mod tests {
         assert!(!look.at_once && look.scale.value() == 2.0);
         assert!(asked(&format!("{hour} --speed -1")).is_ok());
         assert!(asked("--from 2026-11-21T17:00:00Z").is_ok());
+    }
+
+    #[test]
+    fn scripts_are_told_as_json_what_was_played() {
+        let told: serde_json::Value = serde_json::from_str(&played(7, true)).expect("an object");
+        assert_eq!(told, json!({"played": {"pictures": 7}}));
+        assert_eq!(played(7, false), "7 pictures came.");
     }
 
     #[test]

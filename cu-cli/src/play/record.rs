@@ -102,7 +102,8 @@ pub(super) fn unusable(error: &Mp4Error) -> CuError {
 pub(super) async fn report(path: &Path, left_out: Option<&str>, as_json: bool) {
     let bytes = tokio::fs::metadata(path).await.map_or(0, |m| m.len());
     if as_json {
-        output::json(&json!({"recorded": {"file": path, "bytes": bytes, "left_out": left_out}}));
+        let file = output::path(path);
+        output::json(&json!({"recorded": {"file": file, "bytes": bytes, "left_out": left_out}}));
         return;
     }
     output::line(&format!("Recorded {} ({} kB).", path.display(), bytes / 1_000));

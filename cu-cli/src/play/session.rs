@@ -55,7 +55,7 @@ pub struct ServerSource {
 
 impl ServerSource {
     /// Asks as for another session; that one is left to expire, for a stream that runs keeps its
-    /// own.
+    /// own. Its relays may be others than those in use.
     ///
     /// # Errors
     /// A refusal, or a portal that cannot be reached.

@@ -35,6 +35,15 @@ async fn a_relay_that_is_stopped_has_not_died() {
     assert!(!died.is_cancelled() && !lifecycle.token.is_cancelled());
 }
 
+/// What has no port or no file is refused by the core, before any socket is asked for.
+#[test]
+fn what_there_is_room_for_bounds_allocations() {
+    let allowed = |config: &Config| settings(config, &[]).expect("good").limits.allocations;
+    let few = Config { relay_ports: Some((50_000, 50_009)), ..config() };
+    assert_eq!((few.max_allocations, allowed(&few)), (1_000, 10));
+    assert_eq!(allowed(&Config { max_allocations: 7, ..few }), 7);
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_address_that_comes_later_is_no_peer_either() {
     let later = IpAddr::from([203, 0, 113, 77]);

@@ -148,7 +148,7 @@ fn enlarge(socket: &UdpSocket, buffer: usize) {
 }
 
 /// Every relayed address is a file descriptor.
-pub(super) fn raise_file_limit() {
+pub(crate) fn raise_file_limit() {
     let mut limit = getrlimit(Resource::Nofile);
     let hard = limit.maximum;
     limit.current = Some(hard.map_or(FILES, |hard| hard.max(FILES)));
@@ -164,7 +164,8 @@ pub(super) fn raise_file_limit() {
     }
 }
 
-/// How many files this process may open at a time once it has raised its limit.
+/// How many files this process may open at a time once it has [raised](raise_file_limit) its limit;
+/// before that, how many it may at least: with the right to it, the limit is raised further.
 pub(crate) fn file_limit() -> u64 {
     getrlimit(Resource::Nofile).maximum.unwrap_or(FILES)
 }

@@ -78,7 +78,14 @@ impl Shared {
     pub fn allocations(&self) -> u32 {
         let held = self.reservations.lock().len();
         let held = u32::try_from(held).unwrap_or(u32::MAX);
-        self.places.load(Ordering::Relaxed).saturating_sub(held)
+        self.taken().saturating_sub(held)
+    }
+
+    /// What counts for [`Limits::allocations`]: allocations of all workers, and ports that are held
+    /// for some.
+    #[must_use]
+    pub fn taken(&self) -> u32 {
+        self.places.load(Ordering::Relaxed)
     }
 
     /// Which relayed addresses are in use.

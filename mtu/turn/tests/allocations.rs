@@ -200,6 +200,7 @@ fn a_port_that_is_held_counts_as_an_allocation() {
     let answer = one.allocate_with(&mut world, hold()).unwrap();
     let token = answer.get::<ReservationToken>().unwrap().as_reservation_token().unwrap().clone();
     assert_eq!((world.shared.allocations(), world.hands.held.len()), (1, 1));
+    assert_eq!(world.shared.taken(), 2, "an MTU that is full says so");
     let mut two = Client::new(OTHER, "call");
     assert_eq!(two.allocate(&mut world).err(), Some(486), "the user's two are taken");
     let mut stranger = Client::new("198.51.100.9:1", "another");
@@ -207,7 +208,7 @@ fn a_port_that_is_held_counts_as_an_allocation() {
     assert_eq!((world.shared.users(), world.hands.held.len()), (1, 1), "something was left behind");
     // Whoever shows the token has the place already.
     two.allocate_with(&mut world, vec![token.into()]).unwrap();
-    assert_eq!(world.shared.allocations(), 2);
+    assert_eq!((world.shared.allocations(), world.shared.taken()), (2, 2));
     two.refresh(&mut world, 0).unwrap();
     one.refresh(&mut world, 0).unwrap();
     assert_eq!((world.shared.allocations(), world.shared.users()), (0, 0));

@@ -115,8 +115,7 @@ impl Recorder {
         every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut epoch = None;
         loop {
-            let now = status.borrow_and_update().clone();
-            let registered = now.up.and(now.lease).map(|lease| lease.epoch);
+            let registered = status.borrow_and_update().registration();
             if registered.is_some() && registered != epoch {
                 every.reset_immediately();
             }
@@ -175,10 +174,9 @@ impl Recorder {
 
     fn opened(&self) -> Result<Store, Problem> {
         let opened = self.store.borrow().clone();
-        // What is away is a problem of the camera's, not of who asks.
         opened.ok_or_else(|| {
             let words = self.storage.borrow().state.words();
-            Problem::new(ProblemKind::CameraOffline, words)
+            Problem::new(ProblemKind::StorageAway, words)
         })
     }
 
@@ -394,7 +392,9 @@ impl From<RecorderError> for Problem {
                 ProblemKind::Internal
             }
             RecorderError::Coverage(_) | RecorderError::LongLock => ProblemKind::InvalidRequest,
-            RecorderError::Store(StoreError::Unavailable(_)) => ProblemKind::CameraOffline,
+            RecorderError::Store(
+                StoreError::Unavailable(_) | StoreError::Io { .. } | StoreError::Failed(_),
+            ) => ProblemKind::StorageAway,
             RecorderError::Store(_) => ProblemKind::Internal,
             RecorderError::Ended => ProblemKind::DeviceOffline,
         };

@@ -13,14 +13,16 @@ mod answers;
 pub mod clock;
 pub mod config;
 mod figures;
+mod lending;
 pub mod owners;
 mod planner;
 pub mod plans;
+mod shown;
 mod tape;
 mod track;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io::ErrorKind,
     panic::{AssertUnwindSafe, resume_unwind},
     path::PathBuf,
@@ -56,6 +58,7 @@ use config::FirstPlan;
 use owners::{Owners, Visible};
 use planner::{Planner, Request};
 use plans::PlanFile;
+use shown::Shown;
 use track::Track;
 
 /// How often a storage that cannot be opened is tried again.
@@ -121,7 +124,7 @@ pub enum RecorderError {
 pub struct Recorder {
     unit: PuId,
     clock: SharedClock,
-    owners: Owners,
+    shown: Shown,
     planners: Arc<BTreeMap<ChannelId, Handle>>,
     store: watch::Receiver<Option<Store>>,
     storage: watch::Receiver<Health>,
@@ -154,15 +157,15 @@ impl Recorder {
 
     /// The centre says whose unit it is: recordings are shown to whom they belong.
     pub fn owner_is(&self, owner: Option<&UserId>) {
-        if let Err(error) = self.owners.owner_is(owner, self.clock.now().time) {
+        if let Err(error) = self.shown.owner_is(owner, &self.clock.now()) {
             tracing::error!(%error, "whose recordings are whose cannot be kept");
         }
     }
 
-    /// Spans of time whose recordings may be shown.
+    /// Spans of time whose recordings may be shown. For a moment after a change of the owner it is none.
     #[must_use]
     pub fn visible(&self) -> watch::Receiver<Visible> {
-        self.owners.visible()
+        self.shown.visible()
     }
 
     /// The recordings; none while the storage could not be opened.
@@ -201,9 +204,11 @@ pub fn start(settings: Settings, cameras: &Cameras, lifecycle: &Lifecycle) -> Re
     let tracks = TaskTracker::new();
     let token = lifecycle.token.child_token();
     let mut planners = BTreeMap::new();
-    let tiers: usize = cameras.values().map(|camera| 1 + usize::from(camera.sub.is_some())).sum();
+    let unit = settings.identity.pu_id().clone();
+    let tracked = tracked(&unit, cameras);
+    let share = tracked.len().max(1) as u64;
     for camera in cameras.values() {
-        let id = CameraId { pu: settings.identity.pu_id().clone(), channel: camera.channel };
+        let id = CameraId { pu: unit.clone(), channel: camera.channel };
         let (requests, waiting) = mpsc::channel(REQUESTS);
         let nothing = RecordingPlan::nothing(id.clone(), RecordingPlace::Pu);
         let (plan_tx, plan) = watch::channel(PlanState { plan: nothing, recording: Vec::new() });
@@ -214,7 +219,7 @@ pub fn start(settings: Settings, cameras: &Cameras, lifecycle: &Lifecycle) -> Re
             first: first_of(&settings.first, camera),
             data_dir: settings.data_dir.clone(),
             segments: settings.segments,
-            share_bytes: settings.limits.max_bytes.map_or(0, |most| most / tiers.max(1) as u64),
+            share_bytes: settings.limits.max_bytes.map_or(0, |most| most / share),
             clock: clock.clone(),
             store: store.clone(),
             requests: Arc::new(Mutex::new(waiting)),
@@ -223,11 +228,23 @@ pub fn start(settings: Settings, cameras: &Cameras, lifecycle: &Lifecycle) -> Re
         tracks.spawn(recording.run(token.clone()));
     }
     tracks.close();
-    let owners = Owners::open(&settings.data_dir);
-    let (unit, planners) = (settings.identity.pu_id().clone(), Arc::new(planners));
-    let keeper = StoreKeeper { clock: clock.clone(), opened, health, tracks };
+    let shown = Shown::new(unit.clone(), Owners::open(&settings.data_dir, settings.boot));
+    let planners = Arc::new(planners);
+    let (dates, shows) = (clock.clone(), shown.clone());
+    let keeper = StoreKeeper { clock: dates, shown: shows, tracked, opened, health, tracks };
     lifecycle.spawn_graceful(|token| keeper.run(settings, token));
-    Recorder { unit, clock, owners, planners, store, storage }
+    Recorder { unit, clock, shown, planners, store, storage }
+}
+
+/// What tracks record.
+fn tracked(unit: &PuId, cameras: &Cameras) -> BTreeSet<Subject> {
+    let subject = |camera: &Camera, tier| {
+        let id = CameraId { pu: unit.clone(), channel: camera.channel };
+        Subject { recorder: unit.clone(), camera: id, tier }
+    };
+    let main = cameras.values().map(|camera| subject(camera, StreamTier::Main));
+    let has_sub = cameras.values().filter(|camera| camera.sub.is_some());
+    main.chain(has_sub.map(|camera| subject(camera, StreamTier::Sub))).collect()
 }
 
 /// Everything that records one camera.
@@ -313,6 +330,8 @@ impl Recording {
 /// Opens the store and closes it at the end.
 struct StoreKeeper {
     clock: SharedClock,
+    shown: Shown,
+    tracked: BTreeSet<Subject>,
     opened: watch::Sender<Option<Store>>,
     health: watch::Sender<Health>,
     tracks: TaskTracker,
@@ -323,7 +342,11 @@ impl StoreKeeper {
         let watched = self.watch_clock();
         let work = async {
             let store = self.open(&settings).await;
-            self.look_after(&store).await;
+            self.leave(&store, settings.identity.pu_id()).await;
+            tokio::select! {
+                () = self.look_after(&store) => {}
+                () = self.shown.follow(&store, &self.clock) => {}
+            }
         };
         tokio::select! {
             () = token.cancelled() => {}
@@ -365,6 +388,21 @@ impl StoreKeeper {
                 }
             }
             tokio::time::sleep(OPEN_AGAIN).await;
+        }
+    }
+
+    /// A chain that ends with a segment counts as going on: those that nobody writes any more end with
+    /// words.
+    async fn leave(&self, store: &Store, unit: &PuId) {
+        let dates = self.clock.dates();
+        for subject in store.subjects() {
+            // Another unit's card may be in.
+            if subject.recorder != *unit || self.tracked.contains(&subject) {
+                continue;
+            }
+            if let Err(error) = lending::leave(store, &subject, &dates).await {
+                tracing::warn!(camera = %subject.camera, %error, "that it ended cannot be stated");
+            }
         }
     }
 

@@ -73,6 +73,7 @@ impl Planner {
         let mut store = self.parts.store.clone();
         store.mark_changed();
         self.carry_out().await;
+        self.rest().await;
         loop {
             tokio::select! {
                 () = token.cancelled() => return,
@@ -144,6 +145,15 @@ impl Planner {
             known.clone_from(&now);
             changed
         });
+    }
+
+    /// Says of which tracks nothing is wanted: an earlier run may have ended in the middle of it.
+    async fn rest(&self) {
+        for tier in self.parts.tracks.keys().copied() {
+            if self.engine.causes(tier).is_none() {
+                self.order(tier, Order::Stop).await;
+            }
+        }
     }
 
     async fn order(&self, tier: StreamTier, order: Order) {

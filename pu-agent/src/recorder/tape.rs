@@ -93,10 +93,10 @@ impl Tape {
         }
     }
 
-    /// Takes the chain's writer. Its chain ends with a gap.
-    pub fn load(&mut self, writer: ChainWriter) {
+    /// Takes the chain's writer. Its chain ends with a gap, for the reason `ended`.
+    pub fn load(&mut self, writer: ChainWriter, ended: GapReason) {
         self.writer = Some(writer);
-        self.gap = Some(GapReason::RecorderOff);
+        self.gap = Some(ended);
         self.end = None;
     }
 

@@ -1,31 +1,27 @@
 //! One camera's recording of one tier: from the hub to the chain's writer.
 
-use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use sightline_media::{AccessUnit, StreamDescription};
 use sightline_media_io::hub::{Hub, Next, Reader, SourceState};
 use sightline_recording::{
-    chain,
     segmenter::{Config, RunEnd, Segmenter},
-    statement::{Causes, ClockStep, GapReason, Segment, Sequence, Subject, What},
+    statement::{Causes, ClockStep, GapReason, Subject},
     strategy::{PreRoll, PreRollLimits, Pushed},
 };
-use sightline_recording_store::{ChainWriter, Store, StoreError};
+use sightline_recording_store::Store;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::{
     clock::Dates,
     figures::Figures,
+    lending::{self, Lending, Lent},
     tape::{Carried, Tape},
 };
 
-/// How often a storage that gives no writer is asked again.
-const ASK_AGAIN: Duration = Duration::from_secs(2);
 /// For so long pictures are held while the storage gives no writer yet.
 const HOLD: Duration = Duration::from_secs(10);
-/// So many of a chain's newest entries are searched for its newest segment.
-const SEARCHED: u64 = 256;
 
 /// What the plan wants of a track.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,7 +30,8 @@ pub enum Order {
     PreRoll(Duration),
     /// Record for these causes, from this moment on by the monotonic clock, in microseconds.
     Record { causes: Causes, back_to_us: u64 },
-    /// Stop, at the next keyframe.
+    /// Stop, at the next keyframe. What is not recorded anyhow ends with words then: a chain that ends
+    /// with a segment counts as going on.
     Stop,
 }
 
@@ -47,10 +44,6 @@ pub struct Parts {
     pub config: Config,
     pub figures: Figures,
 }
-
-/// A writer, and the newest segment of its chain if it is of this boot.
-type Lent = (ChainWriter, Option<Segment>);
-type Lending = Pin<Box<dyn Future<Output = Lent> + Send>>;
 
 /// See the module.
 pub struct Track {
@@ -144,18 +137,26 @@ impl Track {
 
     fn borrow_writer(&mut self) {
         let Parts { store, subject, dates, .. } = &self.parts;
-        let lending = borrow_writer(store.clone(), subject.clone(), dates.clone());
+        let lending = lending::writer(store.clone(), subject.clone(), dates.clone());
         self.lending = Some(Box::pin(lending));
     }
 
-    fn begin_chain(&mut self, (writer, newest): Lent) {
+    fn begin_chain(&mut self, lent: Option<Lent>) {
         self.lending = None;
-        self.tape.load(writer);
-        if let Some(step) = newest.and_then(|newest| self.parts.dates.missed_step(&newest)) {
+        let Some(Lent { writer, end }) = lent else {
+            // It may have become wanted meanwhile.
+            if self.wanted.is_some() {
+                self.borrow_writer();
+            }
+            return;
+        };
+        self.tape.load(writer, end.gap);
+        if let Some(step) = end.newest.and_then(|newest| self.parts.dates.missed_step(&newest)) {
             self.tape.step(step);
         }
-        if self.wanted.is_some() {
-            self.begin();
+        match self.wanted {
+            Some(_) => self.begin(),
+            None => self.not_planned(),
         }
         self.hold();
         self.follow_hub();
@@ -182,6 +183,10 @@ impl Track {
                 self.interrupt();
                 self.not_planned();
             }
+        } else if !self.tape.is_loaded() && self.lending.is_none() {
+            let Parts { store, subject, dates, .. } = &self.parts;
+            let lending = lending::writer_of_begun(store.clone(), subject.clone(), dates.clone());
+            self.lending = Some(Box::pin(lending));
         }
     }
 
@@ -348,7 +353,7 @@ fn form(description: &StreamDescription) -> String {
     video.map_or("no picture".into(), |video| format!("{:?}", video.codec()))
 }
 
-async fn lend(lending: &mut Option<Lending>) -> Lent {
+async fn lend(lending: &mut Option<Lending>) -> Option<Lent> {
     match lending {
         Some(lending) => lending.await,
         None => std::future::pending().await,
@@ -360,64 +365,4 @@ async fn read(reader: &mut Option<Reader>) -> Next {
         Some(reader) => reader.next().await,
         None => std::future::pending().await,
     }
-}
-
-/// The chain's writer, as soon as the storage gives it.
-async fn borrow_writer(
-    mut store: watch::Receiver<Option<Store>>,
-    subject: Subject,
-    dates: Dates,
-) -> Lent {
-    let mut told = false;
-    loop {
-        let opened = store.wait_for(Option::is_some).await.map(|store| store.clone());
-        let Ok(Some(opened)) = opened else {
-            // The recorder is ending.
-            return std::future::pending().await;
-        };
-        match take_up(&opened, &subject, &dates).await {
-            Ok(lent) => return lent,
-            Err(error) if !told => {
-                told = true;
-                tracing::warn!(camera = %subject.camera, %error, "it cannot be recorded yet");
-            }
-            Err(error) => tracing::debug!(camera = %subject.camera, %error, "still not"),
-        }
-        tokio::time::sleep(ASK_AGAIN).await;
-    }
-}
-
-async fn take_up(store: &Store, subject: &Subject, dates: &Dates) -> Result<Lent, StoreError> {
-    let writer = store.writer(subject).await?;
-    let newest = newest_of_boot(store, subject, dates).await?;
-    Ok((writer, newest))
-}
-
-/// The newest segment of a chain, if it is of this boot, as if it had been dated by the last step that
-/// the chain knows of: what nobody has seen since is counted from there.
-async fn newest_of_boot(
-    store: &Store,
-    subject: &Subject,
-    dates: &Dates,
-) -> Result<Option<Segment>, StoreError> {
-    let Some(head) = store.head(subject, dates.now().time).await? else { return Ok(None) };
-    let after = head.sequence.0.checked_sub(SEARCHED).map(Sequence);
-    let limit = u32::try_from(SEARCHED).unwrap_or(u32::MAX);
-    let entries = store.entries(subject, after, limit).await?;
-    let mut newest: Option<Segment> = None;
-    for (_, entry) in &entries.rows {
-        match chain::decode(entry).map(|statement| statement.what) {
-            Ok(What::Segment(segment)) => newest = Some(segment),
-            Ok(What::ClockStep(step)) => {
-                if let Some(newest) = newest.as_mut().filter(|newest| newest.boot == step.boot) {
-                    newest.start = step.to;
-                    newest.monotonic_us = step.monotonic_us;
-                    newest.authority = step.to_authority;
-                }
-            }
-            Ok(What::Begin { .. } | What::Gap(_) | What::Checkpoint(_)) => {}
-            Err(_) => return Err(StoreError::Corrupt("entry of a chain")),
-        }
-    }
-    Ok(newest.filter(|newest| newest.boot == dates.boot()))
 }

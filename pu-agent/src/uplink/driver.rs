@@ -279,6 +279,13 @@ impl Driver {
     fn command(&mut self, command: Command) {
         match command {
             Command::Send(message) => self.machine.handle_input(now(), Input::Send(message)),
+            Command::Answer { registration, message } => {
+                if registration.is_some() && self.status.borrow().registration() == registration {
+                    self.machine.handle_input(now(), Input::Send(message));
+                } else {
+                    tracing::debug!("an answer is dropped: whoever asked has gone");
+                }
+            }
             Command::Check { reply, .. } if !self.machine.is_up() => {
                 let _ = reply.send(Err(CentreAway));
             }

@@ -43,6 +43,14 @@ pub struct Status {
     pub fault: Option<String>,
 }
 
+impl Status {
+    /// The registration that holds now, by its epoch: each has its own. None: the unit has none.
+    #[must_use]
+    pub fn registration(&self) -> Option<u64> {
+        self.up.and(self.lease.as_ref()).map(|lease| lease.epoch)
+    }
+}
+
 /// Who hears what the SCU says. Called by the uplink's own task: must not block.
 pub trait Handler: Send + Sync + 'static {
     /// A message about media or tokens.
@@ -55,7 +63,16 @@ pub trait Handler: Send + Sync + 'static {
 
 enum Command {
     Send(Box<PuToScu>),
-    Check { token: TokenHash, bearer: TokenBearer, reply: oneshot::Sender<Reply> },
+    /// Only within this registration.
+    Answer {
+        registration: Option<u64>,
+        message: Box<PuToScu>,
+    },
+    Check {
+        token: TokenHash,
+        bearer: TokenBearer,
+        reply: oneshot::Sender<Reply>,
+    },
 }
 
 /// A command, and the trace that it belongs to.
@@ -95,8 +112,18 @@ impl Uplink {
 
     /// Sends a message, if the unit is registered.
     pub fn send(&self, message: PuToScu) {
-        let command = (Command::Send(Box::new(message)), current_traceparent());
-        if self.commands.try_send(command).is_err() {
+        self.command(Command::Send(Box::new(message)));
+    }
+
+    /// Sends what answers a message that came within `registration`, if that still holds: after
+    /// another one an SCU may listen that asked something else by the same number.
+    pub fn answer(&self, registration: Option<u64>, message: PuToScu) {
+        let command = Command::Answer { registration, message: Box::new(message) };
+        self.command(command);
+    }
+
+    fn command(&self, command: Command) {
+        if self.commands.try_send((command, current_traceparent())).is_err() {
             metrics::counter!("sightline_pu_uplink_dropped_total").increment(1);
         }
     }
@@ -142,6 +169,7 @@ impl std::fmt::Debug for Command {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::Send(_) => "Send",
+            Self::Answer { .. } => "Answer",
             Self::Check { .. } => "Check",
         })
     }

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "every test file uses a part")]
 
 use std::{
+    collections::BTreeSet,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -107,8 +108,31 @@ impl Unit {
         Store::open(setup).await.expect("opened").0
     }
 
+    /// The machine is started anew: its monotonic clock, too.
+    pub fn reboot(&self) {
+        std::fs::remove_file(self.data_dir().join("recording-boot.json")).expect("it ran");
+    }
+
     /// Starts recording everything of a camera that does not play yet.
     pub async fn start(&self, limits: Limits) -> Run<'_> {
+        self.start_with(limits, [StreamTier::Main].into(), true)
+    }
+
+    /// Starts with nothing planned.
+    pub async fn start_idle(&self) -> Run<'_> {
+        self.start_with(Limits::default(), BTreeSet::new(), true)
+    }
+
+    pub async fn start_without_cameras(&self) -> Run<'_> {
+        self.start_with(Limits::default(), BTreeSet::new(), false)
+    }
+
+    fn start_with(
+        &self,
+        limits: Limits,
+        continuous: BTreeSet<StreamTier>,
+        has_camera: bool,
+    ) -> Run<'_> {
         let lifecycle = Lifecycle::new();
         let hub = Hub::unwritten(ring::Limits::default());
         let camera =
@@ -119,7 +143,7 @@ impl Unit {
             data_dir: self.data_dir(),
             dir: self.dir(),
             limits: Limits { probe_every: Duration::from_millis(100), ..limits },
-            first: FirstPlan { continuous: [StreamTier::Main].into(), max_age: None },
+            first: FirstPlan { continuous, max_age: None },
             boot: boot_id(&self.data_dir()).expect("random numbers"),
             centre: centre.clone(),
             segments: segmenter::Config {
@@ -127,7 +151,8 @@ impl Unit {
                 ..segmenter::Config::default()
             },
         };
-        let cameras = Arc::new([(ChannelId(0), camera)].into());
+        let cameras = has_camera.then_some((ChannelId(0), camera));
+        let cameras = Arc::new(cameras.into_iter().collect());
         let recorder = recorder::start(settings, &cameras, &lifecycle);
         Run {
             unit: self,

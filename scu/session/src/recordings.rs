@@ -24,6 +24,10 @@ pub const ANSWERED_WITHIN: Duration = Duration::from_millis(2_500);
 pub type Answered<R> = (R, Result<Box<RecordingReply>, Problem>);
 
 /// The table. `R` is the caller's handle of whoever waits.
+///
+/// A recorder may still be answering what an SCU asked that has ended since, or another one: its
+/// answer must not be taken for that of another question. So no two tables may begin with the same
+/// number.
 #[derive(Debug)]
 pub struct Recordings<R> {
     next: u64,
@@ -37,13 +41,13 @@ struct Waiting<R> {
     from: R,
 }
 
-impl<R> Default for Recordings<R> {
-    fn default() -> Self {
-        Self { next: 1, waiting: HashMap::new(), due: Timers::default() }
-    }
-}
-
 impl<R> Recordings<R> {
+    /// An empty table, whose first question has the number `first`: a random one.
+    #[must_use]
+    pub fn new(first: u64) -> Self {
+        Self { next: first, waiting: HashMap::new(), due: Timers::default() }
+    }
+
     /// Takes a question: what to send to the device.
     ///
     /// # Errors
@@ -61,7 +65,7 @@ impl<R> Recordings<R> {
             return Err((from, Problem::new(ProblemKind::Busy, why)));
         }
         let request = self.next;
-        self.next += 1;
+        self.next = self.next.wrapping_add(1);
         self.waiting.insert(request, Waiting { device: device.clone(), from });
         self.due.set(&request, now + ANSWERED_WITHIN);
         Ok(RecordingCall { request, ask })
@@ -118,7 +122,7 @@ mod tests {
 
     #[test]
     fn answers_find_who_asked_once_and_only_from_the_device_that_was_asked() {
-        let (mut table, now) = (Recordings::default(), Instant::now());
+        let (mut table, now) = (Recordings::new(1), Instant::now());
         let ask = |table: &mut Recordings<_>, of: u8, from| {
             table.ask(now, &pu(of), RecordingRequest::Status, from).expect("room").request
         };
@@ -136,7 +140,7 @@ mod tests {
 
     #[test]
     fn a_silent_recorder_is_a_timeout_and_questions_are_bounded() {
-        let (mut table, now) = (Recordings::default(), Instant::now());
+        let (mut table, now) = (Recordings::new(u64::MAX - 1), Instant::now());
         for n in 0..MAX_WAITING {
             table.ask(now, &pu(1), RecordingRequest::Status, n).expect("room");
         }
@@ -153,5 +157,16 @@ mod tests {
         }
         assert_eq!(timed_out, MAX_WAITING + 1);
         table.ask(late, &pu(1), RecordingRequest::Status, 0).expect("room again");
+    }
+
+    #[test]
+    fn what_was_asked_before_a_restart_answers_nothing_that_is_asked_after_it() {
+        let now = Instant::now();
+        let mut before = Recordings::new(7_000);
+        let old = before.ask(now, &pu(1), RecordingRequest::Status, "anna").expect("room").request;
+        let mut after = Recordings::new(91);
+        after.ask(now, &pu(1), RecordingRequest::Status, "ben").expect("room");
+        assert!(after.answered(&pu(1), answer(old)).is_none(), "ben got anna's answer");
+        assert_eq!(after.device_lost(&pu(1)).len(), 1, "ben still waited");
     }
 }

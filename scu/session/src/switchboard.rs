@@ -33,15 +33,9 @@ pub struct Switchboard<R> {
 }
 
 impl<R> Default for Switchboard<R> {
+    /// As [`Self::new`] with the number 1: where no other SCU ever asked the same devices.
     fn default() -> Self {
-        Self {
-            devices: Devices::default(),
-            calls: Calls::default(),
-            viewers: Viewers::default(),
-            mtus: Mtus::default(),
-            recordings: Recordings::default(),
-            outputs: VecDeque::new(),
-        }
+        Self::new(1)
     }
 }
 
@@ -54,6 +48,20 @@ fn revoked() -> Problem {
 }
 
 impl<R> Switchboard<R> {
+    /// A switchboard that knows nobody yet. `first_question`: a random number, drawn once for each life
+    /// of an SCU ([`Recordings`]).
+    #[must_use]
+    pub fn new(first_question: u64) -> Self {
+        Self {
+            devices: Devices::default(),
+            calls: Calls::default(),
+            viewers: Viewers::default(),
+            mtus: Mtus::default(),
+            recordings: Recordings::new(first_question),
+            outputs: VecDeque::new(),
+        }
+    }
+
     /// Takes one input.
     pub fn handle_input(&mut self, now: Instant, input: Input<R>) {
         match input {

@@ -51,6 +51,8 @@ struct Watch {
 
 struct World {
     rng: Rng,
+    /// Where the boards begin to count their questions.
+    questions: Rng,
     now: Instant,
     boards: Vec<Switchboard<()>>,
     listening: Vec<HashSet<MediaSessionId>>,
@@ -95,10 +97,12 @@ fn answer(of: &PuId) -> MediaAnswer {
 
 impl World {
     fn new(seed: u64) -> Self {
+        let mut questions = Rng(!seed);
         Self {
             rng: Rng(seed),
             now: Instant::now(),
-            boards: (0..SCUS).map(|_| Switchboard::default()).collect(),
+            boards: (0..SCUS).map(|_| Switchboard::new(questions.next())).collect(),
+            questions,
             listening: vec![HashSet::new(); SCUS],
             pus: HashMap::new(),
             asked: vec![],
@@ -328,7 +332,7 @@ impl World {
     /// An SCU ends without a word, and starts again with nothing.
     fn restart(&mut self) {
         let scu = self.rng.below(SCUS);
-        self.boards[scu] = Switchboard::default();
+        self.boards[scu] = Switchboard::new(self.questions.next());
         self.listening[scu].clear();
         self.pus.retain(|_, at| at.scu != scu);
         let pus = &self.pus;

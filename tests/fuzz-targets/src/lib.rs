@@ -26,7 +26,7 @@ pub use network::{
     ladder_stun, offer_text, onvif_answer, ps_frames, reorder, server_url, stun_answer,
 };
 pub use recording::recording_proof;
-pub use relay::{relay_client, relay_peer, relay_stream};
+pub use relay::{relay_client, relay_message, relay_peer, relay_stream};
 pub use rtp::rtp;
 pub use rtsp::{rtsp_client, rtsp_framer, rtsp_headers, rtsp_server, sdp};
 pub use switchboard::switchboard;
@@ -55,6 +55,7 @@ pub const TARGETS: &[Target] = &[
     ("ps_frames", ps_frames),
     ("recording_proof", recording_proof),
     ("relay_client", relay_client),
+    ("relay_message", relay_message),
     ("relay_peer", relay_peer),
     ("relay_stream", relay_stream),
     ("reorder", reorder),

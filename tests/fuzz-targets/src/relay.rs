@@ -7,6 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bytes::{Bytes, BytesMut};
 use mtu_turn::{
     ClientId, Credentials, Driver, Fragment, IcmpError, Limits, LiveRelays, Now, OpenError,
     OpenRelay, Opened, RelayId, Server, Settings, Shared, Transport, Usage, WorkerIndex,
@@ -22,6 +23,8 @@ use stun_rs::{
 
 use crate::Choices;
 
+#[path = "../../../crates/p2p-net/src/relay/framing.rs"]
+mod client_framing;
 #[path = "../../../mtu/src/streams/framing.rs"]
 mod framing;
 
@@ -314,6 +317,42 @@ pub fn relay_stream(data: &[u8]) {
     for ip in v4.into_iter().chain(v6) {
         peer_rules(ip);
     }
+}
+
+/// What a relay sends to its client over TCP, in two pieces of which the first byte tells the length:
+/// the client cuts it into the same messages wherever the pieces end, and as the relay does.
+pub fn relay_message(data: &[u8]) {
+    let Some((cut, stream)) = data.split_first() else { return };
+    let (head, tail) = stream.split_at(usize::from(*cut) % (stream.len() + 1));
+    let cut_out = messages(&[stream]);
+    assert_eq!(messages(&[head, tail]), cut_out);
+    let (mut rest, (messages, _)) = (stream, cut_out);
+    for message in messages {
+        assert!(message.len() >= 4 && message[0] < 0x80);
+        let Ok(Some(frame)) = framing::frame(rest, framing::MAX_MESSAGE) else { break };
+        // There is no such message of STUN, and nobody knows how it would be padded.
+        if !wire::is_channel(message[0]) && !frame.length.is_multiple_of(4) {
+            break;
+        }
+        assert_eq!(message, rest[..frame.length]);
+        rest = &rest[frame.padded..];
+    }
+}
+
+/// What a client cuts out of a stream that comes in these pieces, and whether it gives up.
+fn messages(pieces: &[&[u8]]) -> (Vec<Bytes>, bool) {
+    let (mut buffer, mut messages) = (BytesMut::new(), Vec::new());
+    for piece in pieces {
+        buffer.extend_from_slice(piece);
+        loop {
+            match client_framing::next_message(&mut buffer) {
+                Ok(Some(message)) => messages.push(message),
+                Ok(None) => break,
+                Err(_) => return (messages, true),
+            }
+        }
+    }
+    (messages, false)
 }
 
 /// No port opens what the address forbids, but for live relays of our own.

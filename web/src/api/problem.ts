@@ -21,6 +21,7 @@ export const PROBLEM_KINDS = [
   'token_revoked',
   'device_offline',
   'camera_offline',
+  'storage_away',
   'not_decodable',
   'busy',
   'timeout',
@@ -35,6 +36,7 @@ export const LOCAL_KINDS = [
   'no_path', // ICE found no way to the camera
   'security', // the camera's identity is not what was pinned
   'unsupported', // the browser lacks something
+  'no_decoder', // the browser shows live pictures, but no recordings
 ] as const;
 
 export type ProblemKind = CentreProblemKind | (typeof LOCAL_KINDS)[number];

@@ -904,7 +904,7 @@ export interface components {
          * @description The problems that exist.
          * @enum {string}
          */
-        ProblemKind: "invalid_request" | "unauthenticated" | "forbidden" | "not_found" | "not_approved" | "wrong_code" | "wrong_claim_code" | "already_bound" | "rate_limited" | "wrong_key" | "unknown_device" | "stale_lease" | "invalid_token" | "token_expired" | "token_in_use" | "token_revoked" | "device_offline" | "camera_offline" | "not_decodable" | "busy" | "timeout" | "plan_changed" | "internal";
+        ProblemKind: "invalid_request" | "unauthenticated" | "forbidden" | "not_found" | "not_approved" | "wrong_code" | "wrong_claim_code" | "already_bound" | "rate_limited" | "wrong_key" | "unknown_device" | "stale_lease" | "invalid_token" | "token_expired" | "token_in_use" | "token_revoked" | "device_offline" | "camera_offline" | "storage_away" | "not_decodable" | "busy" | "timeout" | "plan_changed" | "internal";
         /** @description An Ed25519 public key (RFC 8032), 32 bytes, base64url without padding in text. */
         PublicKey: string;
         /**

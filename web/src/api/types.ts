@@ -35,6 +35,7 @@ export type PlanState = Schemas['PlanState'];
 export type Presence = Schemas['Presence'];
 export type RecordedDays = Schemas['RecordedDays'];
 export type RecordingPlace = Schemas['RecordingPlace'];
+export type RecordingPlan = Schemas['RecordingPlan'];
 export type RelayCause = Schemas['RelayCause'];
 export type Rung = Schemas['Rung'];
 export type SignedIn = Schemas['SignedIn'];

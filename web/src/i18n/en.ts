@@ -301,6 +301,8 @@ export const en = {
   'timeline.farther': 'Farther',
   'timeline.position': 'Time in the recording',
   'timeline.recorded': 'Recorded in view: {time}',
+  'timeline.hours': '{hours} h {minutes} min',
+  'timeline.minutes': '{minutes} min {seconds} s',
   'timeline.guessed': 'The recorder’s clock was not confirmed then: the time may be wrong.',
   'absence.not_planned': 'not to be recorded',
   'absence.camera_away': 'the camera gave no picture',
@@ -317,8 +319,9 @@ export const en = {
   'calendar.title': 'Calendar',
   'calendar.earlier': 'Earlier month',
   'calendar.later': 'Later month',
-  'calendar.day': 'Day {day}',
-  'calendar.no_day': 'Day {day}: nothing recorded',
+  'calendar.day': '{day}: recorded',
+  'calendar.no_day': '{day}: nothing recorded',
+  'calendar.unknown_day': '{day}: not known yet',
   'plan.title': 'Recording',
   'plan.records_now': 'It is being recorded now.',
   'plan.records_nothing': 'Nothing is being recorded now.',
@@ -334,9 +337,11 @@ export const en = {
   'plan.keep': 'How long it stays',
   'plan.keep_space': 'Until the space is needed',
   'plan.keep_days': '{days} days at most',
+  'plan.keep_hours': '{hours} h at most',
   'plan.max_bytes': 'At most {size} of each picture.',
   'plan.save': 'Save',
   'plan.saved': 'The recorder has taken it.',
+  'plan.absent': 'Nothing records this camera.',
   'problem.invalid_request': 'Something in this is not right. Check what you entered.',
   'problem.unauthenticated': 'Your sign-in has ended. Please sign in again.',
   'problem.forbidden': 'You have no right to this. Ask the camera’s owner.',
@@ -374,6 +379,8 @@ export const en = {
     'The device cannot be reached. Check its power and network; the picture comes back by itself.',
   'problem.camera_offline':
     'The device is there, but its camera gives no picture. Check the camera; the picture comes back by itself.',
+  'problem.storage_away':
+    'The storage that this camera is recorded on is gone or fails, so its recordings cannot be seen now. Check the card or disk; live pictures go on.',
   'problem.not_decodable':
     'This browser cannot decode this camera’s video (H.265). Use another browser, or set the camera or its sub stream to H.264.',
   'problem.busy': 'The device already serves as many viewers as it can.',
@@ -387,6 +394,8 @@ export const en = {
   'problem.security': 'The camera’s identity could not be proved.',
   'problem.unsupported':
     'This browser cannot play live video (WebRTC with H.264). Use a current browser.',
+  'problem.no_decoder':
+    'This browser cannot show recordings (WebCodecs), only live pictures. Use a current browser, and open the portal by its https:// address.',
 } as const;
 
 export type Key = keyof typeof en;

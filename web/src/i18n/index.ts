@@ -68,6 +68,23 @@ export function timeOfDay(unixMicros: number, fine: 'second' | 'minute' = 'secon
   return new Intl.DateTimeFormat(locale(), { timeStyle }).format(unixMicros / 1000);
 }
 
+/** A stretch of the person's own clock; its end has a date of its own when that is another day. */
+export function dateTimeRange(
+  stretch: { from: number; to: number },
+  fine: 'second' | 'minute' = 'second',
+): string {
+  const timeStyle = fine === 'second' ? 'medium' : 'short';
+  const format = new Intl.DateTimeFormat(locale(), { dateStyle: 'medium', timeStyle });
+  return format.formatRange(stretch.from / 1000, stretch.to / 1000);
+}
+
+/** The names of the days of a week, Monday first (ISO 8601). */
+export function weekdayNames(): string[] {
+  const format = new Intl.DateTimeFormat(locale(), { weekday: 'short' });
+  // A week that began on the first of its month.
+  return Array.from({ length: 7 }, (_, n) => format.format(new Date(2024, 0, 1 + n)));
+}
+
 export function monthName(date: Date): string {
   return new Intl.DateTimeFormat(locale(), { month: 'long', year: 'numeric' }).format(date);
 }

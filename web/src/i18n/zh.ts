@@ -296,6 +296,8 @@ export const zh: Record<Key, string> = {
   'timeline.farther': '缩小',
   'timeline.position': '录像时间',
   'timeline.recorded': '当前范围已录：{time}',
+  'timeline.hours': '{hours} 小时 {minutes} 分',
+  'timeline.minutes': '{minutes} 分 {seconds} 秒',
   'timeline.guessed': '当时录像设备的时钟未经确认，时间可能有误。',
   'absence.not_planned': '无需录像',
   'absence.camera_away': '摄像机没有画面',
@@ -312,8 +314,9 @@ export const zh: Record<Key, string> = {
   'calendar.title': '日历',
   'calendar.earlier': '上个月',
   'calendar.later': '下个月',
-  'calendar.day': '{day} 日',
-  'calendar.no_day': '{day} 日：无录像',
+  'calendar.day': '{day}：有录像',
+  'calendar.no_day': '{day}：无录像',
+  'calendar.unknown_day': '{day}：尚不清楚',
   'plan.title': '录像设置',
   'plan.records_now': '正在录像。',
   'plan.records_nothing': '当前未录像。',
@@ -329,9 +332,11 @@ export const zh: Record<Key, string> = {
   'plan.keep': '保留时间',
   'plan.keep_space': '直到需要空间',
   'plan.keep_days': '最多 {days} 天',
+  'plan.keep_hours': '最多 {hours} 小时',
   'plan.max_bytes': '每种码流最多 {size}。',
   'plan.save': '保存',
   'plan.saved': '录像设备已采用。',
+  'plan.absent': '没有设备录制此摄像机。',
   'problem.forbidden': '您没有此权限，请联系摄像机的主人。',
   'problem.not_found': '不存在，或您无权查看。',
   'problem.not_approved': '您的订购尚未通过审核，请等待运营商。',
@@ -358,6 +363,8 @@ export const zh: Record<Key, string> = {
   'problem.token_revoked': '您观看此摄像机的权限已被收回。',
   'problem.device_offline': '无法连接设备。请检查其电源和网络，画面会自动恢复。',
   'problem.camera_offline': '设备在线，但摄像机没有画面。请检查摄像机，画面会自动恢复。',
+  'problem.storage_away':
+    '此摄像机的录像存储不见了或出现故障，暂时无法查看录像。请检查存储卡或硬盘，实时画面不受影响。',
   'problem.not_decodable':
     '此浏览器无法解码该摄像机的视频（H.265）。请换一个浏览器，或将摄像机或其子码流设为 H.264。',
   'problem.busy': '设备的观看人数已满。',
@@ -369,4 +376,6 @@ export const zh: Record<Key, string> = {
   'problem.no_path': '没有找到通往摄像机的网络路径。',
   'problem.security': '无法证实摄像机的身份。',
   'problem.unsupported': '此浏览器无法播放实时视频（WebRTC 与 H.264），请使用较新的浏览器。',
+  'problem.no_decoder':
+    '此浏览器只能播放实时画面，无法播放录像（WebCodecs）。请使用较新的浏览器，并通过 https:// 地址打开门户。',
 };

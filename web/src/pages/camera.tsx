@@ -46,7 +46,16 @@ function Player({ camera }: { camera: Camera }) {
 
   const lookback = useMemo(() => new Lookback(watch), []);
   const [day, setDay] = useState<Stretch>();
+  /** Something records this camera, as far as is known. */
+  const [recorded, setRecorded] = useState(true);
+  const strip = useRef<HTMLDivElement>(null);
+  const settled = useSettled(watch, pictured);
   const mayLookBack = camera.rights.includes('playback');
+  const goLive = () => {
+    lookback.live();
+    // The button that had the focus goes away.
+    strip.current?.focus({ preventScroll: true });
+  };
 
   // Effects wait for the next frame: of a page that is left before, none would end the session.
   useLayoutEffect(() => {
@@ -118,19 +127,40 @@ function Player({ camera }: { camera: Camera }) {
       </div>
       {mayLookBack && (
         <div class="recordings">
-          {lookback.state.value.state !== 'live' && <LookbackControls lookback={lookback} />}
-          <TimelineStrip camera={camera.id} lookback={lookback} day={day} />
+          {lookback.state.value.state !== 'live' && (
+            <LookbackControls lookback={lookback} onLive={goLive} />
+          )}
+          <TimelineStrip
+            camera={camera.id}
+            lookback={lookback}
+            day={day}
+            asks={settled}
+            strip={strip}
+            onAbsent={() => setRecorded(false)}
+          />
         </div>
       )}
       <aside class="side">
         <QualityMenu watch={watch} />
         <Panel watch={watch} camera={camera} />
-        {mayLookBack && <Calendar camera={camera.id} onPick={setDay} />}
-        {camera.rights.includes('manage') && <PlanCard camera={camera} />}
+        {mayLookBack && recorded && <Calendar camera={camera} onPick={setDay} />}
+        {camera.rights.includes('manage') && recorded && <PlanCard camera={camera} />}
         {camera.rights.includes('manage') && <Manage camera={camera} />}
       </aside>
     </div>
   );
+}
+
+/** Whether the live picture is there, or will not come for now: nothing that is asked delays it. */
+function useSettled(watch: Watch, pictured: boolean): boolean {
+  const [settled, setSettled] = useState(false);
+  const { state } = watch.state.value;
+  const inVain = state === 'waiting' || state === 'failed' || state === 'no_camera';
+  const begins = pictured || inVain;
+  useEffect(() => {
+    if (begins) setSettled(true);
+  }, [begins]);
+  return settled;
 }
 
 function LookbackState({ back }: { back: LookbackStateOf }) {

@@ -4,7 +4,7 @@
  */
 
 import { effect, signal } from '@preact/signals';
-import type { Problem } from '../api/problem';
+import { parseProblem, type Problem } from '../api/problem';
 import type { StreamTier } from '../api/types';
 import { readMessage, REPLAY_CHANNEL, UnitReader, type CuToPuReplay } from './replay/messages';
 import { Screen } from './replay/screen';
@@ -42,6 +42,8 @@ export class Lookback {
   tier: StreamTier = 'main';
 
   private channel: RTCDataChannel | undefined;
+  /** The channel was opened again, and has not shown a picture since. */
+  private reopened = false;
   private reader = new UnitReader();
   private outgoing: CuToPuReplay[] = [];
   private askedMs: number | undefined;
@@ -61,8 +63,8 @@ export class Lookback {
   constructor(private readonly watch: Watch) {
     this.screen = new Screen({
       onShown: (wallUs) => this.noteShown(wallUs),
-      onError: (reason) => {
-        this.state.value = { state: 'failed', problem: { type: 'not_decodable', detail: reason } };
+      onError: (problem) => {
+        this.state.value = { state: 'failed', problem };
       },
     });
     this.sound = new Sound((presentationUs) => this.screen.heardMs(presentationUs));
@@ -70,6 +72,7 @@ export class Lookback {
     this.stop = effect(() => {
       const pc = this.watch.connection.value;
       this.forgetChannel();
+      this.reopened = false;
       if (pc && this.isOn) this.resume();
     });
   }
@@ -86,6 +89,7 @@ export class Lookback {
 
   /** Goes on, or changes the speed. */
   play(scale = this.scale.peek()): void {
+    this.dropClosing();
     const before = this.scale.peek();
     // Else the device goes on behind what it has sent, without its keyframe.
     const jumps = (scale !== before && (scale < 0 || before < 0)) || this.screen.isEmpty;
@@ -110,12 +114,14 @@ export class Lookback {
   }
 
   step(backwards: boolean): void {
+    this.dropClosing();
     const from = this.atUs.peek();
     // The device believes that the decoder stands where it was left.
     const again = this.screen.isEmpty && from !== undefined;
     this.beginOne(again ? 2 : 1);
-    if (again) this.tell({ type: 'show', at: from });
-    this.tell({ type: 'step', backwards, ...(from === undefined ? {} : { from }) });
+    const step: CuToPuReplay = { type: 'step', backwards, ...(from === undefined ? {} : { from }) };
+    if (again) this.tell({ type: 'show', at: from }, step);
+    else this.tell(step);
   }
 
   live(): void {
@@ -123,6 +129,7 @@ export class Lookback {
     this.leave();
     this.jump();
     this.screen.reset();
+    this.sound.setUsed(false);
     this.watch.looksBack = false;
     this.state.value = { state: 'live' };
     this.atUs.value = undefined;
@@ -152,6 +159,7 @@ export class Lookback {
     this.single = false;
     this.askedMs = performance.now();
     this.watch.looksBack = true;
+    this.sound.setUsed(true);
     this.screen.queue.play(scale);
     this.state.value = { state: 'seeking' };
   }
@@ -170,6 +178,7 @@ export class Lookback {
 
   /** Something else is wanted. */
   private leave(): void {
+    this.dropClosing();
     clearTimeout(this.flushTimer);
     this.sound.silence();
     this.soon = undefined;
@@ -193,11 +202,12 @@ export class Lookback {
     else this.playFrom(at, this.scale.peek());
   }
 
-  private tell(message: CuToPuReplay): void {
+  /** `messages`: one wish. */
+  private tell(...messages: CuToPuReplay[]): void {
     const channel = this.channel ?? this.open();
-    if (channel?.readyState === 'open') channel.send(JSON.stringify(message));
-    // The last word counts; the ones before it were for pictures that nobody waits for any more.
-    else this.outgoing = [message];
+    // The last wish counts; the ones before it were for pictures that nobody waits for any more.
+    if (channel?.readyState !== 'open') this.outgoing = messages;
+    else for (const message of messages) channel.send(JSON.stringify(message));
   }
 
   private open(): RTCDataChannel | undefined {
@@ -206,8 +216,6 @@ export class Lookback {
     const channel = pc.createDataChannel(REPLAY_CHANNEL);
     channel.binaryType = 'arraybuffer';
     this.channel = channel;
-    this.reader = new UnitReader();
-    this.screen.restart();
     channel.onopen = () => {
       for (const message of this.outgoing) channel.send(JSON.stringify(message));
       this.outgoing = [];
@@ -219,15 +227,39 @@ export class Lookback {
       else this.takeText(String(data));
     };
     channel.onclose = () => {
-      if (channel === this.channel) this.forgetChannel();
+      if (channel === this.channel) this.closed();
     };
     return channel;
   }
 
-  /** The device counts its commands for each channel. */
+  /** The device has let go of the channel, or never took it: once it is asked anew. */
+  private closed(): void {
+    this.forgetChannel();
+    const { state } = this.state.peek();
+    if (state === 'live' || state === 'ended' || state === 'failed') return;
+    const way = this.watch.connection.peek()?.connectionState ?? 'closed';
+    // Another connection is being made, and it goes on over that.
+    if (way === 'closed' || way === 'failed') return;
+    if (this.reopened || this.whereUs() === undefined) {
+      this.state.value = { state: 'failed', problem: { type: 'timeout', detail: '' } };
+      return;
+    }
+    this.reopened = true;
+    this.resume();
+  }
+
+  /** What is told to a channel that closes is lost. */
+  private dropClosing(): void {
+    const state = this.channel?.readyState;
+    if (state === 'closing' || state === 'closed') this.forgetChannel();
+  }
+
+  /** The device counts commands and time for each channel. */
   private forgetChannel(): void {
     this.channel = undefined;
     this.command = 0;
+    this.reader = new UnitReader();
+    this.screen.restart();
   }
 
   private takeUnit(message: ArrayBuffer): void {
@@ -269,7 +301,7 @@ export class Lookback {
         void this.screen.flush().then(() => this.settle());
         break;
       case 'failed':
-        this.soon = { state: 'failed', problem: message.problem };
+        this.soon = { state: 'failed', problem: parseProblem(message.problem) };
         this.settle();
         break;
       case 'unreadable':
@@ -286,6 +318,7 @@ export class Lookback {
 
   private noteShown(wallUs: number): void {
     this.watch.recorded();
+    this.reopened = false;
     this.atUs.value = wallUs;
     this.aimUs = undefined;
     const nowMs = performance.now();

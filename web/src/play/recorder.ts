@@ -17,13 +17,18 @@ interface SavePicker {
 /** Why a recording ended. */
 export type RecordingEnd = 'asked' | 'interrupted';
 
-/** A file name from a camera's name and the time. */
-export function fileName(camera: string, extension: string, now = new Date()): string {
+/** A file name from a camera's name and a time, the present one unless told. */
+export function fileName(camera: string, extension: string, at = new Date()): string {
   const name = camera.replace(/[^\p{L}\p{N}_-]+/gu, '-').replace(/^-+|-+$/g, '') || 'camera';
   const pad = (n: number) => String(n).padStart(2, '0');
-  const date = `${now.getFullYear()}-${pad(now.getMonth() + 1)}-${pad(now.getDate())}`;
-  const time = `${pad(now.getHours())}${pad(now.getMinutes())}${pad(now.getSeconds())}`;
+  const date = `${at.getFullYear()}-${pad(at.getMonth() + 1)}-${pad(at.getDate())}`;
+  const time = `${pad(at.getHours())}${pad(at.getMinutes())}${pad(at.getSeconds())}`;
   return `${name}_${date}_${time}.${extension}`;
+}
+
+/** The name of a picture by when it was taken, in microseconds since 1970; now unless told. */
+export function pictureName(camera: string, atUs: number | undefined): string {
+  return fileName(camera, 'png', atUs === undefined ? undefined : new Date(atUs / 1_000));
 }
 
 /** Saves the frame on the screen in the stream's own size. */

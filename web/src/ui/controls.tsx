@@ -1,7 +1,7 @@
 import { useEffect, useState } from 'preact/hooks';
 import type { Camera } from '../api/types';
 import { t } from '../i18n';
-import { fileName, Recorder, saveSnapshot } from '../play/recorder';
+import { fileName, pictureName, Recorder, saveSnapshot } from '../play/recorder';
 import type { Lookback } from '../play/lookback';
 import type { Watch } from '../play/watch';
 import { say } from '../state';
@@ -32,7 +32,8 @@ export function Controls({ watch, lookback, camera, video, stage, hasSound }: Co
   const snapshot = () => {
     const picture = looksBack ? lookback.screen.picture() : video.current;
     if (!picture) return;
-    void saveSnapshot(picture, fileName(camera.name, 'png')).then((saved) => {
+    const atUs = looksBack ? lookback.atUs.value : undefined;
+    void saveSnapshot(picture, pictureName(camera.name, atUs)).then((saved) => {
       if (saved) say(t('player.snapshot_done'));
     });
   };

@@ -2,8 +2,14 @@ import { t, dateTime } from '../i18n';
 import { SCALES, type Lookback } from '../play/lookback';
 import { Button } from './parts';
 
+interface LookbackControlsProps {
+  lookback: Lookback;
+  /** Back to the live picture: these controls go away. */
+  onLive: () => void;
+}
+
 /** Pause, single pictures, speed, and back to live. */
-export function LookbackControls({ lookback }: { lookback: Lookback }) {
+export function LookbackControls({ lookback, onLive }: LookbackControlsProps) {
   const { state } = lookback.state.value;
   const at = lookback.atUs.value;
   const runs = state === 'playing' || state === 'seeking' || state === 'caught_up';
@@ -48,7 +54,7 @@ export function LookbackControls({ lookback }: { lookback: Lookback }) {
         {at === undefined ? '' : dateTime(at)}
       </time>
       <span class="spacer" />
-      <Button tone="primary" onClick={() => lookback.live()} testid="go-live">
+      <Button tone="primary" onClick={onLive} testid="go-live">
         {t('lookback.live')}
       </Button>
     </div>

@@ -1,186 +1,172 @@
 import { useEffect, useState } from 'preact/hooks';
 import { api } from '../api/client';
 import { toProblem } from '../api/problem';
-import type { Camera, PlanState, Strategy } from '../api/types';
+import type { Camera, PlanState } from '../api/types';
 import { problemText, t, byteSize } from '../i18n';
+import {
+  AGES_S,
+  ageText,
+  changeOf,
+  modeOf,
+  takeOver,
+  viewOf,
+  type Mode,
+  type PlanForm,
+  type PlanView,
+} from '../plan';
 import { say } from '../state';
-import { Alert, Button, Card, Select } from './parts';
+import { Alert, Button, Select } from './parts';
+import { useSeen } from './seen';
 
-type Mode = 'nothing' | 'main' | 'sub' | 'both' | 'hours' | 'own';
-
-const AGES_DAYS = [0, 1, 3, 7, 14, 30, 90, 365];
+/** While the card is open, what holds and what is being recorded is asked for again after this. */
+const REFRESH_MS = 5_000;
 
 /** What is recorded of a camera on its own device, and for how long it stays. */
 export function PlanCard({ camera }: { camera: Camera }) {
-  const [plan, setPlan] = useState<PlanState>();
-  /** Nothing can record this camera. */
+  const [open, setOpen] = useState(false);
+  const { view, setForm, absent, error, refusal, busy, refresh, save } = usePlan(camera, open);
+  return (
+    <details
+      class="card manage"
+      data-testid="plan"
+      onToggle={(event) => setOpen(event.currentTarget.open)}
+    >
+      <summary>{t('plan.title')}</summary>
+      {absent && <p class="fine">{t('plan.absent')}</p>}
+      {!absent && !view && error === undefined && (
+        <span class="spinner" aria-label={t('app.loading')} />
+      )}
+      {!absent && view && (
+        <>
+          <PlanFields camera={camera} view={view} onChange={setForm} />
+          <Button tone="primary" busy={busy} onClick={() => void save()} testid="plan-save">
+            {t('plan.save')}
+          </Button>
+        </>
+      )}
+      <Alert text={refusal ?? error} testid="plan-error" />
+      {error !== undefined && (
+        <Button onClick={() => void refresh()} testid="plan-retry">
+          {t('app.retry')}
+        </Button>
+      )}
+    </details>
+  );
+}
+
+/** The plan while it is looked at. */
+function usePlan(camera: Camera, open: boolean) {
+  const [view, setView] = useState<PlanView>();
+  /** Nothing records this camera. */
   const [absent, setAbsent] = useState(false);
-  const [mode, setMode] = useState<Mode>('nothing');
-  const [days, setDays] = useState(0);
-  const [hours, setHours] = useState<Hours>({ from: '08:00', to: '18:00' });
   const [busy, setBusy] = useState(false);
+  /** Why it is not known what holds. */
   const [error, setError] = useState<string>();
-  const load = async () => {
+  /** Why the plan was not saved; it stays until the next try. */
+  const [refusal, setRefusal] = useState<string>();
+  const seen = useSeen();
+
+  const ask = async (take: (before: PlanView | undefined, found: PlanState) => PlanView) => {
     try {
       const { plans } = await api.plans(camera.id);
       const found = plans.find((p) => p.plan.place === 'pu');
       setAbsent(!found);
       setError(undefined);
-      if (!found) return;
-      setPlan(found);
-      setMode(modeOf(found.plan.strategies));
-      setHours((before) => hoursOf(found.plan.strategies) ?? before);
-      setDays(Math.ceil((found.plan.keep?.max_age_s ?? 0) / 86_400));
+      if (found) setView((before) => take(before, found));
     } catch (problem) {
       // What is shown stays: an answer that did not come changes no plan.
       if (toProblem(problem).type === 'not_found') setAbsent(true);
       else setError(problemText(problem));
     }
   };
+  /** Shows what holds, whatever the person has begun to change. */
+  const reload = () => ask((before, found) => viewOf(found, before?.form.hours));
+  const refresh = () => ask(takeOver);
   const online = camera.presence === 'online' || camera.presence === 'active';
   useEffect(() => {
-    if (online) void load();
-  }, [camera.id, online]);
-  if (absent) return null;
-  if (!plan) {
-    if (error === undefined) return null;
-    return (
-      <Card title={t('plan.title')} testid="plan">
-        <Alert text={error} />
-        <Button onClick={() => void load()} testid="plan-retry">
-          {t('app.retry')}
-        </Button>
-      </Card>
-    );
-  }
+    if (!open || !seen || absent) return;
+    void refresh();
+    const timer = setInterval(() => void refresh(), REFRESH_MS);
+    return () => clearInterval(timer);
+  }, [camera.id, online, open, seen, absent]);
+
   const save = async () => {
+    if (!view) return;
     setBusy(true);
-    setError(undefined);
+    setRefusal(undefined);
     try {
-      const strategies = mode === 'own' ? plan.plan.strategies : strategiesOf(mode, hours);
-      const keep = { ...plan.plan.keep, max_age_s: days === 0 ? null : days * 86_400 };
-      await api.setPlan(camera.id, 'pu', { seen_revision: plan.plan.revision, strategies, keep });
+      await api.setPlan(camera.id, 'pu', changeOf(view));
       say(t('plan.saved'));
-      await load();
+      await reload();
     } catch (problem) {
-      setError(problemText(problem));
+      // The next try has to be made from what holds by now.
+      if (toProblem(problem).type === 'plan_changed') await reload();
+      setRefusal(problemText(problem));
     } finally {
       setBusy(false);
     }
   };
+  const setForm = (form: PlanForm) => setView((before) => before && { ...before, form });
+  return { view, setForm, absent, error, refusal, busy, refresh, save };
+}
+
+interface FieldsProps {
+  camera: Camera;
+  view: PlanView;
+  onChange: (form: PlanForm) => void;
+}
+
+function PlanFields({ camera, view: { seen, form }, onChange }: FieldsProps) {
   const modes: Mode[] = ['nothing', 'main'];
   if (camera.streams.some((s) => s.tier === 'sub')) modes.push('sub', 'both');
   modes.push('hours');
-  if (mode === 'own') modes.push('own');
+  if (modeOf(seen.plan.strategies) === 'own') modes.push('own');
+  const ages = [...new Set([...AGES_S, seen.plan.keep?.max_age_s ?? 0])].sort((a, b) => a - b);
   return (
-    <details class="card manage" data-testid="plan">
-      <summary>{t('plan.title')}</summary>
+    <>
       <p class="fine" role="status" data-testid="plan-now">
-        {t(plan.recording.length > 0 ? 'plan.records_now' : 'plan.records_nothing')}
+        {t(seen.recording.length > 0 ? 'plan.records_now' : 'plan.records_nothing')}
       </p>
       <Select
         label={t('plan.what')}
-        value={mode}
+        value={form.mode}
         options={modes.map((value) => ({ value, text: t(`plan.mode.${value}`) }))}
-        onChange={(value) => setMode(value as Mode)}
+        onChange={(value) => onChange({ ...form, mode: value as Mode })}
         testid="plan-mode"
       />
-      {mode === 'hours' && (
-        <div class="row">
-          {(['from', 'to'] as const).map((end) => (
-            <label key={end} class="field">
-              <span>{t(`plan.${end}`)}</span>
-              <input
-                type="time"
-                value={hours[end]}
-                required
-                data-testid={`plan-${end}`}
-                onInput={(event) => setHours({ ...hours, [end]: event.currentTarget.value })}
-              />
-            </label>
-          ))}
-        </div>
-      )}
+      {form.mode === 'hours' && <HoursFields form={form} onChange={onChange} />}
       <Select
         label={t('plan.keep')}
-        value={String(days)}
-        options={[...new Set([...AGES_DAYS, days])].map((n) => ({
-          value: String(n),
-          text: n === 0 ? t('plan.keep_space') : t('plan.keep_days', { days: n }),
-        }))}
-        onChange={(value) => setDays(Number(value))}
+        value={String(form.ageS)}
+        options={ages.map((ageS) => ({ value: String(ageS), text: ageText(ageS) }))}
+        onChange={(value) => onChange({ ...form, ageS: Number(value) })}
         testid="plan-keep"
       />
-      {plan.plan.keep?.max_bytes != null && (
-        <p class="fine">{t('plan.max_bytes', { size: byteSize(plan.plan.keep.max_bytes) })}</p>
+      {seen.plan.keep?.max_bytes != null && (
+        <p class="fine">{t('plan.max_bytes', { size: byteSize(seen.plan.keep.max_bytes) })}</p>
       )}
-      <Button tone="primary" busy={busy} onClick={() => void save()} testid="plan-save">
-        {t('plan.save')}
-      </Button>
-      <Alert text={error} />
-    </details>
+    </>
   );
 }
 
-function modeOf(strategies: readonly Strategy[]): Mode {
-  if (strategies.length === 0) return 'nothing';
-  if (strategies.every((s) => s.trigger.on === 'continuous')) {
-    const tiers = new Set(strategies.map((s) => s.tier));
-    return tiers.size > 1 ? 'both' : tiers.has('main') ? 'main' : 'sub';
-  }
-  return hoursOf(strategies) ? 'hours' : 'own';
-}
-
-const WEEK = [
-  'monday',
-  'tuesday',
-  'wednesday',
-  'thursday',
-  'friday',
-  'saturday',
-  'sunday',
-] as const;
-
-interface Hours {
-  from: string;
-  to: string;
-}
-
-/** The same hours of every day, by this person's clock; undefined when it is anything else. */
-function hoursOf(strategies: readonly Strategy[]): Hours | undefined {
-  const [strategy, more] = strategies;
-  if (!strategy || more || strategy.tier !== 'main') return undefined;
-  if (strategy.trigger.on !== 'schedule') return undefined;
-  const { zone, spans } = strategy.trigger.schedule;
-  const [span, another] = spans;
-  if (!span || another || span.days.length < WEEK.length || zone !== ownZone()) return undefined;
-  // Browsers know no 24:00.
-  return { from: span.from, to: span.to === '24:00' ? '00:00' : span.to };
-}
-
-function ownZone(): string {
-  return Intl.DateTimeFormat().resolvedOptions().timeZone;
-}
-
-function strategiesOf(mode: Mode, hours: Hours): Strategy[] {
-  const always = (tier: 'main' | 'sub'): Strategy => ({
-    id: `always-${tier}`,
-    tier,
-    trigger: { on: 'continuous' },
-  });
-  switch (mode) {
-    case 'nothing':
-    case 'own':
-      return [];
-    case 'main':
-    case 'sub':
-      return [always(mode)];
-    case 'both':
-      return [always('main'), always('sub')];
-    case 'hours': {
-      const to = hours.to === '00:00' ? '24:00' : hours.to;
-      const schedule = { zone: ownZone(), spans: [{ days: [...WEEK], from: hours.from, to }] };
-      return [{ id: 'hours', tier: 'main', trigger: { on: 'schedule', schedule } }];
-    }
-  }
+function HoursFields({ form, onChange }: Pick<FieldsProps, 'onChange'> & { form: PlanForm }) {
+  const { hours } = form;
+  return (
+    <div class="row">
+      {(['from', 'to'] as const).map((end) => (
+        <label key={end} class="field">
+          <span>{t(`plan.${end}`)}</span>
+          <input
+            type="time"
+            value={hours[end]}
+            required
+            data-testid={`plan-${end}`}
+            onInput={(event) =>
+              onChange({ ...form, hours: { ...hours, [end]: event.currentTarget.value } })
+            }
+          />
+        </label>
+      ))}
+    </div>
+  );
 }

@@ -7,7 +7,8 @@ import axe from 'axe-core';
 import { chromium } from 'playwright-core';
 import encodeQR from 'qr';
 import { findChromium } from '../../e2e/chromium.mjs';
-import { startMock } from '../mock/server.mjs';
+import { firstPlan, startMock } from '../mock/server.mjs';
+import { recordingTests } from './recordings.mjs';
 
 const OUT = join(import.meta.dirname, 'out');
 mkdirSync(OUT, { recursive: true });
@@ -27,7 +28,11 @@ const browser = await chromium.launch({
 
 const complaints = [];
 /** What a browser says of refusals and of a network that is away; a server's fault is none of them. */
-const usual = () => (mock.state.statisticsDown ? /401|403|500|503|ERR_/ : /401|403|503|ERR_/);
+const usual = () => {
+  const faults = mock.state.statisticsDown ? '|500' : '';
+  const absent = mock.state.recorderFails === 'not_found' ? '|404' : '';
+  return new RegExp(`401|403|409|503|ERR_${faults}${absent}`);
+};
 
 async function open(options = {}, path = '/', strict = true) {
   const context = await browser.newContext({ viewport: { width: 1440, height: 900 }, ...options });
@@ -259,6 +264,9 @@ const tests = {
       await page.keyboard.press('Enter');
       await playing(page);
       await page.waitForFunction(() => window.__sightline.stats?.path);
+      for (const id of ['calendar', 'plan']) await get(page, id).locator('summary').click();
+      await page.locator('[data-testid=day-1].has').waitFor();
+      await get(page, 'plan-mode').waitFor();
       await audit(page, `player, ${colorScheme}`);
       await get(page, 'sound').focus();
       await page.keyboard.press('Space');
@@ -454,6 +462,7 @@ async function fitsTheWindow(page, name) {
 }
 
 const device = await pu();
+Object.assign(tests, recordingTests({ mock, open, get, playing, device }));
 let failed = 0;
 for (const [name, test] of Object.entries(tests)) {
   if (only.length > 0 && !only.includes(name)) continue;
@@ -461,6 +470,10 @@ for (const [name, test] of Object.entries(tests)) {
   mock.state.signedIn = true;
   mock.state.bound = true;
   mock.state.extra = [];
+  mock.state.recorderFails = undefined;
+  mock.state.recorded = undefined;
+  mock.state.recording = [];
+  mock.state.plan = firstPlan();
   try {
     await test();
   } catch (error) {

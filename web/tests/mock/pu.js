@@ -88,7 +88,8 @@ async function answer(message) {
     pc.onicecandidate = ({ candidate }) =>
       candidate &&
       socket.send(JSON.stringify({ type: 'candidate', session, candidate: candidate.candidate }));
-    pc.ondatachannel = ({ channel }) => control(channel);
+    pc.ondatachannel = ({ channel }) =>
+      channel.label.startsWith('sightline-replay/') ? replay(channel) : control(channel);
   }
   await pc.setRemoteDescription({ type: 'offer', sdp: offer.sdp });
   for (const transceiver of pc.getTransceivers()) {
@@ -106,6 +107,14 @@ async function answer(message) {
   socket.send(
     JSON.stringify({ type: 'answer', session, answer: { sdp, public_key: publicKey, signature } }),
   );
+}
+
+/** Recordings: notes what is wanted, and shows nothing. */
+window.replays = [];
+function replay(channel) {
+  const wanted = [];
+  window.replays.push({ channel, wanted });
+  channel.onmessage = ({ data }) => wanted.push(JSON.parse(data));
 }
 
 function control(channel) {

@@ -40,6 +40,15 @@ export async function startMock() {
     extra: [],
     presence: 'online',
     signedIn: false,
+    /** What is asked of the recorder, in order; the play requests stand between. */
+    asked: [],
+    /** Why the recorder does not answer: a problem's type. */
+    recorderFails: undefined,
+    /** Stretches that are recorded, in microseconds; else parts of whatever is asked for. */
+    recorded: undefined,
+    plan: firstPlan(),
+    /** Encodings that are being recorded. */
+    recording: [],
     /** Changes an answer of the device on its way. */
     tamper: (answer) => answer,
     tokens: new Set(),
@@ -91,26 +100,64 @@ function camera(state) {
   };
 }
 
-/** What was recorded in a stretch of time: all but its beginning and a while in the middle. */
+/** Until somebody sets another. */
+export function firstPlan() {
+  const continuous = { id: 'always-main', tier: 'main', trigger: { on: 'continuous' } };
+  return { place: 'pu', revision: 1, strategies: [continuous], keep: {} };
+}
+
+/** What was recorded in a stretch of time, unless a test says: all but its beginning and a while in
+ * the middle. */
 function timeline(state, query) {
   const from = Date.parse(query.get('from')) * 1000;
   const to = Math.min(Date.parse(query.get('to')), Date.now()) * 1000;
   const part = (a, b) => ({ from: from + (to - from) * a, to: from + (to - from) * b });
+  const parts = state.recorded ?? [part(0.25, 0.5), part(0.625, 1)];
   const causes = { manual: false, schedule: false, continuous: true, event: false };
-  const span = (a, b) => ({ ...part(a, b), source: 0, causes, time_known: true });
+  const spans = parts
+    .map((span) => ({ from: Math.max(span.from, from), to: Math.min(span.to, to) }))
+    .filter((span) => span.from < span.to)
+    .map((span) => ({ ...span, source: 0, causes, time_known: true }));
+  const ends = [from, ...spans.map((span) => span.to)];
+  const gaps = [...spans.map((span) => span.from), to]
+    .map((end, n) => ({ from: ends[n], to: end, reason: n === 0 ? 'not_planned' : 'camera_away' }))
+    .filter((gap) => gap.from < gap.to);
   return {
     camera: camera(state).id,
     from,
     to,
     resolution_us: 1,
     sources: [{ place: 'pu', recorder: state.pu, tier: 'main' }],
-    spans: [span(0.25, 0.5), span(0.625, 1)],
-    gaps: [
-      { ...part(0, 0.25), reason: 'not_planned' },
-      { ...part(0.5, 0.625), reason: 'camera_away' },
-    ],
+    spans,
+    gaps,
     events: [],
   };
+}
+
+/** The recorder's part: status and body of its answer; none for a path that is not its own. */
+function recorder(state, path, query, input) {
+  const own = /^(GET|PUT) \/cameras\/[^/]+(\/recordings|\/recordings\/days|\/plans|\/plans\/pu)$/;
+  if (!own.test(path)) return undefined;
+  state.asked.push(path);
+  const status = { not_found: 404, plan_changed: 409, invalid_request: 400 };
+  const refuse = (type) => [status[type] ?? 503, { type, detail: `mock: ${type}` }];
+  if (state.recorderFails) return refuse(state.recorderFails);
+  if (path.endsWith('/recordings')) return [200, timeline(state, query)];
+  if (path.endsWith('/days')) {
+    const { zone, year, month } = Object.fromEntries(query);
+    const days = [1, 2, 3, 5];
+    return [200, { camera: camera(state).id, zone, year: +year, month: +month, days }];
+  }
+  if (path.endsWith('/plans')) {
+    const plan = { ...state.plan, camera: camera(state).id };
+    return [200, { plans: [{ plan, recording: state.recording }] }];
+  }
+  // As the CMU (Keep::check) and the device (Recorder::follows) do.
+  if ((input.keep?.max_age_s ?? 3_600) < 3_600) return refuse('invalid_request');
+  if (input.seen_revision !== state.plan.revision) return refuse('plan_changed');
+  const { strategies, keep = {} } = input;
+  state.plan = { ...state.plan, revision: input.seen_revision + 1, strategies, keep };
+  return [204];
 }
 
 function push(state, event) {
@@ -195,6 +242,7 @@ async function route(state, request, response) {
     default:
   }
   if (path.endsWith('/play')) {
+    state.asked.push(path);
     if (!state.ws) return problem(503, 'device_offline');
     const host = request.headers.host;
     return reply(200, {
@@ -210,17 +258,8 @@ async function route(state, request, response) {
       ice_servers: [],
     });
   }
-  if (path.endsWith('/recordings')) return reply(200, timeline(state, url.searchParams));
-  if (path.endsWith('/recordings/days')) {
-    const { zone, year, month } = Object.fromEntries(url.searchParams);
-    const days = [1, 2, 3, 5];
-    return reply(200, { camera: camera(state).id, zone, year: +year, month: +month, days });
-  }
-  if (path.startsWith('GET /') && path.endsWith('/plans')) {
-    const continuous = { id: 'always-main', tier: 'main', trigger: { on: 'continuous' } };
-    const plan = { camera: camera(state).id, place: 'pu', revision: 1, strategies: [continuous] };
-    return reply(200, { plans: [{ plan: { ...plan, keep: {} }, recording: [] }] });
-  }
+  const answer = recorder(state, path, url.searchParams, input);
+  if (answer) return reply(...answer);
   if (path.startsWith('PATCH /cameras/')) {
     state.name = input.name;
     return reply(200, camera(state));

@@ -4,7 +4,7 @@ import { parseProblem } from '../../src/api/problem';
 import { newTrace } from '../../src/api/trace';
 import { FrameClock, RemoteClock, Window } from '../../src/play/clock';
 import { decode, encode } from '../../src/play/messages';
-import { fileName } from '../../src/play/recorder';
+import { fileName, pictureName } from '../../src/play/recorder';
 import { StageClock, STAGES } from '../../src/play/stages';
 import { StatsReader } from '../../src/play/stats';
 import { parseRoute } from '../../src/router';
@@ -172,5 +172,7 @@ describe('menu and addresses', () => {
     const at = new Date(2026, 0, 2, 3, 4, 5);
     expect(fileName('Yard / ../ 门', 'png', at)).toBe('Yard-门_2026-01-02_030405.png');
     expect(fileName('///', 'mp4', at)).toBe('camera_2026-01-02_030405.mp4');
+    expect(pictureName('Yard', at.getTime() * 1_000)).toBe('Yard_2026-01-02_030405.png');
+    expect(pictureName('Yard', undefined)).not.toContain('2026-01-02_030405');
   });
 });

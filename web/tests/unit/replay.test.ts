@@ -1,7 +1,18 @@
 import { describe, expect, it } from 'vitest';
 import { UnitReader } from '../../src/play/replay/messages';
 import { ShowQueue, type Comes } from '../../src/play/replay/queue';
-import { around, bar, lookUp, place, playable, ticks, timeAt } from '../../src/timeline';
+import {
+  around,
+  bar,
+  keyTarget,
+  lookUp,
+  overlaps,
+  place,
+  playable,
+  seekTarget,
+  ticks,
+  timeAt,
+} from '../../src/timeline';
 import type { Timeline } from '../../src/api/types';
 
 function message(first: boolean, body: number[], length = 0): ArrayBuffer {
@@ -330,6 +341,48 @@ describe('the timeline', () => {
     expect(playable(timeline, 1_300)).toBe(1_400);
     expect(playable(timeline, 1_150)).toBe(1_150);
     expect(playable({ ...timeline, spans: [] }, 1_300)).toBeUndefined();
+  });
+
+  it('goes back over a gap, and far enough not to be carried over it again at once', () => {
+    const s = 1e6;
+    const spans = [span(100 * s, 200 * s), span(400 * s, 500 * s), span(600 * s, 604 * s)];
+    const long = { ...timeline, spans };
+    expect(playable(long, 390 * s)).toBe(400 * s);
+    expect(playable(long, 390 * s, true)).toBe(190 * s);
+    expect(playable(long, 450 * s, true)).toBe(450 * s);
+    expect(playable(long, 700 * s, true)).toBe(600 * s);
+    expect(playable(long, 700 * s)).toBe(603 * s);
+    expect(playable(long, 50 * s, true)).toBe(100 * s);
+  });
+
+  it('judges a wish only by what was said of its own time', () => {
+    const answer = { window, timeline };
+    expect(seekTarget(answer, 1_300, false)).toBe(1_400);
+    expect(seekTarget(answer, 1_300, true)).toBe(1_100);
+    expect(seekTarget(answer, 5_000, false)).toBe(5_000);
+    expect(seekTarget(answer, 500, true)).toBe(500);
+    expect(seekTarget(answer, 2_000, false)).toBe(2_000);
+    expect(seekTarget(undefined, 1_300, false)).toBe(1_300);
+    const empty = { window, timeline: { ...timeline, spans: [] } };
+    expect(seekTarget(empty, 1_300, false)).toBeUndefined();
+    expect(overlaps(window, { from: 1_999, to: 3_000 })).toBe(true);
+    expect(overlaps(window, { from: 2_000, to: 3_000 })).toBe(false);
+  });
+
+  it('moves by keys, not beyond the present', () => {
+    const s = 1e6;
+    const view = { from: 1_000 * s, to: 5_000 * s };
+    const target = (key: string) => keyTarget(key, 4_900 * s, view, 4_905 * s);
+    expect(target('ArrowLeft')).toEqual({ at: 4_890 * s, backwards: true });
+    expect(target('ArrowDown')).toEqual(target('ArrowLeft'));
+    expect(target('PageDown')).toEqual({ at: 4_600 * s, backwards: true });
+    expect(target('ArrowRight')).toEqual({ at: 4_905 * s, backwards: false });
+    expect(target('ArrowUp')).toEqual(target('ArrowRight'));
+    expect(target('Home')).toEqual({ at: 1_000 * s, backwards: false });
+    expect(target('End')).toEqual({ at: 4_905 * s, backwards: true });
+    expect(target('Tab')).toBeUndefined();
+    // The device's clock may be ahead of ours.
+    expect(keyTarget('ArrowRight', 4_920 * s, view, 4_905 * s)?.at).toBe(4_920 * s);
   });
 
   it('names full hours of the person, whatever the zone', () => {

@@ -220,6 +220,7 @@ function heard() {
   const base = { ms: 1_000 };
   const sound = new Sound((presentationUs) => base.ms + presentationUs / 1_000);
   sound.setOn(true);
+  sound.setUsed(true);
   sound.configure({ codec: 'pcmu', clock_hz: 8_000, channels: 1, config: '' });
   const context = Context.made.at(-1);
   if (!context) throw new Error('there is no output');

@@ -1,7 +1,11 @@
 //! Twenty seconds of pictures, ten in a second, each with its number in it; half a minute is missing
 //! behind the twelfth.
 
-use std::{path::Path, time::Duration};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use ed25519_dalek::{Signer, SigningKey};
@@ -178,10 +182,14 @@ impl Film {
 
     /// Records the first two groups once more, as the other encoding, from `from` on.
     pub async fn shoot_sub(&self, from: UnixMicros) {
+        self.shoot_again(StreamTier::Sub, from).await;
+    }
+
+    /// Records the first two groups once more, from `from` on by the recorder's clock.
+    pub async fn shoot_again(&self, tier: StreamTier, from: UnixMicros) {
         let mut segmenter = Segmenter::new(BootId(1), Config::default());
         segmenter.handle_description(&self.form).expect("a form that can be recorded");
-        let subject = Subject { tier: StreamTier::Sub, ..subject() };
-        let mut writer = self.store.writer(&subject).await.expect("lent");
+        let mut writer = self.store.writer(&Subject { tier, ..subject() }).await.expect("lent");
         for (n, unit) in (0_i64..).zip(&self.units[..2 * GROUP as usize]) {
             let at = UnixMicros(from.0 + n * PICTURE_US);
             segmenter.handle_unit(unit, &moment_at(at)).expect("recorded");
@@ -191,6 +199,20 @@ impl Film {
         carry_out(&mut segmenter, &mut writer).await;
         writer.end().await;
     }
+}
+
+/// The files of segments below a folder, in the order in which they were recorded: of one chain.
+pub fn files(dir: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir).expect("a folder").flatten() {
+        match entry.path() {
+            path if path.is_dir() => found.extend(files(&path)),
+            path if path.extension().is_some_and(|kind| kind == "mp4") => found.push(path),
+            _ => {}
+        }
+    }
+    found.sort_unstable();
+    found
 }
 
 fn moment(number: u32) -> Moment {

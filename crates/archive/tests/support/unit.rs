@@ -18,20 +18,23 @@ use sightline_media_io::{
     camera::Camera,
     gate::{Admission, BoxFuture, Gate},
     hub::{Hub, Publisher},
-    rtsp_server::{Options, RtspServer},
+    rtsp_server::{Options, Peer, RtspServer},
 };
 use sightline_model::{Capabilities, ChannelId, Right, Rights, SessionToken, UnixMicros};
-use sightline_protocol::{Problem, ProblemKind, ps::TokenBearer, sc::TokenGrant};
+use sightline_protocol::{
+    Problem, ProblemKind, pc::MediaTransport, ps::TokenBearer, sc::TokenGrant,
+};
 use sightline_recording::replay::Way;
 use sightline_rtsp::client::{self, Client, Event, Output};
 use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, ReadHalf, WriteHalf},
     net::{TcpListener, TcpStream},
     sync::watch,
+    task::JoinHandle,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::film::{Film, recorder};
+use super::film::{Film, files, recorder};
 
 /// How long anything may take.
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -41,7 +44,7 @@ type End = watch::Sender<Option<Problem>>;
 
 /// Lets in whoever says who they are, for as long as it lives.
 #[derive(Default)]
-struct OpenGate(Mutex<Vec<End>>);
+struct OpenGate(Mutex<Vec<(String, End)>>);
 
 impl Gate for OpenGate {
     fn admit<'a>(
@@ -51,7 +54,7 @@ impl Gate for OpenGate {
     ) -> BoxFuture<'a, Result<Admission, Problem>> {
         Box::pin(async move {
             let rights = match token.expose().as_str() {
-                "owner" => Rights::owner(),
+                "owner" | "heir" => Rights::owner(),
                 "guest" => Rights([Right::View].into()),
                 _ => return Err(Problem::new(ProblemKind::InvalidToken, "none of ours")),
             };
@@ -65,7 +68,7 @@ impl Gate for OpenGate {
                 expires_at: UnixMicros(i64::MAX),
             };
             let (ended_to, ended) = watch::channel(None);
-            self.0.lock().push(ended_to);
+            self.0.lock().push((token.expose().clone(), ended_to));
             Ok(Admission { grant, ended, path: watch::channel(None).0 })
         })
     }
@@ -101,11 +104,12 @@ pub struct Unit {
     pub address: SocketAddr,
     /// What its owner may see.
     pub visible: watch::Sender<sightline_archive::Visible>,
+    gate: Arc<OpenGate>,
     /// Held so that the camera stays away by itself.
     _publisher: Publisher,
     token: CancellationToken,
     tasks: TaskTracker,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 impl Unit {
@@ -121,13 +125,11 @@ impl Unit {
         let files = Arc::clone(&stored);
         let archive = Arc::new(Counted { archive: stored, asked: AtomicUsize::new(0) });
         let shared: Arc<dyn Archive> = archive.clone();
-        let server = RtspServer::with_recordings(
-            cameras,
-            Arc::new(OpenGate::default()),
-            Some(shared),
-            Options::default(),
-        )
-        .with_files(files);
+        let gate = Arc::new(OpenGate::default());
+        let guard: Arc<dyn Gate> = gate.clone();
+        let options = Options::default();
+        let server = RtspServer::with_recordings(cameras, guard, Some(shared), options);
+        let server = server.with_files(files);
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("bound");
         let (token, tasks) = (CancellationToken::new(), TaskTracker::new());
@@ -139,11 +141,42 @@ impl Unit {
             server,
             address,
             visible,
+            gate,
             _publisher: publisher,
             token,
             tasks,
-            _folder: folder,
+            folder,
         }
+    }
+
+    /// Ends the sessions that a token was shown for.
+    pub fn end_session(&self, token: &str) {
+        for (_, end) in self.gate.0.lock().iter().filter(|(shown, _)| shown == token) {
+            end.send_replace(Some(Problem::new(ProblemKind::TokenRevoked, "taken away")));
+        }
+    }
+
+    /// Loses the file of the segment that was recorded as the `n`-th, counted from 0.
+    pub fn lose(&self, n: usize) {
+        std::fs::remove_file(&files(self.folder.path())[n]).expect("removed");
+    }
+
+    /// A connection that holds so many bytes of either side that the other has not read, and the
+    /// task that serves it.
+    pub fn dial(&self, room: usize) -> (DuplexStream, JoinHandle<()>) {
+        let (ours, theirs) = tokio::io::duplex(room);
+        let remote = "127.0.0.1:9".parse().expect("valid");
+        let peer = Peer {
+            remote,
+            local: remote,
+            bearer: TokenBearer::Address { ip: remote.ip() },
+            // Another carrier: no UDP beside it.
+            transport: MediaTransport::Quic,
+            account: remote.ip(),
+            path_is_told: true,
+        };
+        let serving = self.server.serve_stream(theirs, peer, self.token.child_token());
+        (ours, self.tasks.spawn(serving))
     }
 
     /// The URL of a span, in the words of the film: seconds from its start.

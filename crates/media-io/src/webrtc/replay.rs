@@ -91,7 +91,9 @@ impl Replay {
         if let CuToPuReplay::Live = message {
             self.is_on = false;
             self.frames = None;
-            return self.order(Order::Pause);
+            // Whoever goes back to live pictures misses nothing of a recording that broke down.
+            let _ = self.order(Order::Pause);
+            return;
         }
         let order = match order(message) {
             Ok(order) => order,
@@ -103,7 +105,9 @@ impl Replay {
             return self.tell(rtc, &PuToCuReplay::Failed { problem });
         }
         self.is_on = true;
-        self.order(order);
+        if let Err(problem) = self.order(order) {
+            self.tell(rtc, &PuToCuReplay::Failed { problem });
+        }
     }
 
     fn start(
@@ -128,12 +132,17 @@ impl Replay {
         Ok(())
     }
 
-    fn order(&mut self, order: Order) {
-        let Some(orders) = &self.orders else { return };
-        if orders.send(order).is_err() {
-            // The task has ended: the unit stops.
-            self.ignored += 1;
+    /// Hands it to the task. Where that has broken down, live pictures are shown again, and the next
+    /// order starts another.
+    fn order(&mut self, order: Order) -> Result<(), Problem> {
+        let Some(orders) = &self.orders else { return Ok(()) };
+        if orders.send(order).is_ok() {
+            return Ok(());
         }
+        (self.orders, self.said, self.frames) = (None, None, None);
+        self.is_on = false;
+        let why = "the unit could not play the recording; try again";
+        Err(Problem::new(ProblemKind::Internal, why))
     }
 
     fn tell(&self, rtc: &mut Rtc, message: &PuToCuReplay) {
@@ -211,4 +220,33 @@ fn order(message: CuToPuReplay) -> Result<Order, Problem> {
             Order::Step(if backwards { Way::Backwards } else { Way::Forwards }, from)
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use str0m::channel::ChannelConfig;
+
+    use super::*;
+
+    #[test]
+    fn where_the_task_has_broken_down_that_is_said_and_the_next_order_starts_another() {
+        let now = Now::read();
+        let mut rtc = Rtc::new(Instant::now());
+        let channel = rtc.direct_api().create_data_channel(ChannelConfig::default());
+        let mut replay = Replay::open(channel, &mut rtc, now);
+        let (orders, waiting) = broadcast::channel(ORDERS);
+        let (say, said) = mpsc::channel(UNITS);
+        (replay.orders, replay.said, replay.is_on) = (Some(orders), Some(said), true);
+        replay.order(Order::Pause).expect("it plays");
+        assert!(replay.is_on && replay.orders.is_some());
+        // As a panic leaves it.
+        drop((waiting, say));
+        let problem = replay.order(Order::Pause).expect_err("nobody hears it");
+        assert_eq!(problem.kind, ProblemKind::Internal);
+        assert!(!replay.is_on, "neither a recording nor live pictures are shown");
+        assert!(replay.orders.is_none() && replay.said.is_none());
+        assert_eq!(replay.ignored, 0);
+    }
 }

@@ -1,11 +1,14 @@
-//! What becomes of leases, at a router that speaks PCP.
+//! What becomes of leases, at a router that speaks PCP and at one that speaks UPnP.
 
 use std::{
     future::pending,
     sync::atomic::{AtomicU8, Ordering},
 };
 
-use tokio::net::UdpSocket;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream, UdpSocket},
+};
 
 use super::{lease::LEASE, terms::Terms, *};
 
@@ -15,11 +18,14 @@ const PCP_PORT: u16 = 5_351;
 /// What a router's outside looks like.
 const OUTSIDE: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 9);
 const HOUR: u32 = 3_600;
+/// This machine, for a router that speaks UPnP.
+const OWN: Ipv4Addr = Ipv4Addr::new(10, 255, 254, 253);
 
 /// A router that speaks PCP, at a loopback address of its own.
 struct Router {
     ip: Ipv4Addr,
     socket: UdpSocket,
+    outside: Ipv4Addr,
     /// A request that comes once more was answered before.
     last: Vec<u8>,
 }
@@ -30,17 +36,13 @@ impl Router {
         let [_, _, high, low] = std::process::id().to_be_bytes();
         let ip = Ipv4Addr::new(127, NUMBER.fetch_add(1, Ordering::Relaxed), high, low);
         let socket = UdpSocket::bind((ip, PCP_PORT)).await.expect("an address of this test's own");
-        Self { ip, socket, last: Vec::new() }
+        Self { ip, socket, outside: OUTSIDE, last: Vec::new() }
     }
 
     /// As this machine sees it. No interface has the address that leads outside, so that nobody
     /// is searched for by UPnP.
     fn place(&self) -> Surroundings {
-        Surroundings {
-            outward_v4: Some(Ipv4Addr::new(10, 255, 254, 253)),
-            gateway: Some(self.ip),
-            ..Surroundings::default()
-        }
+        Surroundings { outward_v4: Some(OWN), gateway: Some(self.ip), ..Surroundings::default() }
     }
 
     /// The next request to map a port (RFC 6887 section 11.1).
@@ -60,7 +62,7 @@ impl Router {
     }
 
     async fn give(&self, request: &Request, to: SocketAddr) {
-        self.socket.send_to(&request.granted(), to).await.expect("sent");
+        self.socket.send_to(&request.granted(self.outside), to).await.expect("sent");
     }
 
     /// Gives what is asked for next; says for which port and for how long.
@@ -89,14 +91,90 @@ impl Request {
     }
 
     /// The response that gives just that (RFC 6887 sections 7.2 and 11.1).
-    fn granted(&self) -> [u8; 60] {
+    fn granted(&self, outside: Ipv4Addr) -> [u8; 60] {
         let mut bytes = self.0;
         bytes[1] |= 0x80;
         bytes[2..4].fill(0);
         bytes[8..24].fill(0);
-        bytes[44..60].copy_from_slice(&OUTSIDE.to_ipv6_mapped().octets());
+        bytes[44..60].copy_from_slice(&outside.to_ipv6_mapped().octets());
         bytes
     }
+}
+
+/// A router that speaks UPnP: one request on each connection.
+struct Igd(TcpListener);
+
+impl Igd {
+    async fn start() -> (Self, Arc<Gateway<Tokio>>) {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");
+        let action = |name: &str, arguments: &[&str]| {
+            let arguments = arguments.iter().map(|argument| format!("New{argument}"));
+            (name.to_owned(), arguments.collect::<Vec<_>>())
+        };
+        let whole = ["ExternalPort", "Protocol", "InternalPort", "InternalClient", "LeaseDuration"];
+        let control_schema = [
+            action("AddPortMapping", &whole),
+            action("DeletePortMapping", &["ExternalPort", "Protocol"]),
+        ];
+        let gateway = Gateway {
+            addr: listener.local_addr().expect("bound"),
+            root_url: String::new(),
+            control_url: "/control".to_owned(),
+            control_schema_url: String::new(),
+            control_schema: control_schema.into_iter().collect(),
+            service_type: "urn:schemas-upnp-org:service:WANIPConnection:1".to_owned(),
+            provider: Tokio,
+        };
+        (Self(listener), Arc::new(gateway))
+    }
+
+    /// The next request, for that action, and the connection that waits for the answer.
+    async fn hear(&self, action: &str) -> (String, TcpStream) {
+        let hearing = async {
+            let (mut stream, _) = self.0.accept().await.expect("accepted");
+            let mut request = String::new();
+            while !request.ends_with("</s:Envelope>") {
+                let mut bytes = [0; 4_096];
+                let length = stream.read(&mut bytes).await.expect("read");
+                assert_ne!(length, 0, "cut short: {request}");
+                request.push_str(std::str::from_utf8(&bytes[..length]).expect("text"));
+            }
+            (request, stream)
+        };
+        let heard = tokio::time::timeout(PATIENCE, hearing).await.expect("a request");
+        assert!(heard.0.contains(&format!("<u:{action} ")), "{}", heard.0);
+        heard
+    }
+
+    /// Answers the next request, for that action.
+    async fn answer(&self, action: &str, values: &str) -> String {
+        let (request, mut stream) = self.hear(action).await;
+        let body = format!(
+            "<s:Envelope xmlns:s=\"http://schemas.xmlsoap.org/soap/envelope/\"><s:Body>\
+             <u:{action}Response xmlns:u=\"urn:x\">{values}</u:{action}Response>\
+             </s:Body></s:Envelope>"
+        );
+        let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
+        stream.write_all((head + &body).as_bytes()).await.expect("sent");
+        request
+    }
+}
+
+/// What a gateway says of a mapping of the first of the wanted ports, to that machine.
+fn entry(client: Ipv4Addr) -> String {
+    let value = |(name, value): (&str, &str)| format!("<New{name}>{value}</New{name}>");
+    let client = client.to_string();
+    let values = [
+        ("RemoteHost", ""),
+        ("ExternalPort", "7000"),
+        ("Protocol", "UDP"),
+        ("InternalPort", "7000"),
+        ("InternalClient", client.as_str()),
+        ("Enabled", "1"),
+        ("PortMappingDescription", "somebody"),
+        ("LeaseDuration", "0"),
+    ];
+    values.into_iter().map(value).collect()
 }
 
 fn wanted() -> Vec<Wanted> {
@@ -195,4 +273,88 @@ async fn a_lease_is_renewed_as_what_it_was() {
     assert_eq!(renewed, (nonce, 7_000, HOUR));
     assert!(keeper.next() > Instant::now());
     assert_eq!(mapped.borrow().len(), 1);
+}
+
+/// After a reconnect of the line the router has another address.
+#[tokio::test]
+async fn a_lease_that_is_renewed_is_where_the_gateway_is_now() {
+    let mut router = Router::start().await;
+    let place = router.place();
+    let (mut keeper, mapped) = keeper(&CancellationToken::new());
+    keeper.wanted.truncate(1);
+    tokio::join!(keeper.refresh(&place), router.answer());
+    assert_eq!(mapped.borrow()[0].outside, SocketAddr::from((OUTSIDE, 7_000)));
+    router.outside = Ipv4Addr::new(203, 0, 113, 10);
+    let given = Instant::now().checked_sub(LEASE / 2).expect("a machine that has run for long");
+    keeper.leases[0].terms = Terms::given(given, LEASE);
+    tokio::join!(keeper.refresh(&place), router.answer());
+    keeper.tell();
+    assert_eq!(mapped.borrow()[0].outside, SocketAddr::from((router.outside, 7_000)));
+}
+
+/// A keeper that asks for one port by UPnP when everything ends, while the router does as it is told
+/// and is too slow to say so.
+async fn ended_while_asking(router: &Igd, gateway: &Arc<Gateway<Tokio>>) -> Keeper {
+    let token = CancellationToken::new();
+    let (mut keeper, _) = keeper(&token);
+    let wanted = wanted();
+    let asking = keeper.ask_igd(gateway, OUTSIDE.into(), &wanted[..1], OWN);
+    let serving = async {
+        let unanswered = router.hear("AddPortMapping").await;
+        token.cancel();
+        unanswered
+    };
+    let ((), _unanswered) = tokio::join!(run_out(asking, &token), serving);
+    keeper
+}
+
+#[tokio::test]
+async fn what_upnp_was_asked_for_and_did_not_answer_is_taken_back() {
+    let (router, gateway) = Igd::start().await;
+    let keeper = ended_while_asking(&router, &gateway).await;
+    let serving = async {
+        router.answer("GetGenericPortMappingEntry", &entry(OWN)).await;
+        router.answer("DeletePortMapping", "").await
+    };
+    let ((), removed) = tokio::join!(keeper.release(), serving);
+    assert!(removed.contains("<NewExternalPort>7000</NewExternalPort>"), "{removed}");
+}
+
+#[tokio::test]
+async fn another_machines_mapping_at_that_port_is_left_alone() {
+    let (router, gateway) = Igd::start().await;
+    let keeper = ended_while_asking(&router, &gateway).await;
+    let mut releasing = pin!(keeper.release());
+    let others = entry(Ipv4Addr::new(10, 255, 254, 1));
+    tokio::select! {
+        () = &mut releasing => panic!("it removes what it knows nothing of, or nothing at all"),
+        _ = router.answer("GetGenericPortMappingEntry", &others) => {}
+    }
+    tokio::select! {
+        biased;
+        _ = router.0.accept() => panic!("it asks for more"),
+        () = releasing => {}
+    }
+}
+
+#[tokio::test]
+async fn a_mapping_that_another_port_has_replaced_is_released() {
+    let (router, gateway) = Igd::start().await;
+    let (mut keeper, mapped) = keeper(&CancellationToken::new());
+    keeper.wanted.truncate(1);
+    let lease = |port| {
+        let mut lease = Lease::by_igd(&gateway, OUTSIDE.into(), wanted()[0], OWN);
+        lease.mapped.outside.set_port(port);
+        lease
+    };
+    // The same mapping once more, which one release would take away, and then another one.
+    for port in [7_000, 7_000, 7_001] {
+        keeper.add(lease(port));
+    }
+    assert_eq!(mapped.borrow()[..], [lease(7_001).mapped]);
+    let place = Surroundings { outward_v4: Some(OWN), ..Surroundings::default() };
+    let serving = router.answer("DeletePortMapping", "");
+    let ((), removed) = tokio::join!(keeper.refresh(&place), serving);
+    assert!(removed.contains("<NewExternalPort>7000</NewExternalPort>"), "{removed}");
+    assert_eq!((keeper.leases.len(), keeper.surplus.len()), (1, 0));
 }

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 use quinn::udp::{RecvMeta, Transmit, UdpSocketState};
 use rustls::pki_types::ServerName;
 use tokio::{
@@ -19,7 +19,7 @@ use tokio::{
     sync::mpsc,
 };
 
-use super::{RelayError, RelayOptions};
+use super::{RelayError, RelayOptions, framing::next_message};
 use crate::server::{RelayServer, RelayTransport};
 
 /// How long TCP and TLS may take to connect.
@@ -251,23 +251,6 @@ impl Reader {
     }
 }
 
-/// Cuts the next message off a stream (RFC 8656 sections 3.1 and 12.5).
-fn next_message(buffer: &mut BytesMut) -> io::Result<Option<Bytes>> {
-    let Some(head) = buffer.get(..4) else { return Ok(None) };
-    let length = usize::from(u16::from_be_bytes([head[2], head[3]]));
-    let (length, padded) = match head[0] {
-        0..=0x3f => (20 + length, 20 + length),
-        0x40..=0x7f => (4 + length, (4 + length).next_multiple_of(4)),
-        _ => return Err(io::ErrorKind::InvalidData.into()),
-    };
-    if buffer.len() < padded {
-        return Ok(None);
-    }
-    let message = buffer.split_to(length).freeze();
-    buffer.advance(padded - length);
-    Ok(Some(message))
-}
-
 /// Writes to a stream what [`Io::send`] queues.
 pub(super) struct Writer {
     writing: Writing,
@@ -284,30 +267,5 @@ impl Writer {
             }
         }
         self.writing.shutdown().await
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_stream_is_cut_into_messages() {
-        let stun = [&[0, 1, 0, 4][..], &[7; 20]].concat();
-        let channel = [&[0x40, 1, 0, 5][..], b"hello", &[0; 3]].concat();
-        let whole = [&stun[..], &channel, &stun].concat();
-        for cut in 0..whole.len() {
-            let mut buffer = BytesMut::new();
-            let mut out = Vec::new();
-            for part in [&whole[..cut], &whole[cut..]] {
-                buffer.extend_from_slice(part);
-                while let Some(message) = next_message(&mut buffer).expect("good") {
-                    out.push(message);
-                }
-            }
-            assert_eq!(out, [&stun[..], &channel[..9], &stun]);
-        }
-        assert!(next_message(&mut BytesMut::from(&b"HTTP/1.1 400"[..])).is_ok());
-        assert!(next_message(&mut BytesMut::from(&[0x80, 0, 0, 0][..])).is_err());
     }
 }

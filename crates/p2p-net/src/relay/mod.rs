@@ -10,6 +10,7 @@
 //! token is cancelled, and says so by [`Relay::dead`].
 
 mod core;
+mod framing;
 mod io;
 mod permissions;
 mod task;

@@ -254,7 +254,8 @@ impl Session {
         let _ = self.commands.send(Command::Nat(nat)).await;
     }
 
-    /// Where gateways map the main socket, as the caller has found; the other end is told.
+    /// Where gateways map the main socket now, as the caller has found: in place of what it found
+    /// before. The other end is told of what is new.
     pub async fn set_mapped(&self, mapped: Vec<SocketAddr>) {
         let _ = self.commands.send(Command::Mapped(mapped)).await;
     }

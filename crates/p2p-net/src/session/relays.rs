@@ -3,7 +3,8 @@
 //!
 //! Credentials end, and no allocation outlives its own. When the centre names servers anew, each
 //! allocation that stands gets a successor with the new credential, one after the other, the one
-//! that carries media last.
+//! that carries media last. Where its server is named no more, the successor is on one of those that
+//! are: they are asked for that first, and for nothing else while the old allocations live.
 
 use std::time::{Duration, Instant};
 
@@ -39,9 +40,7 @@ struct Outdated {
     id: SocketId,
     /// Whose it is; it may be listed no more.
     server: RelayServer,
-    /// Its successor has been asked for.
-    asked: bool,
-    /// Nor is it asked for before.
+    /// Its successor is not asked for before.
     not_before: Instant,
 }
 
@@ -54,6 +53,8 @@ pub(super) struct Relays {
     /// When the last one was asked.
     asked: Option<Instant>,
     outdated: Vec<Outdated>,
+    /// Allocations whose successors have been asked for, for whichever reason.
+    succeeded: Vec<SocketId>,
     /// When allocations last began to be replaced.
     renewed: Option<Instant>,
 }
@@ -71,8 +72,14 @@ fn entries(servers: Vec<RelayServer>) -> Vec<Entry> {
 
 impl Relays {
     pub(super) fn new(servers: Vec<RelayServer>, wanted: usize) -> Self {
-        let entries = entries(servers);
-        Self { entries, wanted, asked: None, outdated: Vec::new(), renewed: None }
+        Self {
+            entries: entries(servers),
+            wanted,
+            asked: None,
+            outdated: Vec::new(),
+            succeeded: Vec::new(),
+            renewed: None,
+        }
     }
 
     /// One at least.
@@ -118,11 +125,16 @@ impl Relays {
             None => now,
         };
         self.renewed = Some(not_before);
-        self.outdated.push(Outdated { id, server, asked: false, not_before });
+        self.outdated.push(Outdated { id, server, not_before });
     }
 
+    /// Allocations that stand: those of servers that are named no more, too, while they live.
     fn up(&self) -> usize {
-        self.entries.iter().filter(|e| matches!(e.state, State::Up(_))).count()
+        let is_listed = |id: SocketId| {
+            self.entries.iter().any(|e| matches!(e.state, State::Up(listed) if listed == id))
+        };
+        let listed = self.entries.iter().filter(|e| matches!(e.state, State::Up(_))).count();
+        listed + self.outdated.iter().filter(|outdated| !is_listed(outdated.id)).count()
     }
 
     fn has_host(&self, host: &str) -> bool {
@@ -134,8 +146,24 @@ impl Relays {
         self.entries.iter_mut().find(|entry| entry.server.is_same(server))
     }
 
-    /// The next server to ask, if one is due.
-    pub(super) fn next(&mut self, now: Instant) -> Option<RelayServer> {
+    /// The next server to ask, if one is due, and the allocation whose place the one there is to
+    /// take, if it is a successor. `active` is the one that carries media, if one does.
+    ///
+    /// Successors come first: where all servers are others, whoever asks one of them for something
+    /// else leaves an allocation without a successor.
+    pub(super) fn ask(
+        &mut self,
+        now: Instant,
+        active: Option<SocketId>,
+    ) -> Option<(RelayServer, Option<SocketId>)> {
+        if let Some((old, server)) = self.next_renewal(now, active) {
+            return Some((server, Some(old)));
+        }
+        self.next(now).map(|server| (server, None))
+    }
+
+    /// The next server to ask for a further allocation.
+    fn next(&mut self, now: Instant) -> Option<RelayServer> {
         if self.next_due(now)? > now {
             return None;
         }
@@ -145,27 +173,40 @@ impl Relays {
         Some(self.entries[at].server.clone())
     }
 
-    /// The next allocation that gets a successor, and the server that is asked for it. `active` is
-    /// the one that carries media, if one does.
-    pub(super) fn next_renewal(
+    /// The next outdated allocation that gets a successor, and the server that is asked for it.
+    fn next_renewal(
         &mut self,
         now: Instant,
         active: Option<SocketId>,
     ) -> Option<(SocketId, RelayServer)> {
-        while !self.outdated.iter().any(|outdated| outdated.asked) {
+        while !self.is_renewing() {
             let due = (0..self.outdated.len()).filter(|at| self.outdated[*at].not_before <= now);
             let at = due.min_by_key(|at| Some(self.outdated[*at].id) == active)?;
-            let server = self.successor(at, now);
-            let outdated = &mut self.outdated[at];
-            match server {
-                Some(server) => {
-                    outdated.asked = true;
-                    return Some((outdated.id, server));
-                }
-                None => outdated.not_before = now + AGAIN,
+            if let Some(server) = self.successor(at, now) {
+                let id = self.outdated[at].id;
+                self.succeeded.push(id);
+                return Some((id, server));
             }
+            self.outdated[at].not_before = now + AGAIN;
         }
         None
+    }
+
+    /// Whether the successor of an outdated allocation has been asked for: one after the other.
+    fn is_renewing(&self) -> bool {
+        self.outdated.iter().any(|outdated| self.succeeded.contains(&outdated.id))
+    }
+
+    /// The server that is asked for a successor when the ladder wants one. None while one has been
+    /// asked for already; nor where the server is named no more: there is one elsewhere soon.
+    pub(super) fn successor_of(&mut self, id: SocketId) -> Option<RelayServer> {
+        if self.succeeded.contains(&id) {
+            return None;
+        }
+        let of = |e: &&Entry| matches!(e.state, State::Up(up) if up == id);
+        let server = self.entries.iter().find(of)?.server.clone();
+        self.succeeded.push(id);
+        Some(server)
     }
 
     /// The same server, or, where that is named no more, another one.
@@ -197,10 +238,10 @@ impl Relays {
         fresh.or_else(|| self.entries.iter().position(fit))
     }
 
-    /// When [`Self::next`] or [`Self::next_renewal`] has something to say.
+    /// When [`Self::ask`] has something to say.
     pub(super) fn due(&self, now: Instant) -> Option<Instant> {
-        let is_asked = self.outdated.iter().any(|outdated| outdated.asked);
-        let renewals = self.outdated.iter().filter(|_| !is_asked);
+        let is_renewing = self.is_renewing();
+        let renewals = self.outdated.iter().filter(|_| !is_renewing);
         renewals.map(|outdated| outdated.not_before).chain(self.next_due(now)).min()
     }
 
@@ -270,12 +311,7 @@ impl Relays {
         }
         self.asked = None;
         self.outdated.clear();
-    }
-
-    /// The server of an allocation, where it is still named.
-    pub(super) fn server_of(&self, id: SocketId) -> Option<RelayServer> {
-        let of = |e: &&Entry| matches!(e.state, State::Up(up) if up == id);
-        self.entries.iter().find(of).map(|entry| entry.server.clone())
+        self.succeeded.clear();
     }
 
     /// Another allocation has taken the place of the one that there was.
@@ -286,6 +322,7 @@ impl Relays {
         new: SocketId,
         now: Instant,
     ) {
+        self.succeeded.retain(|id| *id != old);
         self.outdated.retain(|outdated| outdated.id != old);
         if let Some(entry) = self.entry(server) {
             entry.state = State::Up(new);
@@ -295,8 +332,8 @@ impl Relays {
 
     /// There is no successor for an allocation yet: it is kept while it lives.
     pub(super) fn not_replaced(&mut self, server: &RelayServer, old: SocketId, now: Instant) {
+        self.succeeded.retain(|id| *id != old);
         for outdated in self.outdated.iter_mut().filter(|outdated| outdated.id == old) {
-            outdated.asked = false;
             outdated.not_before = now + AGAIN;
         }
         if let Some(entry) = self.entry(server)
@@ -308,181 +345,4 @@ impl Relays {
 }
 
 #[cfg(test)]
-mod tests {
-    use sightline_model::SessionToken;
-
-    use super::*;
-    use crate::server::{Place, RelayTransport};
-
-    fn server(host: &str, transport: RelayTransport, username: &str) -> RelayServer {
-        RelayServer {
-            place: Place { host: host.into(), port: 1 },
-            transport,
-            username: username.into(),
-            credential: SessionToken::new(String::new()),
-        }
-    }
-
-    /// With this credential.
-    fn servers_for(username: &str) -> Vec<RelayServer> {
-        vec![
-            server("a", RelayTransport::Udp, username),
-            server("b", RelayTransport::Udp, username),
-            server("a", RelayTransport::Tcp, username),
-            server("b", RelayTransport::Tcp, username),
-        ]
-    }
-
-    fn servers() -> Vec<RelayServer> {
-        servers_for("")
-    }
-
-    fn place_of(asked: &RelayServer) -> usize {
-        servers().iter().position(|server| server.is_same(asked)).expect("one of these")
-    }
-
-    fn asks(relays: &mut Relays, now: Instant) -> Vec<usize> {
-        std::iter::from_fn(|| relays.next(now).map(|server| place_of(&server))).collect()
-    }
-
-    #[test]
-    fn a_spare_is_on_another_server() {
-        let now = Instant::now();
-        let mut relays = Relays::new(servers(), 2);
-        assert_eq!(asks(&mut relays, now), [0, 1]);
-        assert!(relays.up_is(&servers()[0], SocketId(1), now));
-        assert!(relays.up_is(&servers()[1], SocketId(2), now));
-        assert_eq!(relays.due(now), None);
-        relays.gone(SocketId(1), now);
-        // The other transport of the server that is left is no spare.
-        assert_eq!(asks(&mut relays, now + STAGGER), [2]);
-    }
-
-    #[test]
-    fn where_udp_is_silent_tcp_is_asked_soon() {
-        let now = Instant::now();
-        let mut relays = Relays::new(servers(), 1);
-        assert_eq!(asks(&mut relays, now), [0]);
-        assert_eq!(asks(&mut relays, now), Vec::<usize>::new());
-        assert_eq!(asks(&mut relays, now + STAGGER), [1]);
-        assert_eq!(asks(&mut relays, now + STAGGER * 2), [2]);
-        assert!(relays.up_is(&servers()[2], SocketId(7), now));
-        assert!(!relays.up_is(&servers()[0], SocketId(8), now), "one is enough");
-        assert_eq!(relays.due(now + STAGGER * 3), None);
-    }
-
-    #[test]
-    fn nothing_is_asked_that_is_not_wanted() {
-        let now = Instant::now();
-        let mut relays = Relays::new(servers(), 0);
-        assert_eq!(relays.due(now), None);
-        relays.want_one(now);
-        assert_eq!(asks(&mut relays, now), [0]);
-        relays.failed(&servers()[0], now);
-        assert_eq!(asks(&mut relays, now), [1], "at once when the last one has failed");
-    }
-
-    /// Two allocations stand, the first of which carries media.
-    fn two_up(now: Instant) -> Relays {
-        let mut relays = Relays::new(servers_for("old"), 2);
-        assert_eq!(asks(&mut relays, now), [0, 1]);
-        for (at, id) in [(0, ACTIVE), (1, SPARE)] {
-            assert!(relays.up_is(&servers_for("old")[at], id, now));
-        }
-        relays
-    }
-
-    const ACTIVE: SocketId = SocketId(1);
-    const SPARE: SocketId = SocketId(2);
-
-    #[test]
-    fn allocations_get_successors_with_the_new_credential_the_spare_first() {
-        let now = Instant::now();
-        let mut relays = two_up(now);
-        relays.renew(servers_for("new"), now);
-        assert_eq!(relays.due(now), Some(now));
-        let (old, server) = relays.next_renewal(now, Some(ACTIVE)).expect("the spare");
-        assert_eq!((old, place_of(&server), server.username.as_str()), (SPARE, 1, "new"));
-        // One after the other.
-        assert!(relays.next_renewal(now, Some(ACTIVE)).is_none());
-        assert_eq!(relays.due(now), None);
-        relays.replaced(&server, SPARE, SocketId(3), now);
-        let (old, server) = relays.next_renewal(now, Some(ACTIVE)).expect("the active one");
-        assert_eq!((old, place_of(&server), server.username.as_str()), (ACTIVE, 0, "new"));
-        relays.replaced(&server, ACTIVE, SocketId(4), now);
-        assert_eq!((relays.due(now), relays.up()), (None, 2));
-        // The old ones may go now, and nothing is asked for in their place.
-        relays.gone(ACTIVE, now);
-        relays.gone(SPARE, now);
-        assert_eq!((relays.due(now), relays.up()), (None, 2));
-    }
-
-    #[test]
-    fn a_server_that_refuses_the_successor_is_asked_again_while_the_old_one_lives() {
-        let now = Instant::now();
-        let mut relays = two_up(now);
-        relays.renew(servers_for("new"), now);
-        let (old, server) = relays.next_renewal(now, Some(ACTIVE)).expect("the spare");
-        relays.not_replaced(&server, old, now);
-        let (old, _) = relays.next_renewal(now, Some(ACTIVE)).expect("the other meanwhile");
-        assert_eq!((old, relays.up()), (ACTIVE, 2));
-        relays.not_replaced(&server, old, now);
-        assert!(relays.next_renewal(now, Some(ACTIVE)).is_none());
-        assert_eq!(relays.due(now), Some(now + AGAIN));
-        assert!(relays.next_renewal(now + AGAIN, Some(ACTIVE)).is_some());
-        // The end of an outdated one is no fault of its server.
-        relays.gone(ACTIVE, now + AGAIN);
-        assert_eq!(asks(&mut relays, now + AGAIN), [0]);
-    }
-
-    #[test]
-    fn a_server_that_is_named_no_more_is_replaced_by_another() {
-        let now = Instant::now();
-        let mut relays = two_up(now);
-        let others = ["b", "c"].map(|host| server(host, RelayTransport::Udp, "new"));
-        relays.renew(others.to_vec(), now);
-        // Of the server that is still named the allocation counts; another one is wanted.
-        assert_eq!(relays.up(), 1);
-        let asked = |relays: &mut Relays| {
-            let (old, server) = relays.next_renewal(now, Some(ACTIVE)).expect("outdated");
-            relays.replaced(&server, old, SocketId(old.0 + 10), now);
-            (old, server.place.host)
-        };
-        assert_eq!(asked(&mut relays), (SPARE, "b".to_owned()));
-        assert_eq!(asked(&mut relays), (ACTIVE, "c".to_owned()));
-        assert_eq!((relays.up(), relays.due(now)), (2, None));
-    }
-
-    #[test]
-    fn what_was_asked_with_the_old_credential_is_replaced_too() {
-        let now = Instant::now();
-        let mut relays = Relays::new(servers_for("old"), 1);
-        let asked = relays.next(now).expect("one is wanted");
-        relays.renew(servers_for("new"), now);
-        assert!(relays.up_is(&asked, ACTIVE, now));
-        let (old, server) = relays.next_renewal(now, None).expect("outdated already");
-        assert_eq!((old, server.username.as_str()), (ACTIVE, "new"));
-        // A list with the same credential changes nothing.
-        relays.replaced(&server, old, SPARE, now);
-        relays.renew(servers_for("new"), now);
-        assert_eq!(relays.due(now), None);
-    }
-
-    #[test]
-    fn however_often_servers_are_named_allocations_are_replaced_now_and_then() {
-        let start = Instant::now();
-        let mut relays = two_up(start);
-        let (mut asked, mut id) = (0, 10);
-        for second in 0..600_u32 {
-            let now = start + Duration::from_secs(1) * second;
-            relays.renew(servers_for(&format!("{second}")), now);
-            while let Some((old, server)) = relays.next_renewal(now, Some(ACTIVE)) {
-                id += 1;
-                asked += 1;
-                relays.replaced(&server, old, SocketId(id), now);
-            }
-        }
-        // Both, at once and then each minute.
-        assert_eq!(asked, 2 * 10);
-    }
-}
+mod tests;

@@ -97,6 +97,16 @@ impl Ladder {
         !was_known && socket.is_some_and(|s| !s.hosts.contains(&address))
     }
 
+    /// Gateways map this socket at these addresses only: what else was added as
+    /// [`Mapped`](CandidateKind::Mapped) is nobody's way in any more, and is described to nobody. Whom
+    /// it was told to finds that out by its checks.
+    pub fn keep_mapped(&mut self, now: Instant, id: SocketId, mapped: &[SocketAddr]) {
+        if let Some(socket) = self.sockets.iter_mut().find(|s| s.id == id) {
+            socket.mapped.retain(|known| mapped.iter().any(|kept| canonical(*kept) == *known));
+        }
+        self.tend(now);
+    }
+
     /// Takes a socket or allocation away that is gone, with all its paths.
     pub fn remove_local(&mut self, now: Instant, socket: SocketId) {
         self.drop_socket(socket);

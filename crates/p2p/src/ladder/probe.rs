@@ -155,8 +155,10 @@ impl Ladder {
     }
 
     fn public_of_remote(&self) -> Option<SocketAddr> {
-        // On a viewer's word nobody's machine or home is searched for open ports, nor this one.
-        let public = |ip: IpAddr| ip.is_ipv4() && !is_private(ip);
+        // Neither a home nor this machine or its router is searched for open ports on the other
+        // end's word. A third party's address could be named all the same: that the allowance
+        // bounds, and nothing else.
+        let public = |ip: IpAddr| ip.is_ipv4() && !is_private(ip) && !self.is_own(ip);
         let mut reflexive = self
             .remotes
             .iter()
@@ -167,6 +169,14 @@ impl Ladder {
             Some(prefix) if !own.clone().any(SocketAddr::is_ipv4) => Some(prefix.map(address)),
             Some(_) | None => Some(address),
         }
+    }
+
+    /// Whether something of this end is reached there, as far as it knows.
+    fn is_own(&self, ip: IpAddr) -> bool {
+        let has_it = |s: &Socket| {
+            s.hosts.iter().chain(&s.reflexive).chain(&s.mapped).any(|address| address.ip() == ip)
+        };
+        self.sockets.iter().any(has_it)
     }
 
     /// The socket that the other end knows by its reflexive address.

@@ -1,6 +1,6 @@
 //! Credentials of relays that end: no allocation outlives its own, but the picture does.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 
 use sightline_model::Rung;
 use sightline_p2p::{Event, SocketId};
@@ -8,7 +8,7 @@ use sightline_p2p::{Event, SocketId};
 use crate::{
     end::{CAMERA, Socket, VIEWER},
     table::Place,
-    world::World,
+    world::{INTERNET, Owner, Server, World},
 };
 
 /// How long a credential lasts, and how often the centre gives another.
@@ -82,6 +82,44 @@ fn a_relayed_picture_outlives_its_credentials() {
     assert!(first.iter().all(|(id, _)| !world.ends[VIEWER].sockets.contains_key(id)));
     let report = world.ends[VIEWER].ladder.report();
     assert_eq!(report.spare, Some(Rung::RelayUdp));
+}
+
+/// The centre may name other servers each time. Successors are on those, and media moves there: what
+/// the ends had at first is given up though it would work for a while yet.
+#[test]
+fn a_relayed_picture_moves_to_other_servers() {
+    let mut world = relayed();
+    for ip in ["192.0.2.30", "192.0.2.40"] {
+        let ip: IpAddr = ip.parse().expect("an address");
+        world.realms[INTERNET].owners.insert(ip, Owner::Server(world.servers.len()));
+        let allocations = BTreeMap::new();
+        world.servers.push(Server { ip, alive: true, allocations, relayed_bytes: 0 });
+    }
+    world.run_for(EVERY);
+    assert_eq!(world.rung(VIEWER), Some(Rung::RelayUdp));
+    let since = world.now;
+    for named in [[2, 3], [0, 1], [2, 3], [0, 1]] {
+        for end in &mut world.ends {
+            end.servers = named.to_vec();
+        }
+        renew(&mut world);
+        world.run_for(EVERY);
+        assert_eq!(world.rung(VIEWER), Some(Rung::RelayUdp));
+        let before: Vec<u64> = world.servers.iter().map(|server| server.relayed_bytes).collect();
+        world.run_for(Duration::from_secs(1));
+        for (server, before) in before.into_iter().enumerate() {
+            // Checks of what is told of no more may still pass; media is more.
+            let has_media = world.servers[server].relayed_bytes - before > 20_000;
+            assert!(!has_media || named.contains(&server), "server {server}, of {named:?}");
+        }
+        for end in &world.ends {
+            assert!(end.sockets.len() <= 8, "sockets are given back: {:?}", end.sockets);
+        }
+    }
+    let gap = world.longest_gap(since);
+    assert!(gap < Duration::from_millis(200), "{gap:?}");
+    let lost = |(at, event): &(_, Event)| *at > since && matches!(event, Event::Lost);
+    assert!(!world.ends.iter().flat_map(|end| &end.events).any(lost));
 }
 
 /// What it would be without: proof that the simulated relays mean it.

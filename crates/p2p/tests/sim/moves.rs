@@ -8,7 +8,7 @@ use std::{
 
 use sightline_model::Rung;
 use sightline_p2p::{
-    Candidate, CandidateKind, Event, Leg, Local, Nat64Prefix, NetworkId, SocketId,
+    Candidate, CandidateKind, Event, Ladder, Leg, Local, Nat64Prefix, NetworkId, SocketId,
 };
 
 use crate::{
@@ -222,6 +222,28 @@ fn the_camera_follows_when_the_viewers_router_forgets_everything() {
         println!("{camera:?}: gap {gap:?}, {:?}", world.rung(VIEWER));
         assert!(gap < ms(1_500), "{camera:?}: {gap:?}");
     }
+}
+
+/// After a reconnect the router has another address outside, and nobody is at the one before.
+#[test]
+fn a_port_that_is_mapped_no_more_is_described_to_nobody() {
+    let now = Instant::now();
+    let mut ladder = lone(now, Place::PortRestricted.report());
+    let told = |ladder: &Ladder| -> Vec<SocketAddr> {
+        let candidates = ladder.description([7; 32]).candidates;
+        let mapped = candidates.iter().filter(|c| c.kind == CandidateKind::Mapped);
+        mapped.map(|c| c.address).collect()
+    };
+    let (socket, kind, network) = (SocketId(1), CandidateKind::Mapped, NetworkId(1));
+    for ip in [[203_u8, 0, 113, 9], [203, 0, 113, 10]] {
+        let address = SocketAddr::from((ip, 7_000));
+        ladder.keep_mapped(now, socket, &[address]);
+        let local = Local { socket, kind, address, network, replaces: None, since: Some(now) };
+        assert!(ladder.add_local(now, &local).is_some(), "the other end is told");
+        assert_eq!(told(&ladder), [address]);
+    }
+    ladder.keep_mapped(now, socket, &[]);
+    assert_eq!(told(&ladder), Vec::<SocketAddr>::new());
 }
 
 /// The next network may translate with another prefix, or not at all.

@@ -7,7 +7,10 @@ use std::{
 };
 
 use sightline_model::{NatReport, Rung};
-use sightline_p2p::{Allowance, Candidate, CandidateKind, Event, Ladder, Seekers};
+use sightline_p2p::{
+    Allowance, Candidate, CandidateKind, Description, Event, Ladder, Local, NetworkId, Seekers,
+    SocketId,
+};
 
 use crate::{
     end::{CAMERA, VIEWER, lone},
@@ -128,12 +131,17 @@ fn a_round_that_found_nothing_is_repeated_once() {
 fn seeking(now: Instant, allowance: &Allowance, seekers: &Seekers) -> Ladder {
     let nat = Place::PortRestricted.report();
     let mut ladder = lone(now, nat).within(allowance.clone(), seekers.clone());
+    ladder.set_remote(now, &symmetric_at(now, [203, 0, 113, 2]));
+    ladder
+}
+
+/// What an end says that is behind a symmetric router there.
+fn symmetric_at(now: Instant, ip: [u8; 4]) -> Description {
     let mut other = lone(now, Place::Symmetric.report()).description([7; 32]);
-    let address = SocketAddr::from(([203, 0, 113, 2], 6_000));
+    let address = SocketAddr::from((ip, 6_000));
     let (foundation, kind) = ("1".into(), CandidateKind::ServerReflexive);
     other.candidates = vec![Candidate { foundation, priority: 1, address, kind }];
-    ladder.set_remote(now, &other);
-    ladder
+    other
 }
 
 /// The ports that it tries within that time.
@@ -148,6 +156,28 @@ fn ports_tried(ladder: &mut Ladder, mut now: Instant, end: Instant) -> usize {
     // The one that was named is no try.
     ports.remove(&6_000);
     ports.len()
+}
+
+/// Whoever names them is not there, and would have this end search itself.
+#[test]
+fn no_address_of_this_end_is_searched() {
+    let now = Instant::now();
+    let mapped = Local {
+        socket: SocketId(1),
+        kind: CandidateKind::Mapped,
+        address: SocketAddr::from(([203, 0, 113, 9], 7_000)),
+        network: NetworkId(1),
+        replaces: None,
+        since: Some(now),
+    };
+    // As a STUN server sees it, as the gateway says, and its neighbour's.
+    for (ip, tries) in [([203, 0, 113, 1], 0), ([203, 0, 113, 9], 0), ([203, 0, 113, 2], 1_500)] {
+        let mut ladder = lone(now, Place::PortRestricted.report());
+        ladder.add_local(now, &mapped);
+        ladder.set_remote(now, &symmetric_at(now, ip));
+        let tried = ports_tried(&mut ladder, now, now + Duration::from_secs(15));
+        assert_eq!(tried, tries, "{ip:?}");
+    }
 }
 
 #[test]

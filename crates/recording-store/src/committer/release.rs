@@ -3,11 +3,11 @@
 use sightline_recording::{
     chain::covers,
     retention::Which,
-    statement::{Causes, ExpiredRange, Sequence},
+    statement::{Causes, ChainId, Digest, ExpiredRange, Sequence},
 };
 
 use super::{Leaving, Letting, Work, hash, refused};
-use crate::{StoreError, index};
+use crate::{MAX_PAGE, StoreError, index};
 
 const SEGMENT: i64 = 1;
 const CLOCK_STEP: i64 = 3;
@@ -23,7 +23,6 @@ struct Candidate {
     file: Option<i64>,
     bytes: Option<i64>,
     run: Option<i64>,
-    encoded: Vec<u8>,
 }
 
 impl Work<'_> {
@@ -32,32 +31,66 @@ impl Work<'_> {
         let Some(through) = letting.up_to.iter().map(|(_, through)| *through).max() else {
             return Ok(Vec::new());
         };
-        let candidates: Vec<Candidate> = sqlx::query_as(
-            "SELECT id, sequence, kind, locked, event, file, bytes, run, encoded FROM entry \
-             WHERE chain = $1 AND sequence > 0 AND sequence <= $2 AND expiring = 0 \
-             ORDER BY sequence",
-        )
-        .bind(letting.chain.row)
-        .bind(index::stored(through))
-        .fetch_all(&mut *self.tx)
-        .await?;
+        let chain = letting.chain.row;
         let mut writer = self.writer(&letting.chain).await?;
-        let going = choose(candidates, &letting.up_to, writer.expired())?;
+        let mut choice = Choice::new(&letting.up_to, writer.expired());
+        let mut after = 0;
+        // What is locked, or kept for longer, lies below `through` from one time to the next.
+        loop {
+            let page = self.candidates(chain, after, through).await?;
+            let is_last = page.len() < MAX_PAGE as usize;
+            for one in page {
+                after = one.sequence;
+                choice.take(one)?;
+            }
+            if is_last {
+                break;
+            }
+        }
+        let going = choice.finish();
         if going.is_empty() {
             return Ok(Vec::new());
         }
         let mut named = Vec::with_capacity(going.len());
         for entry in &going {
-            named.push((index::sequence(entry.sequence)?, hash(&entry.encoded)));
+            named.push((index::sequence(entry.sequence)?, self.hash_of(entry).await?));
         }
         let made = writer.let_go(named, self.key).map_err(|error| refused(&error))?;
-        self.insert(letting.chain.row, 4, &made).await?;
+        self.insert(chain, 4, &made).await?;
         let mut leaving = Vec::new();
         for entry in &going {
-            leaving.extend(self.mark_one(letting.chain.row, entry).await?);
+            leaving.extend(self.mark_one(chain, entry).await?);
         }
-        self.writers.insert(letting.chain.row, writer);
+        self.writers.insert(chain, writer);
         Ok(leaving)
+    }
+
+    /// The next entries up to a number, without what they state: that is most of their bytes.
+    async fn candidates(
+        &mut self,
+        chain: i64,
+        after: i64,
+        through: Sequence,
+    ) -> Result<Vec<Candidate>, StoreError> {
+        Ok(sqlx::query_as(
+            "SELECT id, sequence, kind, locked, event, file, bytes, run FROM entry \
+             WHERE chain = $1 AND sequence > $2 AND sequence <= $3 AND expiring = 0 \
+             ORDER BY sequence LIMIT $4",
+        )
+        .bind(chain)
+        .bind(after)
+        .bind(index::stored(through))
+        .bind(MAX_PAGE)
+        .fetch_all(&mut *self.tx)
+        .await?)
+    }
+
+    async fn hash_of(&mut self, entry: &Candidate) -> Result<Digest, StoreError> {
+        let encoded: Vec<u8> = sqlx::query_scalar("SELECT encoded FROM entry WHERE id = $1")
+            .bind(entry.id)
+            .fetch_one(&mut *self.tx)
+            .await?;
+        Ok(hash(&encoded))
     }
 
     async fn mark_one(
@@ -152,56 +185,76 @@ impl Work<'_> {
         Ok(changed)
     }
 
-    pub(super) async fn damaged(&mut self, ids: &[i64]) -> Result<u64, StoreError> {
+    /// Only where they are this chain's: another card may be in since the caller looked.
+    pub(super) async fn damaged(&mut self, chain: ChainId, ids: &[i64]) -> Result<u64, StoreError> {
         let mut changed = 0;
         for id in ids {
-            changed += sqlx::query("UPDATE entry SET damaged = 1 WHERE id = $1 AND damaged = 0")
-                .bind(id)
-                .execute(&mut *self.tx)
-                .await?
-                .rows_affected();
+            changed += sqlx::query(
+                "UPDATE entry SET damaged = 1 WHERE id = $1 AND damaged = 0 \
+                 AND chain = (SELECT chain FROM chain WHERE id = $2)",
+            )
+            .bind(id)
+            .bind(chain.0.as_slice())
+            .execute(&mut *self.tx)
+            .await?
+            .rows_affected();
         }
         Ok(changed)
     }
 }
 
-/// Which of the candidates go. Segments go as they were let go. What lies between them goes along,
-/// unless it lies between segments that all stay: then it would cost a range in every checkpoint to come.
-/// A step of the clock stays as long as a segment before it, whose time it may set right.
-fn choose(
-    candidates: Vec<Candidate>,
-    up_to: &[(Which, Sequence)],
-    expired: &[ExpiredRange],
-) -> Result<Vec<Candidate>, StoreError> {
-    let (mut going, mut between) = (Vec::new(), Vec::new());
-    let (mut a_segment_stays, mut neighbour_goes) = (false, true);
-    for one in candidates {
+/// Which of the candidates go, which come in the order of their numbers. Segments go as they were let go.
+/// What lies between them goes along, unless it lies between segments that all stay: then it would cost
+/// a range in every checkpoint to come. A step of the clock stays as long as a segment before it, whose
+/// time it may set right.
+struct Choice<'a> {
+    up_to: &'a [(Which, Sequence)],
+    expired: &'a [ExpiredRange],
+    going: Vec<Candidate>,
+    /// Since the newest segment.
+    between: Vec<Candidate>,
+    a_segment_stays: bool,
+    neighbour_goes: bool,
+}
+
+impl<'a> Choice<'a> {
+    fn new(up_to: &'a [(Which, Sequence)], expired: &'a [ExpiredRange]) -> Self {
+        let (going, between) = (Vec::new(), Vec::new());
+        Self { up_to, expired, going, between, a_segment_stays: false, neighbour_goes: true }
+    }
+
+    fn take(&mut self, one: Candidate) -> Result<(), StoreError> {
         let sequence = index::sequence(one.sequence)?;
         let causes = Causes { event: one.event, ..Causes::default() };
         let let_go =
             |(which, through): &(Which, Sequence)| sequence <= *through && which.has(causes);
-        neighbour_goes |= sequence.0 > 0 && covers(expired, Sequence(sequence.0 - 1));
+        self.neighbour_goes |= sequence.0 > 0 && covers(self.expired, Sequence(sequence.0 - 1));
         if one.kind != SEGMENT {
-            if one.kind != CLOCK_STEP || !a_segment_stays {
-                between.push(one);
+            if one.kind != CLOCK_STEP || !self.a_segment_stays {
+                self.between.push(one);
             }
-        } else if !one.locked && up_to.iter().any(let_go) {
-            going.append(&mut between);
-            going.push(one);
-            neighbour_goes = true;
+        } else if !one.locked && self.up_to.iter().any(let_go) {
+            self.going.append(&mut self.between);
+            self.going.push(one);
+            self.neighbour_goes = true;
         } else {
-            if neighbour_goes {
-                going.append(&mut between);
+            if self.neighbour_goes {
+                self.going.append(&mut self.between);
             }
-            between.clear();
-            (a_segment_stays, neighbour_goes) = (true, false);
+            self.between.clear();
+            (self.a_segment_stays, self.neighbour_goes) = (true, false);
         }
+        Ok(())
     }
-    if neighbour_goes {
-        going.append(&mut between);
+
+    /// In the order of their numbers.
+    fn finish(mut self) -> Vec<Candidate> {
+        if self.neighbour_goes {
+            self.going.append(&mut self.between);
+        }
+        self.going.sort_by_key(|one| one.sequence);
+        self.going
     }
-    going.sort_by_key(|one| one.sequence);
-    Ok(going)
 }
 
 #[cfg(test)]
@@ -223,7 +276,6 @@ mod tests {
             file: None,
             bytes: None,
             run: None,
-            encoded: Vec::new(),
         };
         let range = |(first, last): &(u64, u64)| ExpiredRange {
             first: Sequence(*first),
@@ -234,9 +286,11 @@ mod tests {
         let up_to: Vec<_> = up_to.iter().map(|(which, n)| (*which, Sequence(*n))).collect();
         // What is expired is no candidate.
         let there = |one: &Candidate| !covers(&expired, Sequence(one.sequence as u64));
-        let all = entries.chars().enumerate().map(candidate).filter(there).collect();
-        let going = choose(all, &up_to, &expired).expect("numbers in range");
-        going.iter().map(|one| one.sequence).collect()
+        let mut choice = Choice::new(&up_to, &expired);
+        for one in entries.chars().enumerate().map(candidate).filter(there) {
+            choice.take(one).expect("a number in range");
+        }
+        choice.finish().iter().map(|one| one.sequence).collect()
     }
 
     #[test]

@@ -12,7 +12,7 @@ use sightline_recording::{
 };
 use sqlx::SqlitePool;
 
-use super::{GapRow, MAX_PAGE, Page, SegmentColumns, SegmentRow};
+use super::{GapRow, MAX_PAGE, Page, SegmentColumns, SegmentRow, Wanted};
 use crate::{Store, StoreError, index};
 
 /// A segment that overlaps a span begins no earlier than so long before it, in microseconds: more
@@ -134,9 +134,35 @@ impl Store {
         let mut recorded = Vec::with_capacity(bounds.len());
         for stretch in bounds.windows(2) {
             let span = stretch[0]..stretch[1];
-            recorded.push(!self.segments(subject, span, None, 1).await?.rows.is_empty());
+            recorded.push(self.has_any(subject, span).await?);
         }
         Ok(recorded)
+    }
+
+    /// Whether any segment of a chain overlaps a span of corrected times: by one lookup, however
+    /// many runs do.
+    ///
+    /// # Errors
+    /// When the storage fails.
+    pub async fn has_any(
+        &self,
+        subject: &Subject,
+        span: Range<UnixMicros>,
+    ) -> Result<bool, StoreError> {
+        let Some(chain) = self.inner.chain(subject) else { return Ok(false) };
+        Ok(sqlx::query_scalar(
+            "SELECT EXISTS(SELECT 1 FROM run r WHERE r.chain = $1 \
+             AND r.end_us + r.correction_us > $2 AND r.start_us + r.correction_us < $3 \
+             AND EXISTS(SELECT 1 FROM entry e WHERE e.chain = r.chain AND e.run = r.run \
+             AND e.kind = 1 AND e.expiring = 0 AND e.start_us >= $2 - r.correction_us - $4 \
+             AND e.start_us < $3 - r.correction_us AND e.end_us > $2 - r.correction_us))",
+        )
+        .bind(chain.row)
+        .bind(span.start.0)
+        .bind(span.end.0)
+        .bind(LONGEST_US)
+        .fetch_one(&self.inner.index()?.reader)
+        .await?)
     }
 
     /// Locks or unlocks the segments that overlap a span of corrected times; how many changed.
@@ -162,6 +188,32 @@ impl Store {
             }
         }
     }
+}
+
+/// The numbers of the segments that are wanted, `limit` at most, in no order.
+pub(super) async fn numbers(
+    reader: &SqlitePool,
+    chain: i64,
+    Wanted { span, within }: &Wanted,
+    limit: usize,
+) -> Result<Vec<i64>, StoreError> {
+    Ok(sqlx::query_scalar(
+        "SELECT e.sequence FROM run r CROSS JOIN entry e ON e.chain = r.chain AND e.run = r.run \
+         WHERE r.chain = $1 AND r.end_us + r.correction_us > $2 \
+         AND r.start_us + r.correction_us < $3 AND e.kind = 1 AND e.expiring = 0 \
+         AND e.start_us >= $2 - r.correction_us - $4 \
+         AND e.start_us < $3 - r.correction_us AND e.end_us > $2 - r.correction_us \
+         AND e.start_us + r.correction_us >= $5 AND e.end_us + r.correction_us <= $6 LIMIT $7",
+    )
+    .bind(chain)
+    .bind(span.start.0)
+    .bind(span.end.0)
+    .bind(LONGEST_US)
+    .bind(within.start.0)
+    .bind(within.end.0)
+    .bind(i64::try_from(limit).unwrap_or(i64::MAX))
+    .fetch_all(reader)
+    .await?)
 }
 
 /// Run and stated beginning of a segment; none when it has gone.
@@ -209,7 +261,7 @@ async fn of_run(
     let (from, to) = run.stated(span);
     let begin = begin.unwrap_or_else(|| from.saturating_sub(LONGEST_US));
     Ok(sqlx::query_as(
-        "SELECT e.sequence, e.file, e.locked, e.damaged, r.correction_us, r.time_known, \
+        "SELECT e.id, e.sequence, e.file, e.locked, e.damaged, r.correction_us, r.time_known, \
          e.encoded, e.signature FROM run r CROSS JOIN entry e ON e.chain = r.chain AND e.run = r.run \
          WHERE r.chain = $1 AND r.run = $2 AND e.kind = 1 AND e.expiring = 0 \
          AND e.start_us >= $3 AND e.start_us < $4 AND e.end_us > $5 AND e.sequence > $6 \

@@ -3,6 +3,7 @@
 use sightline_recording::statement::{GapReason, Sequence};
 
 use super::*;
+use crate::Opened;
 
 /// Writes, lets go and writes on, until a step breaks; what was acknowledged.
 async fn live(store: &Store) -> Result<Vec<(Sequence, u64)>, (StoreError, Vec<(Sequence, u64)>)> {
@@ -139,11 +140,37 @@ async fn a_file_that_is_gone_is_told_and_kept_in_the_list() {
     let all = sightline_model::UnixMicros(0)..sightline_model::UnixMicros(i64::MAX);
     let rows = store.segments(&subject, all, None, 10).await.expect("read").rows;
     assert_eq!(rows.iter().map(|row| row.damaged).collect::<Vec<_>>(), [false, true, false]);
-    assert!(store.open_file(&subject, rows[1].sequence).await.is_err());
+    let opened = store.open_file(&subject, rows[1].sequence).await;
+    assert!(matches!(opened, Ok(Opened::Damaged(_))), "{opened:?}");
     for level in [Level::Present, Level::Size, Level::Hash] {
         let verified = store.verify(&subject, level, None).await.expect("verified");
         assert_eq!(verified.expect("a chain").report.findings.len(), 1, "{level:?}");
     }
+    store.close().await;
+}
+
+#[tokio::test]
+async fn a_file_that_is_lost_meanwhile_is_noted_by_whoever_opens_it() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (store, writer, _) = filmed(dir.path(), 4).await;
+    let subject = film::subject(0);
+    let chain = store.inner.chain(&subject).expect("begun").id;
+    let layout = crate::layout::Layout::new(dir.path().into());
+    std::fs::remove_file(layout.file(chain, 1)).expect("removed");
+    std::fs::write(layout.file(chain, 2), [0; 6_000]).expect("written");
+    let expected = [false, true, true, false];
+    for (n, is_lost) in (1..).zip(expected) {
+        match store.open_file(&subject, Sequence(n)).await.expect("read") {
+            Opened::File(opened) => assert!(!is_lost && opened.row.sequence.0 == n),
+            Opened::Damaged(row) => assert!(is_lost && row.sequence.0 == n && row.damaged),
+            Opened::Expired => panic!("{n} has not expired"),
+        }
+    }
+    let all = sightline_model::UnixMicros(0)..sightline_model::UnixMicros(i64::MAX);
+    let rows = store.segments(&subject, all, None, 10).await.expect("read").rows;
+    assert_eq!(rows.iter().map(|row| row.damaged).collect::<Vec<_>>(), expected);
+    assert_eq!(store.health().borrow().state, crate::State::Ok, "the storage itself is well");
+    writer.end().await;
     store.close().await;
 }
 

@@ -3,10 +3,16 @@
 use std::io::Read;
 
 use sightline_model::UnixMicros;
-use sightline_recording::statement::{Authority, Sequence};
+use sightline_recording::{
+    retention::Which,
+    statement::{Authority, Sequence},
+};
 
 use super::*;
-use crate::{ChainKeep, State};
+use crate::{
+    ChainKeep, Opened, State,
+    committer::{Job, Letting},
+};
 
 const SECOND: i64 = 1_000_000;
 
@@ -30,7 +36,8 @@ async fn the_oldest_go_and_locked_ones_stay() {
     assert_eq!(store.lock(&subject, third.clone(), true).await.expect("locked"), 1);
     assert_eq!(store.lock(&subject, third.clone(), true).await.expect("locked"), 0);
     let one = store.used_bytes() / 10;
-    let mut open = store.open_file(&subject, Sequence(1)).await.expect("read").expect("there");
+    let opened = store.open_file(&subject, Sequence(1)).await.expect("read");
+    let mut open = opened.file().expect("there");
     store.set_keep(&subject, ChainKeep { max_bytes: Some(4 * one), ..ChainKeep::default() });
     store.expire_for_space().await.expect("expired");
     let left = sequences(&store).await;
@@ -41,7 +48,8 @@ async fn the_oldest_go_and_locked_ones_stay() {
     let mut bytes = Vec::new();
     open.file.read_to_end(&mut bytes).expect("read");
     assert_eq!(bytes.len() as u64, open.len);
-    assert!(store.open_file(&subject, Sequence(1)).await.expect("read").is_none());
+    let expired = store.open_file(&subject, Sequence(1)).await.expect("read");
+    assert!(matches!(expired, Opened::Expired), "{expired:?}");
     check_sound(&store, dir.path()).await;
 
     assert_eq!(store.lock(&subject, third, false).await.expect("unlocked"), 1);
@@ -103,5 +111,24 @@ async fn a_full_storage_takes_nothing_until_something_may_go() {
     );
     writer.end().await;
     check_sound(&store, dir.path()).await;
+    store.close().await;
+}
+
+#[tokio::test]
+async fn what_goes_is_chosen_page_by_page() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (store, _) = reopen(dir.path()).await;
+    size::state(&store, 2_500).await;
+    let chain = store.inner.chain(&film::subject(0)).expect("begun");
+    let lock = Job::Lock { chain: chain.row, sequences: vec![Sequence(1_200)], locked: true };
+    assert_eq!(store.inner.commits.change(lock).await.expect("locked"), 1);
+    let up_to = vec![(Which::All, Sequence(2_400))];
+    let leaving = store.inner.commits.mark(Letting { chain, up_to }).await.expect("marked");
+    let files: Vec<_> = leaving.iter().map(|one| one.file).collect();
+    // The first segment lies in file 0, under number 1.
+    let expected: Vec<u64> = (0..2_400).filter(|file| *file != 1_199).collect();
+    assert_eq!(files, expected);
+    let left: Vec<u64> = std::iter::once(1_200).chain(2_401..=2_500).collect();
+    assert_eq!(sequences(&store).await, left);
     store.close().await;
 }

@@ -1,7 +1,7 @@
 //! The storage goes and comes back.
 
 use sightline_model::{PuId, PublicKey, UnixMicros};
-use sightline_recording::statement::{Gap, GapReason};
+use sightline_recording::statement::{Gap, GapReason, Sequence};
 
 use super::*;
 use crate::State;
@@ -55,6 +55,27 @@ async fn a_folder_that_goes_and_comes_back() {
     assert_eq!(gaps[0].from(), rows[1].end());
     writer.end().await;
     check_sound(&store, &here).await;
+    store.close().await;
+}
+
+#[tokio::test]
+async fn a_storage_that_is_away_has_lost_no_segment() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (here, gone) = (dir.path().join("card"), dir.path().join("pulled out"));
+    std::fs::create_dir(&here).expect("made");
+    let (store, writer, _) = filmed(&here, 2).await;
+    let subject = film::subject(0);
+    std::fs::rename(&here, &gone).expect("moved");
+    assert!(store.open_file(&subject, Sequence(1)).await.is_err());
+    becomes(&store, State::Away).await;
+    assert!(store.open_file(&subject, Sequence(1)).await.is_err());
+
+    std::fs::rename(&gone, &here).expect("moved back");
+    becomes(&store, State::Ok).await;
+    let rows = store.segments(&subject, all(), None, 10).await.expect("read").rows;
+    assert_eq!(rows.iter().filter(|row| row.damaged).count(), 0);
+    assert!(store.open_file(&subject, Sequence(1)).await.expect("read").file().is_some());
+    writer.end().await;
     store.close().await;
 }
 

@@ -47,6 +47,8 @@ async fn a_span_gives_what_overlaps_it_page_by_page() {
                 }
             }
             assert_eq!(found, of(*from, *to), "{span:?}");
+            let any = store.has_any(&subject, span.clone()).await.expect("read");
+            assert_eq!(any, !found.is_empty(), "{span:?}");
         }
     }
     let days = [at(-10), at(0), at(5), at(10), at(30), at(100)];

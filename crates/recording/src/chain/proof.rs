@@ -38,8 +38,8 @@ pub const MAX_PROOF_LEN: usize = 256 * 1024 * 1024;
 
 const FORMAT: &str = "sightline-recording-proof";
 const VERSION: u32 = 1;
-/// Most chains in a proof.
-const MAX_CHAINS: usize = 64;
+/// Most chains in a proof, or stretches of one chain.
+pub const MAX_CHAINS: usize = 64;
 /// Most entries of one chain in a proof: a month of segments of a second, about.
 const MAX_ENTRIES: usize = 3_000_000;
 

@@ -8,7 +8,7 @@ use std::{
 use sightline_model::{DeviceId, MediaSessionId, SessionToken};
 use sightline_p2p_net::{
     Line, Session as Ways, Surroundings,
-    p2p::{Description, Report},
+    p2p::{CandidateKind, Description, Report},
     path_report,
     server::Servers,
 };
@@ -232,6 +232,10 @@ impl Again {
     fn keep(&mut self, line: Line) {
         match line {
             Line::Candidate(candidate) => {
+                // One socket is mapped, at one place: where it was before is nobody's way in.
+                if candidate.kind == CandidateKind::Mapped {
+                    self.description.candidates.retain(|told| told.kind != CandidateKind::Mapped);
+                }
                 self.description.candidates.insert(0, candidate);
                 self.description.candidates.truncate(MAX_TOLD);
             }

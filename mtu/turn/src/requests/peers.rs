@@ -13,9 +13,10 @@ use crate::{
     wire::is_channel_number,
 };
 
-/// How many refused peers are told per second: of one subscriber (address or /64), and at all. Who
-/// names an inner address need not attack: agents of ICE do so with those of each other's LANs. So
-/// the log is for the trail, and the counter for the number.
+/// How many refused peers each worker tells per second: of one subscriber (address or /64), and at
+/// all. The clients of one subscriber may be with several workers. Who names an inner address need
+/// not attack: agents of ICE do so with those of each other's LANs. So the log is for the trail, and
+/// the counter for the number.
 const TOLD_OF_ONE_PER_S: u32 = 1;
 const TOLD_PER_S: u64 = 10;
 

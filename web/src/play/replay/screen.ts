@@ -1,13 +1,14 @@
 /** Decodes recorded pictures (WebCodecs) and draws each when its time has come. */
 
+import type { Problem } from '../../api/problem';
 import { ShowQueue } from './queue';
 import type { ReplayVideo, Unit } from './messages';
 
 export interface ScreenEvents {
   /** A picture is on the screen. */
   onShown: (wallUs: number, presentationUs: number) => void;
-  /** The decoder does not take it. */
-  onError: (reason: string) => void;
+  /** The decoder does not take it, or there is none. */
+  onError: (problem: Problem) => void;
 }
 
 interface Meta {
@@ -39,9 +40,9 @@ export class Screen {
   private copying = new Set<Meta>();
   private next = 0;
   private group = 0;
+  private needsKey = true;
   /** Rises with each sender: what is still being copied of an earlier one is not shown. */
   private sender = 0;
-  private needsKey = true;
   private timer: number | undefined;
   private canvas: HTMLCanvasElement | undefined;
 
@@ -145,14 +146,14 @@ export class Screen {
     if (this.decoder?.state === 'configured') return this.decoder;
     if (!this.form) return undefined;
     if (typeof VideoDecoder === 'undefined') {
-      this.events.onError('WebCodecs');
+      this.events.onError({ type: 'no_decoder', detail: '' });
       return undefined;
     }
     const decoder = new VideoDecoder({
       output: (frame) => this.decoded(frame),
       error: (error) => {
         this.reset();
-        this.events.onError(error.message);
+        this.events.onError({ type: 'not_decodable', detail: error.message });
       },
     });
     // Without a description the decoder takes the byte stream format.

@@ -36,20 +36,22 @@ export class Sound {
   /** When the last piece ends, by the context's clock. */
   private endS = 0;
   private on = false;
+  private used = false;
 
   /** `heardMs`: when a presentation time is heard, by the page's clock. */
   constructor(private readonly heardMs: (presentationUs: number) => number | undefined) {}
 
-  /** Has to follow a click of the person (autoplay). */
+  /** Whether the person wants to hear anything. Has to follow a click of theirs (autoplay). */
   setOn(on: boolean): void {
     this.on = on;
     if (!on) this.silence();
-    else if (!this.context) {
-      this.context = new AudioContext();
-      this.gain = this.context.createGain();
-      this.gain.connect(this.context.destination);
-    }
-    void this.context?.resume();
+    this.apply();
+  }
+
+  /** Whether recordings are played: the live picture has a sound of its own. */
+  setUsed(used: boolean): void {
+    this.used = used;
+    this.apply();
   }
 
   configure(form: ReplayAudio | undefined): void {
@@ -87,6 +89,20 @@ export class Sound {
     this.closeDecoder();
     void this.context?.close();
     this.context = undefined;
+  }
+
+  /** A context that runs holds the device's sound output, and power: only while it is heard. */
+  private apply(): void {
+    if (!this.on || !this.used) {
+      void this.context?.suspend();
+      return;
+    }
+    if (!this.context) {
+      this.context = new AudioContext();
+      this.gain = this.context.createGain();
+      this.gain.connect(this.context.destination);
+    }
+    void this.context.resume();
   }
 
   private closeDecoder(): void {

@@ -1,7 +1,7 @@
 //! `GET /cameras/{id}/plans`.
 
 use axum::{Json, extract::State};
-use sightline_model::{CameraId, Right};
+use sightline_model::CameraId;
 use sightline_protocol::{
     cm::PlanList,
     ps::{RecordingReply, RecordingRequest},
@@ -32,7 +32,7 @@ pub async fn handler(
     IdPath(id): IdPath<CameraId>,
 ) -> Result<Json<PlanList>, ApiError> {
     let ask = RecordingRequest::ReadPlans { camera: id.clone() };
-    match ask_recorder(&app, &caller, &id, Right::Playback, ask).await? {
+    match ask_recorder(&app, &caller, &id, ask).await? {
         RecordingReply::Plans { plans } => Ok(Json(PlanList { plans })),
         _ => Err(unexpected()),
     }

@@ -1,7 +1,7 @@
 //! `PUT /cameras/{id}/plans/{place}/manual/{strategy}`.
 
 use axum::{extract::State, http::StatusCode};
-use sightline_model::{CameraId, RecordingPlace, Right, StrategyId};
+use sightline_model::{CameraId, RecordingPlace, StrategyId};
 use sightline_protocol::{
     cm::ManualChange,
     ps::{RecordingReply, RecordingRequest},
@@ -39,7 +39,7 @@ pub async fn handler(
 ) -> Result<StatusCode, ApiError> {
     let camera = id.clone();
     let ask = RecordingRequest::Manual { camera, place, strategy, on: change.on };
-    let result = ask_recorder(&app, &caller, &id, Right::Manage, ask).await;
+    let result = ask_recorder(&app, &caller, &id, ask).await;
     let action = if change.on { "recording.start" } else { "recording.stop" };
     match app.audited(Some(&caller.0.account.id), action, &id.to_string(), result).await? {
         RecordingReply::Done => Ok(StatusCode::NO_CONTENT),

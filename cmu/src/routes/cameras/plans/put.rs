@@ -1,7 +1,7 @@
 //! `PUT /cameras/{id}/plans/{place}` (A8.7.1, A8.7.3 steps 1 to 6; A8.7.2 steps 9 to 14).
 
 use axum::{extract::State, http::StatusCode};
-use sightline_model::{CameraId, RecordingPlace, RecordingPlan, Right};
+use sightline_model::{CameraId, RecordingPlace, RecordingPlan};
 use sightline_protocol::{
     ProblemKind,
     cm::PlanChange,
@@ -60,7 +60,7 @@ async fn set(
     let plan = RecordingPlan { camera: camera.clone(), place, revision, strategies, keep };
     plan.check().map_err(|why| ApiError::new(ProblemKind::InvalidRequest, why.to_string()))?;
     let ask = RecordingRequest::SetPlan { plan: Box::new(plan) };
-    match ask_recorder(app, caller, &camera, Right::Manage, ask).await? {
+    match ask_recorder(app, caller, &camera, ask).await? {
         RecordingReply::PlanSet { .. } => {
             flow::sent("Cm", "CMU", "CU", "plan_set", camera.pu.as_str());
             Ok(())

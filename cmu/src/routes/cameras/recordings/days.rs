@@ -2,7 +2,7 @@
 
 use axum::{Json, extract::State};
 use serde::Deserialize;
-use sightline_model::{CameraId, RecordedDays, Right, ZoneName};
+use sightline_model::{CameraId, RecordedDays, ZoneName};
 use sightline_protocol::ps::{RecordingReply, RecordingRequest};
 
 use super::{ask_recorder, unexpected};
@@ -45,7 +45,7 @@ pub async fn handler(
     Query(Which { zone, year, month }): Query<Which>,
 ) -> Result<Json<RecordedDays>, ApiError> {
     let ask = RecordingRequest::Days { camera: id.clone(), zone, year, month };
-    match ask_recorder(&app, &caller, &id, Right::Playback, ask).await? {
+    match ask_recorder(&app, &caller, &id, ask).await? {
         RecordingReply::Days(days) if days.camera == id => Ok(Json(days)),
         _ => Err(unexpected()),
     }

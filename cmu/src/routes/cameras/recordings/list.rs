@@ -3,7 +3,7 @@
 use axum::{Json, extract::State};
 use jiff::Timestamp;
 use serde::Deserialize;
-use sightline_model::{CameraId, Right, StreamTier, Timeline, UnixMicros};
+use sightline_model::{CameraId, StreamTier, Timeline, UnixMicros};
 use sightline_protocol::ps::{MAX_MESSAGE_SPANS, RecordingQuery, RecordingReply, RecordingRequest};
 use sightline_service_kit::flow;
 
@@ -58,7 +58,7 @@ pub async fn handler(
         max_spans: which.max_spans.unwrap_or(MAX_MESSAGE_SPANS),
         tier: which.tier,
     };
-    match ask_recorder(&app, &caller, &id, Right::Playback, RecordingRequest::List(query)).await? {
+    match ask_recorder(&app, &caller, &id, RecordingRequest::List(query)).await? {
         RecordingReply::Timeline(timeline) if timeline.camera == id => {
             flow::sent("Cm", "CMU", "CU", "timeline", id.pu.as_str());
             Ok(Json(*timeline))

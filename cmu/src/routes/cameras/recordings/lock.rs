@@ -1,7 +1,7 @@
 //! `PUT /cameras/{id}/recordings/lock`.
 
 use axum::extract::State;
-use sightline_model::{CameraId, Right};
+use sightline_model::CameraId;
 use sightline_protocol::{
     cm::{LockChange, Locked},
     ps::{LockSpan, RecordingReply, RecordingRequest},
@@ -37,7 +37,7 @@ pub async fn handler(
 ) -> Result<axum::Json<Locked>, ApiError> {
     let LockChange { place, tier, from, to, locked } = change;
     let span = LockSpan { camera: id.clone(), place, tier, from, to, locked };
-    let asked = ask_recorder(&app, &caller, &id, Right::Manage, RecordingRequest::Lock(span)).await;
+    let asked = ask_recorder(&app, &caller, &id, RecordingRequest::Lock(span)).await;
     let action = if locked { "recording.lock" } else { "recording.unlock" };
     match app.audited(Some(&caller.0.account.id), action, &id.to_string(), asked).await? {
         RecordingReply::Locked(locked) => Ok(axum::Json(locked)),

@@ -108,7 +108,7 @@ async fn say_event(
         Event::CaughtUp => PuToCuReplay::CaughtUp,
         Event::Ended(_) => PuToCuReplay::Ended,
         Event::Failed(error) => {
-            let problem = Problem::new(ProblemKind::CameraOffline, error.to_string());
+            let problem = Problem::new(ProblemKind::StorageAway, error.to_string());
             PuToCuReplay::Failed { problem }
         }
     };
@@ -130,4 +130,22 @@ fn stream(stream: &StreamDescription, hears: bool) -> PuToCuReplay {
         config: audio.config.iter().map(|byte| format!("{byte:02x}")).collect(),
     });
     PuToCuReplay::Stream { video, audio }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::archive::ArchiveError;
+
+    #[tokio::test]
+    async fn a_storage_that_fails_is_not_told_as_the_camera_s_fault() {
+        let (say, mut said) = mpsc::channel(1);
+        let room = say.reserve().await.expect("nothing waits");
+        let failed = Event::Failed(ArchiveError("their storage is away".into()));
+        assert!(say_event((failed, 0), true, &mut None, room, &say).await);
+        let Some(Said::Text(PuToCuReplay::Failed { problem })) = said.recv().await else {
+            panic!("it was not told");
+        };
+        assert_eq!(problem.kind, ProblemKind::StorageAway);
+    }
 }
