@@ -75,6 +75,7 @@ mod tests {
         alarm.set(begun, early).expect("set");
         // It wakes before that anyway.
         alarm.set(begun, late).expect("set");
+        assert_eq!(alarm.set_to, Some(early));
         for due in [early, late] {
             poll.poll(&mut events, None).expect("woken");
             assert!(events.iter().all(|event| event.token() == TOKEN));
