@@ -79,7 +79,8 @@ pub struct Config {
     pub max_allocations: u32,
     /// Relays at a time of one media session.
     pub allocations_per_user: u32,
-    /// What one relay may carry, both directions together, in bits per second.
+    /// What one relay may carry, both directions together, in bits per second: datagrams beyond it
+    /// are dropped, connections slowed down.
     pub allocation_bps: Option<u64>,
     /// What one media session may.
     pub user_bps: Option<u64>,

@@ -67,10 +67,11 @@ impl Relay {
         let workers = config.workers.map(usize::from).and_then(NonZeroUsize::new);
         let workers = workers.or(std::thread::available_parallelism().ok());
         let workers = workers.unwrap_or(NonZeroUsize::MIN);
-        let tcp_relays =
-            if config.tcp_relays { Some(TcpRelays::new(&config, lifecycle)?) } else { None };
-
         let settings = Arc::new(ArcSwap::from_pointee(settings(&config, &[])?));
+        let tcp_relays = config
+            .tcp_relays
+            .then(|| TcpRelays::new(&config, settings.clone(), lifecycle))
+            .transpose()?;
         let listen = free(&config, listen(&config))?;
         let options = Options {
             listen: listen.clone(),

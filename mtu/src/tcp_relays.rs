@@ -4,9 +4,10 @@
 //! Bounds: connections of one relay, of one user, and those that wait for their clients over all
 //! relays; each waits for [`PATIENCE`] at most. Every connection ends with its allocation.
 //!
-//! What passes through such a connection is not counted for accounting, and no limit of bandwidth
-//! holds for it.
+//! What passes through such a connection is counted for the user of its allocation, and held to the
+//! limits of bandwidth as datagrams are; who says too much is slowed down.
 
+mod carry;
 mod connection;
 
 use std::{
@@ -17,10 +18,12 @@ use std::{
     time::Duration,
 };
 
+use arc_swap::ArcSwap;
+use carry::Carrier;
 use connection::{NoSlot, Open, Slot, Users};
 use mtu_turn::{
     Extension, ExtensionRequest, Family, OpenError, OpenRelay, Opened, RawAttribute, RelayId,
-    Ticket, WorkerIndex,
+    Settings, Ticket, WorkerIndex,
 };
 use parking_lot::Mutex;
 use sightline_service_kit::{accept::accept, config::ConfigError, lifecycle::Lifecycle};
@@ -55,6 +58,7 @@ type Key = (WorkerIndex, RelayId);
 pub(crate) struct TcpRelays {
     addresses: Vec<RelayAddress>,
     ports: RangeInclusive<u16>,
+    settings: Arc<ArcSwap<Settings>>,
     lifecycle: Lifecycle,
     runtime: tokio::runtime::Handle,
     streams: OnceLock<Weak<Streams>>,
@@ -71,12 +75,17 @@ struct State {
 }
 
 impl TcpRelays {
-    pub(crate) fn new(config: &Config, lifecycle: &Lifecycle) -> Result<Arc<Self>, ConfigError> {
+    pub(crate) fn new(
+        config: &Config,
+        settings: Arc<ArcSwap<Settings>>,
+        lifecycle: &Lifecycle,
+    ) -> Result<Arc<Self>, ConfigError> {
         let addresses = config.relays()?;
         let ports = config.ports()?.unwrap_or(Options::default().ports);
         Ok(Arc::new_cyclic(|me| Self {
             addresses,
             ports,
+            settings,
             lifecycle: lifecycle.clone(),
             runtime: tokio::runtime::Handle::current(),
             streams: OnceLock::new(),
@@ -251,6 +260,7 @@ async fn dial(bind: SocketAddr, peer: SocketAddr) -> std::io::Result<TcpStream> 
 
 impl udp::TcpRelays for TcpRelays {
     fn open(&self, worker: &WorkerHandle, wanted: &OpenRelay<'_>) -> Result<Opened, OpenError> {
+        let meter = wanted.streams.ok_or(OpenError::Protocol)?.clone();
         let v4 = wanted.family == Family::V4;
         let mut addresses = self.addresses.iter().filter(|a| a.bind().is_ipv4() == v4).peekable();
         addresses.peek().ok_or(OpenError::Family)?;
@@ -261,7 +271,8 @@ impl udp::TcpRelays for TcpRelays {
         let bind = listener.local_addr().map_err(|_| OpenError::Exhausted)?;
         let me = self.me.upgrade().ok_or(OpenError::Exhausted)?;
         let closed = self.lifecycle.token.child_token();
-        let open = Open::new(bind, wanted.user, closed, self.users.clone());
+        let carrier = Carrier::new(meter, self.settings.clone());
+        let open = Open::new(bind, wanted.user, closed, carrier, self.users.clone());
         state.relays.insert((worker.index(), wanted.relay), open.clone());
         drop(state);
         let accepting = me.accept(listener, worker.clone(), wanted.relay, open);

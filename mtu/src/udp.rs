@@ -158,10 +158,11 @@ impl Workers {
         &self.shared
     }
 
-    /// Payload relayed by all workers since they started, as of a second ago.
+    /// Payload relayed since the workers started, as of a second ago; what passed through relayed
+    /// connections (RFC 6062) too.
     #[must_use]
     pub fn relayed_bytes(&self) -> u64 {
-        self.relayed_bytes.load(Ordering::Relaxed)
+        self.relayed_bytes.load(Ordering::Relaxed) + self.shared.streamed_bytes()
     }
 
     /// All workers.

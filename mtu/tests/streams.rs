@@ -2,12 +2,24 @@
 
 mod common;
 
-use std::{net::IpAddr, time::Duration};
+use std::{
+    net::IpAddr,
+    time::{Duration, Instant},
+};
 
 use common::{
     Client, DENIED, SECRET, Stream, config, credentials_of, loopback, soon, start, with_identity,
 };
-use sightline_service_kit::tls::{Authority, client_config};
+use sightline_bus::Bus;
+use sightline_protocol::{
+    decode, encode,
+    sd::{MtuUsage, UsageReply},
+    subject,
+};
+use sightline_service_kit::{
+    lifecycle::Lifecycle,
+    tls::{Authority, client_config},
+};
 use stun::attributes::AttrType;
 use stun::message::{
     METHOD_ALLOCATE, METHOD_CONNECT, METHOD_CONNECTION_BIND, METHOD_REFRESH, Message, Setter,
@@ -284,6 +296,58 @@ async fn rfc_6062_a_connection_is_its_users_alone_and_ends_with_the_allocation()
     client.request(METHOD_REFRESH, vec![zero]).await.expect("ended");
     closes(&mut peer).await;
     let _ = soon("end of the data", stream.read_to_end(&mut vec![])).await;
+}
+
+/// A peer that a client has reached by its TCP relay, and the client's connection to it.
+async fn connected(mtu: &mtu::Running, client: &mut Client) -> (TcpStream, Client) {
+    let service = TcpListener::bind(loopback(0)).await.expect("bound");
+    let peer = service.local_addr().expect("bound");
+    client.permit(&[peer.ip()]).await.expect("permitted");
+    let answer = client.request(METHOD_CONNECT, vec![peer_address(peer)]).await;
+    let id = answer.expect("connected").get(CONNECTION_ID).expect("a number");
+    let (accepted, _) = soon("connection", service.accept()).await.expect("accepted");
+    let mut data = Client::tcp(mtu).await;
+    assert_eq!(data.request(METHOD_CONNECTION_BIND, connection(&id)).await.err(), Some(401));
+    data.request(METHOD_CONNECTION_BIND, connection(&id)).await.expect("bound");
+    (accepted, data)
+}
+
+#[tokio::test]
+async fn rfc_6062_what_connections_carry_is_limited_and_accounted_for() {
+    // 200,000 bytes per second, of which half may come at once.
+    let user_bps = Some(1_600_000);
+    let config = mtu::Config { tcp_relays: true, user_bps, ..config(&["127.0.0.0/8"]) };
+    let (bus, lifecycle) = (Bus::in_process(), Lifecycle::new());
+    let subject = subject::mtu_usage(&config.domain);
+    let mut reports = bus.subscribe(&subject, Some("cmu")).await.expect("subscribed");
+    let mtu = mtu::start(config, bus, &lifecycle).await.expect("started");
+    let (mut client, _) = tcp_client(&mtu).await;
+    let (mut peer, data) = connected(&mtu, &mut client).await;
+    let Stream::Tcp(mut data) = data.stream else { panic!("TCP") };
+
+    let begun = Instant::now();
+    let said: Vec<u8> = (0..300_000_u32).map(|n| n as u8).collect();
+    let mut heard = vec![0; said.len()];
+    let (sent, received) = soon("all of it", async {
+        tokio::join!(data.write_all(&said), peer.read_exact(&mut heard))
+    })
+    .await;
+    sent.expect("sent");
+    received.expect("received");
+    assert!(begun.elapsed() > Duration::from_millis(900), "nobody was slowed down");
+    assert!(heard == said, "something was lost or changed");
+    peer.write_all(b"answer").await.expect("sent");
+    soon("answer", data.read_exact(&mut heard[..6])).await.expect("received");
+
+    let zero = Box::new(Lifetime(Duration::ZERO));
+    client.request(METHOD_REFRESH, vec![zero]).await.expect("ended");
+    let report = soon("usage report", reports.next()).await.expect("open");
+    let usage: MtuUsage = decode(&report.payload).expect("readable").body;
+    report.reply.expect("a request").send(encode(&UsageReply::Stored, None).into()).await;
+    let [entry] = &usage.entries[..] else { panic!("{usage:?}") };
+    assert_eq!((entry.user.as_str(), entry.ended), ("call", true));
+    assert_eq!((entry.bytes_to_peers, entry.bytes_from_peers), (300_000, 6));
+    assert!(entry.packets > 0, "what carries nothing is not reported while it runs");
 }
 
 #[tokio::test]

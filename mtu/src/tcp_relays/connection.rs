@@ -6,12 +6,15 @@ use std::{
     sync::Arc,
 };
 
+use mtu_turn::Direction;
 use parking_lot::Mutex;
 use tokio::{
-    io::{AsyncRead, AsyncWrite, copy_bidirectional},
+    io::{AsyncRead, AsyncWrite},
     net::TcpStream,
 };
 use tokio_util::sync::CancellationToken;
+
+use super::carry::Carrier;
 
 /// Connections of one relay: being made, waiting for the client, or running.
 const MAX_OF_RELAY: usize = 16;
@@ -29,6 +32,7 @@ pub(super) struct Open {
     pub(super) user: Box<str>,
     /// Ends with the allocation, and every connection with it.
     pub(super) closed: CancellationToken,
+    carrier: Carrier,
     peers: Mutex<HashSet<SocketAddr>>,
     users: Users,
 }
@@ -47,9 +51,11 @@ impl Open {
         bind: SocketAddr,
         user: &str,
         closed: CancellationToken,
+        carrier: Carrier,
         users: Users,
     ) -> Arc<Self> {
-        Arc::new(Self { bind, user: user.into(), closed, peers: Mutex::default(), users })
+        let (user, peers) = (user.into(), Mutex::default());
+        Arc::new(Self { bind, user, closed, carrier, peers, users })
     }
 
     /// Room for a connection to this peer.
@@ -109,10 +115,19 @@ impl Connection {
 
     /// From now on what one side says is heard by the other (RFC 6062 section 5.4), until both have
     /// ended or the allocation does.
-    pub(crate) async fn join(self, mut client: impl AsyncRead + AsyncWrite + Unpin) {
-        let Self { mut stream, slot } = self;
+    pub(crate) async fn join(self, client: impl AsyncRead + AsyncWrite) {
+        let Self { stream, slot } = self;
+        let (from_client, to_client) = tokio::io::split(client);
+        let (from_peer, to_peer) = stream.into_split();
+        let carrier = &slot.open.carrier;
+        let joined = async {
+            tokio::try_join!(
+                carrier.carry(Direction::ToPeer, from_client, to_peer),
+                carrier.carry(Direction::ToClient, from_peer, to_client),
+            )
+        };
         tokio::select! {
-            joined = copy_bidirectional(&mut client, &mut stream) => {
+            joined = joined => {
                 if let Err(error) = joined {
                     tracing::debug!(%error, "a relayed connection has ended");
                 }
@@ -125,10 +140,11 @@ impl Connection {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tcp_relays::carry::tests::carrier;
 
     fn relay(user: &str, users: &Users) -> Arc<Open> {
         let bind = SocketAddr::from(([192, 0, 2, 1], 50_000));
-        Open::new(bind, user, CancellationToken::new(), users.clone())
+        Open::new(bind, user, CancellationToken::new(), carrier(None), users.clone())
     }
 
     fn peer(port: u16) -> SocketAddr {

@@ -12,6 +12,7 @@ use crate::{
     ClientId,
     driver::{Family, OpenError, RelayProtocol, Usage},
     shortcut::{Lent, Shortcut, Tally, Terms},
+    streams::StreamMeter,
     users::User,
 };
 
@@ -43,6 +44,8 @@ pub(crate) struct Allocation {
     pub(crate) packets: u64,
     /// What other workers sent to the client; the meter is for all.
     pub(crate) tally: Arc<Tally>,
+    /// Of its connections, if it relays those.
+    pub(crate) streams: Option<Arc<StreamMeter>>,
     /// Sorted by address.
     permissions: Vec<Permission>,
     /// Sorted by number.
@@ -98,6 +101,7 @@ impl Allocation {
             bytes_to_client: 0,
             packets: 0,
             tally: Arc::default(),
+            streams: None,
             permissions: vec![],
             channels: vec![],
         }
@@ -105,14 +109,17 @@ impl Allocation {
 
     /// What it has carried until now.
     pub(crate) fn usage(&self, now: Instant) -> Usage {
+        let streams = self.streams.as_ref().map(|streams| streams.carried()).unwrap_or_default();
+        let bytes_by_others = self.tally.bytes.load(Ordering::Relaxed);
+        let packets_by_others = self.tally.packets.load(Ordering::Relaxed);
         Usage {
             allocation: self.number,
             user: self.user_name.clone(),
             transport: self.client.transport,
             lasted: now.saturating_duration_since(self.begun),
-            bytes_to_peers: self.bytes_to_peers,
-            bytes_to_client: self.bytes_to_client + self.tally.bytes.load(Ordering::Relaxed),
-            packets: self.packets + self.tally.packets.load(Ordering::Relaxed),
+            bytes_to_peers: self.bytes_to_peers + streams.bytes_to_peers,
+            bytes_to_client: self.bytes_to_client + bytes_by_others + streams.bytes_to_client,
+            packets: self.packets + packets_by_others + streams.pieces,
         }
     }
 

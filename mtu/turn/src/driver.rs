@@ -7,7 +7,7 @@ use std::{
 
 use stun_rs::{MessageMethod, TransactionId};
 
-use crate::{ClientId, Shortcut, answer::RawAttribute, answer::Seal};
+use crate::{ClientId, Shortcut, StreamMeter, answer::RawAttribute, answer::Seal};
 
 /// Which of the MTU's threads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -79,7 +79,7 @@ pub enum RelayProtocol {
 }
 
 /// A relayed address that is wanted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub struct OpenRelay<'a> {
     /// How it will be called.
     pub relay: RelayId,
@@ -95,6 +95,8 @@ pub struct OpenRelay<'a> {
     pub even: EvenPort,
     /// Take exactly this one, which was held.
     pub held: Option<SocketAddr>,
+    /// By whose leave bytes pass through its connections; for TCP only.
+    pub streams: Option<&'a Arc<StreamMeter>>,
 }
 
 /// A relayed address that was opened.
@@ -146,7 +148,7 @@ pub struct Usage {
     pub bytes_to_peers: u64,
     /// Payload to the client.
     pub bytes_to_client: u64,
-    /// Packets in both directions.
+    /// Packets in both directions; of connections (RFC 6062), pieces.
     pub packets: u64,
 }
 

@@ -22,6 +22,7 @@
 //! - A relay sends to, and takes from, allowed peers only ([`peers`]).
 //! - No input panics; a panic is our bug.
 //! - The data path (ChannelData, Send and Data indications) allocates nothing and takes no lock.
+//!   Connections (RFC 6062) are copied by whoever drives the server, by leave of a [`StreamMeter`].
 
 mod allocation;
 mod answer;
@@ -40,6 +41,7 @@ mod server;
 mod settings;
 mod shared;
 mod shortcut;
+mod streams;
 mod users;
 pub mod wire;
 
@@ -56,3 +58,4 @@ pub use server::{Now, Server};
 pub use settings::{Limits, Listening, Settings};
 pub use shared::Shared;
 pub use shortcut::Shortcut;
+pub use streams::{Direction, StreamMeter};

@@ -104,7 +104,7 @@ impl Meter {
     /// Whether so many bytes more may pass at this rate.
     pub fn admit(&self, bytes: usize, bytes_per_s: u64, since_start: Duration) -> bool {
         let now = since_start.as_nanos() as u64;
-        let cost = (bytes as u64).saturating_mul(1_000_000_000) / bytes_per_s.max(1);
+        let cost = cost(bytes, bytes_per_s);
         let burst = BURST.as_nanos() as u64;
         self.used_up
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used_up| {
@@ -114,6 +114,28 @@ impl Meter {
             })
             .is_ok()
     }
+
+    /// How long somebody who can wait has to: until half of what may come at once is left. The other
+    /// half is for those who cannot wait.
+    pub fn wait(&self, since_start: Duration) -> Duration {
+        let used_up = Duration::from_nanos(self.used_up.load(Ordering::Relaxed));
+        used_up.saturating_sub(since_start + BURST / 2)
+    }
+
+    /// Counts bytes that pass at this rate, whatever is left.
+    pub fn take(&self, bytes: usize, bytes_per_s: u64, since_start: Duration) {
+        let now = since_start.as_nanos() as u64;
+        let cost = cost(bytes, bytes_per_s);
+        // It always has a next value, so this cannot fail.
+        let _ = self.used_up.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used_up| {
+            Some(used_up.max(now).saturating_add(cost))
+        });
+    }
+}
+
+/// The time that so many bytes take up at this rate, in nanoseconds.
+fn cost(bytes: usize, bytes_per_s: u64) -> u64 {
+    (bytes as u64).saturating_mul(1_000_000_000) / bytes_per_s.max(1)
 }
 
 #[cfg(test)]
@@ -179,5 +201,23 @@ mod tests {
             .count();
         let bytes = passed * 1_200;
         assert!((9_900_000..=11_100_000).contains(&bytes), "{bytes} in ten seconds");
+    }
+
+    #[test]
+    fn who_can_wait_has_the_rate_and_leaves_room_for_who_cannot() {
+        let (meter, rate) = (Meter::default(), 1_000_000);
+        let mut bytes = 0;
+        for ms in 0..10_000 {
+            let now = Duration::from_millis(ms);
+            while meter.wait(now).is_zero() {
+                meter.take(10_000, rate, now);
+                bytes += 10_000;
+            }
+            assert!(meter.wait(now) <= Duration::from_millis(10), "one piece ahead at most");
+        }
+        assert!((9_900_000..=10_600_000).contains(&bytes), "{bytes} in ten seconds");
+        let now = Duration::from_secs(10);
+        let found = (0..1_000).filter(|_| meter.admit(1_200, rate, now)).count() * 1_200;
+        assert!((480_000..=520_000).contains(&found), "{found} left at once");
     }
 }

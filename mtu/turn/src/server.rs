@@ -347,6 +347,9 @@ impl Server {
             self.close_relay(index, family, driver);
         }
         let allocation = self.allocations.remove(index);
+        if let Some(streams) = &allocation.streams {
+            streams.close();
+        }
         self.by_client.remove(&allocation.client);
         self.ends.remove(&(allocation.ends, index));
         self.shared.leave(&allocation.user_name);

@@ -43,7 +43,8 @@ pub struct Limits {
     pub permissions: usize,
     /// Channels of one allocation (508).
     pub channels: usize,
-    /// Payload of one allocation, both directions together.
+    /// Payload of one allocation, both directions together. Beyond a rate datagrams are dropped, and
+    /// connections (RFC 6062) slowed down.
     pub allocation_bytes_per_s: Option<u64>,
     /// Payload of one user.
     pub user_bytes_per_s: Option<u64>,

@@ -5,7 +5,7 @@ use std::{
     net::{IpAddr, SocketAddr},
     sync::{
         Arc,
-        atomic::{AtomicU32, Ordering},
+        atomic::{AtomicU32, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -31,6 +31,8 @@ pub struct Shared {
     pub(crate) users: Users,
     pub(crate) nonces: Nonces,
     pub(crate) meter: Meter,
+    /// Bytes that connections have carried, both directions together.
+    pub(crate) streamed: AtomicU64,
     /// Allocations, and ports that are held for some.
     places: AtomicU32,
     reservations: Mutex<HashMap<[u8; 8], Reservation>>,
@@ -68,6 +70,7 @@ impl Shared {
             users: Users::default(),
             nonces: Nonces::new(nonce_key),
             meter: Meter::default(),
+            streamed: AtomicU64::new(0),
             places: AtomicU32::new(0),
             reservations: Mutex::default(),
         }
@@ -98,6 +101,12 @@ impl Shared {
     #[must_use]
     pub fn users(&self) -> usize {
         self.users.len()
+    }
+
+    /// Bytes that relayed connections (RFC 6062) have carried, both directions together.
+    #[must_use]
+    pub fn streamed_bytes(&self) -> u64 {
+        self.streamed.load(Ordering::Relaxed)
     }
 
     /// Takes a place for an allocation of this user.

@@ -6,7 +6,7 @@ mod common;
 use std::{sync::Arc, time::Duration};
 
 use common::*;
-use mtu_turn::{Fragment, IcmpError, Server, Transport, WorkerIndex, wire};
+use mtu_turn::{Direction, Fragment, IcmpError, Server, Transport, WorkerIndex, wire};
 use stun_rs::{
     MessageDecoderBuilder,
     attributes::turn::{Data, DontFragment, Icmp, XorPeerAddress},
@@ -381,4 +381,74 @@ fn what_was_carried_is_accounted_for() {
     assert_eq!((world.shared.users(), world.server.usage(world.now).count()), (0, 0));
     let ended = &world.hands.ended[0];
     assert_eq!((&*ended.user, ended.bytes_to_peers, ended.bytes_to_client), ("call", 1_000, 300));
+}
+
+#[test]
+fn connections_are_held_to_the_limits_and_accounted_for() {
+    for which in 0..3 {
+        let mut limited = mtu_turn::Settings { tcp_relays: true, ..settings() };
+        match which {
+            0 => limited.limits.allocation_bytes_per_s = Some(100_000),
+            1 => limited.limits.user_bytes_per_s = Some(100_000),
+            _ => limited.limits.server_bytes_per_s = Some(100_000),
+        }
+        let limits = limited.limits.clone();
+        let mut world = World::new(limited);
+        for from in [CLIENT, "198.51.100.8:40000"] {
+            let mut client = Client::new(from, "call").over(Transport::Tcp);
+            client.ask(&mut world, methods::ALLOCATE, vec![protocol(6)]).unwrap();
+        }
+        let meters = world.hands.streams.clone();
+        assert_eq!(meters.len(), 2);
+        let mut bytes = 0;
+        for _ in 0..10_000 {
+            for (meter, way) in meters.iter().zip([Direction::ToPeer, Direction::ToClient]) {
+                let piece = meter.piece(8_192, &limits);
+                if meter.wait(&limits, world.now.instant).is_none() {
+                    assert!(meter.pass(way, piece, &limits, world.now.instant));
+                    bytes += piece as u64;
+                }
+            }
+            world.pass(Duration::from_millis(1));
+        }
+        let allocations = if which == 0 { 2 } else { 1 };
+        let (least, most) = (1_000_000 * allocations, 1_080_000 * allocations);
+        assert!((least..=most).contains(&bytes), "limit {which}: {bytes} bytes in 10 s");
+
+        assert_eq!(world.shared.streamed_bytes(), bytes);
+        let carried = |usage: &mtu_turn::Usage| usage.bytes_to_peers + usage.bytes_to_client;
+        let running: Vec<_> = world.server.usage(world.now).collect();
+        assert_eq!(running.iter().map(carried).sum::<u64>(), bytes);
+        assert!(running[0].bytes_to_client == 0 && running[1].bytes_to_peers == 0);
+        assert!(running.iter().all(|usage| usage.packets > 0), "nobody would be told");
+        world.server.close(world.now, &mut world.hands);
+        assert_eq!(world.hands.ended.iter().map(carried).sum::<u64>(), bytes);
+        let late = meters[0].pass(Direction::ToPeer, 1, &limits, world.now.instant);
+        assert!(!late, "passed although it has been accounted for");
+    }
+}
+
+#[test]
+fn a_connection_leaves_room_for_datagrams() {
+    let mut limited = mtu_turn::Settings { tcp_relays: true, ..settings() };
+    limited.limits.user_bytes_per_s = Some(100_000);
+    let limits = limited.limits.clone();
+    let (mut world, mut client, _) = allocated(limited);
+    client.bind(&mut world, 0x4000, address(PEER)).unwrap();
+    let mut other = Client::new("198.51.100.8:40000", "call").over(Transport::Tcp);
+    other.ask(&mut world, methods::ALLOCATE, vec![protocol(6)]).unwrap();
+    let meter = world.hands.streams[0].clone();
+    for ms in 0..10_000 {
+        let piece = meter.piece(65_536, &limits);
+        if meter.wait(&limits, world.now.instant).is_none() {
+            assert!(meter.pass(Direction::ToPeer, piece, &limits, world.now.instant));
+        }
+        if ms % 20 == 0 {
+            client.send_channel(&mut world, 0x4000, &[0; 1_000]);
+        }
+        world.pass(Duration::from_millis(1));
+    }
+    assert_eq!(world.server.counters().over_bandwidth, 0);
+    let streamed = world.shared.streamed_bytes();
+    assert!((480_000..=580_000).contains(&streamed), "{streamed}: what datagrams leave");
 }

@@ -21,6 +21,7 @@ use crate::{
     request::{Attributes, Request},
     server::{Now, Server},
     shared::NoPlace,
+    streams::StreamMeter,
     users::User,
 };
 
@@ -89,7 +90,9 @@ impl Server {
         }
         let holds = wanted.even == EvenPort::EvenAndHoldNext;
         let (user, held) = self.enter(caller, wanted, now)?;
-        let opened = self.open_relays(caller, wanted, held, driver);
+        let streams = (wanted.protocol == RelayProtocol::Tcp)
+            .then(|| Arc::new(StreamMeter::of(self.shared.clone(), user.clone())));
+        let opened = self.open_relays(caller, wanted, held, streams.as_ref(), driver);
         let relays = opened.inspect_err(|_| {
             for _ in 0..=usize::from(holds) {
                 self.shared.leave(caller.user);
@@ -107,6 +110,7 @@ impl Server {
             allocation.set_relayed(family, Some(address));
         }
         allocation.failed = relays.failed;
+        allocation.streams = streams;
         let held = relays.held;
         allocation.token =
             held.and_then(|held| self.reserve((caller.user, user), held, now, driver));
@@ -198,6 +202,7 @@ impl Server {
         caller: &Caller<'_>,
         wanted: &Wanted,
         held: Option<SocketAddr>,
+        streams: Option<&Arc<StreamMeter>>,
         driver: &mut impl Driver,
     ) -> Result<Relays, Refusal> {
         let index = self.allocations.vacant_key();
@@ -214,6 +219,7 @@ impl Server {
                 protocol: wanted.protocol,
                 even: wanted.even,
                 held,
+                streams,
             });
             match opened {
                 Ok(opened) => {

@@ -12,7 +12,7 @@ use std::{
 use mtu_turn::{
     ClientId, Credentials, Driver, EvenPort, Extension, ExtensionRequest, Family, Fragment, Limits,
     Now, OpenError, OpenRelay, Opened, RefusedPeer, RelayId, RelayProtocol, Server, Settings,
-    Shared, Shortcut, Ticket, Transport, Usage, WorkerIndex, peers::PeerRules, wire,
+    Shared, Shortcut, StreamMeter, Ticket, Transport, Usage, WorkerIndex, peers::PeerRules, wire,
 };
 use sightline_model::Secret;
 use stun_rs::{
@@ -68,6 +68,8 @@ pub struct Hands {
     pub refused: Vec<(String, SocketAddr, u64)>,
     pub tickets: Vec<Ticket>,
     pub lent: Vec<(WorkerIndex, SocketAddr, SocketAddr, Arc<Shortcut>)>,
+    /// Of each allocation for TCP.
+    pub streams: Vec<Arc<StreamMeter>>,
     pub no_v6: bool,
     next_port: u16,
     tokens: u8,
@@ -83,6 +85,7 @@ impl Hands {
             refused: vec![],
             tickets: vec![],
             lent: vec![],
+            streams: vec![],
             no_v6: false,
             next_port: 50_001,
             tokens: 0,
@@ -113,6 +116,8 @@ impl Driver for Hands {
             return Err(OpenError::Family);
         }
         assert!(self.relays.iter().all(|(relay, _)| *relay != wanted.relay), "a number twice");
+        assert_eq!(wanted.streams.is_some(), wanted.protocol == RelayProtocol::Tcp);
+        self.streams.extend(wanted.streams.cloned());
         if let Some(address) = wanted.held {
             assert!(self.held.remove(&address), "not held");
             self.relays.push((wanted.relay, address));
