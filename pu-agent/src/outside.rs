@@ -89,6 +89,8 @@ impl Finder {
                 token.cancelled().await;
                 drop(mapped);
             } else {
+                // The same ones in every network.
+                let (_, wanted) = watch::channel(wanted);
                 gateway::keep(wanted, mapped, token).await;
             }
         });

@@ -59,36 +59,55 @@ pub struct MappedPort {
     pub outside: SocketAddr,
 }
 
-/// Keeps `wanted` mapped until `token` is cancelled, and then releases it. `mapped` says what is
-/// mapped now. Does nothing where this machine has a public address.
+/// Keeps what is `wanted` now mapped until `token` is cancelled, and then releases it. `mapped` says
+/// what is mapped now. Does nothing where this machine has a public address.
 pub async fn keep(
-    wanted: Vec<Wanted>,
+    mut wanted: watch::Receiver<Vec<Wanted>>,
     mapped: watch::Sender<Vec<MappedPort>>,
     token: CancellationToken,
 ) {
-    let mut keeper = Keeper::new(wanted, mapped, token.clone());
-    let mut place: Option<(Option<Ipv4Addr>, Option<Ipv4Addr>)> = None;
+    let mut keeper = Keeper::new(wanted.borrow_and_update().clone(), mapped, token.clone());
+    let mut place = None;
     // When anything is due.
     let mut next = Instant::now();
     loop {
         let now = Surroundings::look(false);
-        let here = (now.outward_v4, now.gateway);
+        let here = Here::of(&now);
         let moved = place != Some(here);
         if moved {
             place = Some(here);
             keeper.begin_anew();
         }
-        if moved || Instant::now() >= next {
+        let is_new = keeper.want(wanted.borrow_and_update().clone());
+        if moved || is_new || Instant::now() >= next {
             run_out(keeper.refresh(&now), &token).await;
             next = keeper.next();
             keeper.tell();
         }
         tokio::select! {
             () = token.cancelled() => break,
+            // Nobody wants anything else any more when this is an error.
+            Ok(()) = wanted.changed() => {}
             () = tokio::time::sleep(LOOK_EVERY) => {}
         }
     }
+    if place != Some(Here::of(&Surroundings::look(false))) {
+        keeper.begin_anew();
+    }
     keeper.release().await;
+}
+
+/// Where gateways see this machine.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Here {
+    own: Option<Ipv4Addr>,
+    gateway: Option<Ipv4Addr>,
+}
+
+impl Here {
+    const fn of(place: &Surroundings) -> Self {
+        Self { own: place.outward_v4, gateway: place.gateway }
+    }
 }
 
 /// Lets `work` come to its end; when `token` is cancelled, for a moment only.
@@ -125,13 +144,32 @@ impl Keeper {
         Self { wanted, leases, surplus, asked, mapped, ask_at: Instant::now(), token }
     }
 
-    /// In another network: the old gateway is out of reach, its leases run out.
+    /// In another network, or at another address in the same one. What PCP or NAT-PMP has given ends
+    /// by itself, and could be released only as what this machine has at that port now. By UPnP it
+    /// may have no end: it is given up where the gateway that gave it is still within reach.
     fn begin_anew(&mut self) {
-        self.leases.clear();
-        self.surplus.clear();
-        self.asked = None;
+        let given = std::mem::take(&mut self.leases).into_iter().chain(self.asked.take());
+        self.surplus.extend(given);
+        self.surplus.retain_mut(Lease::leave);
         self.ask_at = Instant::now();
         self.tell();
+    }
+
+    /// From now on these are wanted; what was given for others is given up. Whether anything is new.
+    fn want(&mut self, wanted: Vec<Wanted>) -> bool {
+        if self.wanted == wanted {
+            return false;
+        }
+        let leases = std::mem::take(&mut self.leases).into_iter();
+        let (kept, left): (Vec<_>, Vec<_>) =
+            leases.partition(|lease| wanted.contains(&lease.mapped.wanted));
+        self.leases = kept;
+        self.surplus.extend(left);
+        self.surplus.extend(self.asked.take());
+        self.wanted = wanted;
+        self.ask_at = Instant::now();
+        self.tell();
+        true
     }
 
     /// When [`refresh`](Self::refresh) has something to do.
@@ -146,6 +184,7 @@ impl Keeper {
     async fn refresh(&mut self, place: &Surroundings) {
         let Some(own) = place.outward_v4.filter(|ip| is_translated(*ip)) else {
             self.ask_at = Instant::now() + ASK_AGAIN;
+            self.give_up().await;
             return;
         };
         let mut missing: Vec<Wanted> = Vec::new();
@@ -171,6 +210,11 @@ impl Keeper {
         self.leases = kept;
         // A gateway that knows no other ones than permanent ones has them still.
         self.surplus.extend(over);
+        self.give_up().await;
+    }
+
+    /// Gives back what is of no use any more: once, for a gateway out of reach stays there.
+    async fn give_up(&mut self) {
         while let Some(lease) = self.surplus.last() {
             lease.give_back().await;
             self.surplus.pop();
@@ -242,7 +286,10 @@ impl Keeper {
         let (old, kept): (Vec<_>, _) =
             leases.partition(|old| old.mapped.wanted == fresh.mapped.wanted);
         self.leases = kept;
-        self.surplus.extend(old.into_iter().filter(|old| old.outlives(&fresh)));
+        self.surplus.extend(old);
+        // What the fresh one is at the gateway is not to be given up.
+        let is_same = |old: &Lease| old.mapped.wanted == fresh.mapped.wanted;
+        self.surplus.retain(|old| !is_same(old) || old.outlives(&fresh));
         self.leases.push(fresh);
         self.leases.sort_unstable_by_key(|lease| lease.mapped.wanted);
         self.tell();
@@ -259,8 +306,11 @@ impl Keeper {
 
     async fn release(self) {
         let releasing = async {
-            for lease in self.leases.iter().chain(&self.surplus) {
+            for lease in &self.leases {
                 lease.release().await;
+            }
+            for lease in &self.surplus {
+                lease.give_back().await;
             }
             if let Some(lease) = &self.asked {
                 lease.withdraw().await;

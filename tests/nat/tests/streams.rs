@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use e2e::Process;
+use e2e::{Process, tool, wait_for};
 use nat::{Camera, Kind, Line, Network, Rung, Via, World, lab_allowed, wan::End};
 
 /// A limit for how long a step of a test may take on a busy machine.
@@ -184,6 +184,27 @@ fn over_quic_a_change_of_address_costs_less_than_1_s() {
 #[test]
 fn in_the_browser_a_change_of_address_costs_less_than_3_s() {
     address_change(Via::Webrtc, 3_000);
+}
+
+/// From one home to another, both with gateways that map ports: in the second one the port of the
+/// socket that is used is open, and no other; at the end none is.
+#[test]
+fn over_quic_the_next_homes_gateway_maps_a_port_too() {
+    if tool("miniupnpd").is_none() {
+        return;
+    }
+    let Some(world) = world() else { return };
+    let camera = world.camera(Kind::PortRestricted);
+    let homes = [(); 2].map(|()| Network::new(&world.wan, Kind::Gateway, End::Viewer));
+    let [home, next] = &homes;
+    let Some(mut stream) = start(&world, Via::Quic, &camera, home) else { return };
+    stream.until("a mapped port", |rung| rung == Rung::Mapped);
+    assert_eq!(home.mappings(), 1);
+    next.take_over(&home.host);
+    stream.until("the next home's mapped port", |rung| rung == Rung::Mapped);
+    wait_for("one open port, and no more", STEP, || (next.mappings() == 1).then_some(()));
+    stream.viewer.stop();
+    wait_for("the end of the mapping", STEP, || (next.mappings() == 0).then_some(()));
 }
 
 /// The relay that carries the picture dies without a word.

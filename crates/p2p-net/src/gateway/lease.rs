@@ -130,7 +130,7 @@ impl Lease {
         Self {
             mapped: MappedPort { wanted, outside: SocketAddr::new(outside, wanted.port.get()) },
             terms: Terms::given(Instant::now(), LEASE),
-            by: By::Igd(Igd { gateway, own, lease: LEASE, unsure: false }),
+            by: By::Igd(Igd { gateway, own, lease: LEASE, unsure: false, left: false }),
         }
     }
 
@@ -209,6 +209,18 @@ impl Lease {
         }
     }
 
+    /// This machine is elsewhere, or somebody else: from now on only the gateway that gave the lease
+    /// is asked to take it back. `false` when there is nothing to be given back.
+    pub(super) const fn leave(&mut self) -> bool {
+        match &mut self.by {
+            By::Pcp(_) => false,
+            By::Igd(igd) => {
+                igd.left = true;
+                true
+            }
+        }
+    }
+
     /// Releases one that has not been renewed: what a gateway that was started anew has at that port
     /// by now may be another machine's.
     pub(super) async fn give_back(&self) {
@@ -235,6 +247,8 @@ struct Igd {
     lease: Duration,
     /// The gateway has been asked and has not answered: it may do as it was told all the same.
     unsure: bool,
+    /// This machine may be in another network now, whose gateway has the same address inside.
+    left: bool,
 }
 
 impl Igd {
@@ -283,6 +297,10 @@ impl Igd {
     /// Removes a mapping that leads here. There may be another machine's at that port: many
     /// gateways let anybody remove anybody's.
     async fn withdraw(&self, mapped: MappedPort) {
+        if self.left && self.outside().await != Some(mapped.outside.ip()) {
+            debug!("the gateway that mapped a port is out of reach");
+            return;
+        }
         if answered(self.leads_here(mapped)).await == Some(true) {
             self.remove(mapped).await;
         }

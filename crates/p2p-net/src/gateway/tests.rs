@@ -142,7 +142,7 @@ impl Igd {
             (request, stream)
         };
         let heard = tokio::time::timeout(PATIENCE, hearing).await.expect("a request");
-        assert!(heard.0.contains(&format!("<u:{action} ")), "{}", heard.0);
+        assert!(heard.0.contains(&format!(":{action} ")), "{}", heard.0);
         heard
     }
 
@@ -385,4 +385,85 @@ async fn where_another_machine_has_the_port_by_now_nothing_is_released() {
         _ = router.0.accept() => panic!("it asks for more"),
         () = refreshing => {}
     }
+}
+
+#[tokio::test]
+async fn what_is_wanted_no_more_is_given_up() {
+    let mut router = Router::start().await;
+    let place = router.place();
+    let (mut keeper, mapped) = keeper(&CancellationToken::new());
+    let (one, other) = (vec![wanted()[0]], vec![wanted()[1]]);
+    assert!(keeper.want(one.clone()));
+    tokio::join!(keeper.refresh(&place), router.answer());
+    assert!(!keeper.want(one), "nothing new");
+    assert!(keeper.want(other));
+    assert!(mapped.borrow().is_empty(), "told although it leads nowhere");
+    // The fresh one first: somebody waits for it.
+    let serving = async { [router.answer().await, router.answer().await] };
+    let ((), asked) = tokio::join!(keeper.refresh(&place), serving);
+    assert_eq!(asked, [(8_000, HOUR), (7_000, 0)]);
+    assert_eq!(mapped.borrow()[0].wanted, wanted()[1]);
+    assert!(keeper.surplus.is_empty());
+}
+
+/// A keeper that had a mapping by UPnP, and is in another network, or at another address, now.
+fn left(gateway: &Arc<Gateway<Tokio>>) -> Keeper {
+    let (mut keeper, mapped) = keeper(&CancellationToken::new());
+    keeper.wanted.truncate(1);
+    keeper.add(Lease::by_igd(gateway, OUTSIDE.into(), wanted()[0], OWN));
+    keeper.begin_anew();
+    assert!(mapped.borrow().is_empty());
+    keeper
+}
+
+fn external(ip: &str) -> String {
+    format!("<NewExternalIPAddress>{ip}</NewExternalIPAddress>")
+}
+
+#[tokio::test]
+async fn a_gateway_that_is_still_there_takes_back_what_it_gave_at_another_address() {
+    let (router, gateway) = Igd::start().await;
+    let mut keeper = left(&gateway);
+    let serving = async {
+        router.answer("GetExternalIPAddress", &external("203.0.113.9")).await;
+        router.answer("GetGenericPortMappingEntry", &entry(OWN)).await;
+        router.answer("DeletePortMapping", "").await
+    };
+    // Nothing leads outside: nothing is asked for.
+    let place = Surroundings::default();
+    let ((), removed) = tokio::join!(keeper.refresh(&place), serving);
+    assert!(removed.contains("<NewExternalPort>7000</NewExternalPort>"), "{removed}");
+    assert!(keeper.surplus.is_empty());
+}
+
+/// Every home's gateway has the same address inside: what leads to our old address there is
+/// somebody else's.
+#[tokio::test]
+async fn in_another_network_nothing_is_taken_from_anybody() {
+    let (router, gateway) = Igd::start().await;
+    let keeper = left(&gateway);
+    let mut releasing = pin!(keeper.release());
+    tokio::select! {
+        () = &mut releasing => panic!("it does not look which gateway this is"),
+        _ = router.answer("GetExternalIPAddress", &external("203.0.113.77")) => {}
+    }
+    tokio::select! {
+        biased;
+        _ = router.0.accept() => panic!("it asks for more"),
+        () = releasing => {}
+    }
+}
+
+#[tokio::test]
+async fn what_pcp_gave_in_another_network_is_left_to_end() {
+    let mut router = Router::start().await;
+    let place = router.place();
+    let (mut keeper, mapped) = keeper(&CancellationToken::new());
+    keeper.wanted.truncate(1);
+    tokio::join!(keeper.refresh(&place), router.answer());
+    keeper.begin_anew();
+    assert!(mapped.borrow().is_empty());
+    // Released, it would be the fresh one that ends: both are this machine's at that port.
+    tokio::join!(keeper.refresh(&place), router.answer());
+    assert_eq!((mapped.borrow().len(), keeper.surplus.len()), (1, 0));
 }

@@ -21,6 +21,7 @@ use tracing::debug;
 use super::{Command, Line, SessionConfig, relays::Relays};
 use crate::{
     Nat64,
+    gateway::{MappedPort, Wanted},
     mux::{In, MAIN, Mux, SessionRoute},
     nat64::Translation,
     network::Surroundings,
@@ -67,7 +68,7 @@ enum Found {
         nat64: Nat64,
     },
     Nat(NatReport),
-    Mapped(Vec<SocketAddr>),
+    Mapped(Vec<MappedPort>),
 }
 
 /// A socket or relay that this session uses.
@@ -77,12 +78,12 @@ struct Own {
     since: Option<Instant>,
     is_relay: bool,
     /// Of a socket that probes, or was opened for it.
-    _permit: Option<OwnedSemaphorePermit>,
+    permit: Option<OwnedSemaphorePermit>,
 }
 
 impl Own {
     const fn plain(network: NetworkId, replaces: Option<SocketId>, since: Option<Instant>) -> Self {
-        Self { network, replaces, since, is_relay: false, _permit: None }
+        Self { network, replaces, since, is_relay: false, permit: None }
     }
 }
 
@@ -95,6 +96,9 @@ pub(super) struct Driver {
     found: mpsc::Receiver<Found>,
     finder: mpsc::Sender<Found>,
     own: HashMap<SocketId, Own>,
+    /// The socket whose port the session has mapped by the home gateway, and where that is said.
+    mapped_socket: SocketId,
+    wanted: Option<watch::Sender<Vec<Wanted>>>,
     /// From which of our addresses the other end expects packets on a path.
     pins: HashMap<Path, IpAddr>,
     relays: Relays,
@@ -131,6 +135,8 @@ impl Driver {
             found,
             finder,
             own: HashMap::new(),
+            mapped_socket: MAIN,
+            wanted: None,
             pins: HashMap::new(),
             relays,
             place,
@@ -277,7 +283,7 @@ impl Driver {
             Command::Line(Line::Candidate(candidate)) => self.ladder.add_remote(now, &candidate),
             Command::Line(Line::Nat(nat)) => self.ladder.set_remote_nat(now, nat),
             Command::Nat(nat) => self.measured(now, nat),
-            Command::Mapped(addresses) => self.mapped(now, &addresses),
+            Command::Mapped(addresses) => self.main_mapped(now, &addresses),
             Command::Servers(servers) => self.take_servers(now, servers),
         }
     }

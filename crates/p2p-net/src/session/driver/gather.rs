@@ -68,12 +68,17 @@ impl Driver {
         }
     }
 
-    fn open_socket(&mut self, now: Instant, replaces: Option<SocketId>, network: NetworkId) {
+    fn open_socket(
+        &mut self,
+        now: Instant,
+        replaces: Option<SocketId>,
+        network: NetworkId,
+    ) -> Option<SocketId> {
         let (id, bound) = match self.mux.open(self.any(), &self.token, &self.tasks) {
             Ok(opened) => opened,
             Err(error) => {
                 debug!(%error, "no further socket");
-                return;
+                return None;
             }
         };
         self.own.insert(id, Own::plain(network, replaces, Some(now)));
@@ -81,6 +86,7 @@ impl Driver {
             self.add_and_tell(now, id, CandidateKind::Host, address);
         }
         self.ask_stun(id);
+        Some(id)
     }
 
     pub(super) fn open_probes(&mut self, now: Instant, count: usize) {
@@ -88,7 +94,7 @@ impl Driver {
         let opened = probes::open(&self.mux, self.any(), count, &self.token, &self.tasks);
         let ids: Vec<SocketId> = opened.iter().map(|(id, _)| *id).collect();
         for (id, permit) in opened {
-            let own = Own { _permit: Some(permit), ..Own::plain(network, None, Some(now)) };
+            let own = Own { permit: Some(permit), ..Own::plain(network, None, Some(now)) };
             self.own.insert(id, own);
         }
         self.ladder.add_probe_sockets(now, network, &ids);
@@ -100,6 +106,19 @@ impl Driver {
         self.pins.retain(|path, _| path.socket != socket);
         if socket != MAIN {
             self.mux.close(socket);
+        }
+        if socket == self.mapped_socket {
+            self.map_newest();
+        }
+    }
+
+    /// Nothing comes through the port that was mapped any more: that of the newest socket is, if
+    /// there is one.
+    fn map_newest(&mut self) {
+        let lasting = self.own.iter().filter(|(_, own)| !own.is_relay && own.permit.is_none());
+        if let Some(newest) = lasting.map(|(id, _)| *id).max() {
+            self.mapped_socket = newest;
+            self.map();
         }
     }
 
@@ -201,18 +220,40 @@ impl Driver {
                 self.config.relay.nat64 = Some(nat64);
                 self.ladder.set_nat64(now, nat64.prefix());
             }
-            Found::Mapped(addresses) => self.mapped(now, &addresses),
+            Found::Mapped(ports) => {
+                // What is told late of a socket that was left says nothing of this one.
+                let port = self.mux.bound(self.mapped_socket).map(|bound| bound.port());
+                let ours = ports.iter().filter(|m| Some(m.wanted.port.get()) == port);
+                let addresses: Vec<SocketAddr> = ours.map(|m| m.outside).collect();
+                self.mapped(now, self.mapped_socket, &addresses);
+            }
             Found::Nat(nat) => self.measured(now, nat),
         }
     }
 
-    /// Where gateways map the main socket now. Where they did before and do not any more is told to
-    /// nobody else.
-    pub(super) fn mapped(&mut self, now: Instant, addresses: &[SocketAddr]) {
-        self.ladder.keep_mapped(now, MAIN, addresses);
+    /// Where gateways map a socket now. Where they did before and do not any more is told to nobody
+    /// else.
+    fn mapped(&mut self, now: Instant, socket: SocketId, addresses: &[SocketAddr]) {
+        self.ladder.keep_mapped(now, socket, addresses);
         for address in addresses {
-            self.add_and_tell(now, MAIN, CandidateKind::Mapped, *address);
+            self.add_and_tell(now, socket, CandidateKind::Mapped, *address);
         }
+    }
+
+    /// Where the caller has gateways map the main socket, in whichever network the machine is: if
+    /// that socket was left with the network before, it is of use again.
+    pub(super) fn main_mapped(&mut self, now: Instant, addresses: &[SocketAddr]) {
+        if !addresses.is_empty()
+            && !self.own.contains_key(&MAIN)
+            && let Ok(main) = self.mux.main_addr()
+        {
+            self.own.insert(MAIN, Own::plain(self.place.network(), None, Some(now)));
+            for address in self.hosts_of(main) {
+                self.add_and_tell(now, MAIN, CandidateKind::Host, address);
+            }
+            self.ask_stun(MAIN);
+        }
+        self.mapped(now, MAIN, addresses);
     }
 
     /// What stands before this end is known, perhaps only now: both ladders have to know it.
@@ -307,17 +348,28 @@ impl Driver {
         self.tasks.spawn(async move { token.run_until_cancelled(measuring).await });
     }
 
-    /// Has the gateway map the main socket; what it gives is released when the session ends.
-    pub(super) fn map(&self) {
-        let port = self.mux.main_addr().ok().and_then(|main| NonZeroU16::new(main.port()));
-        let Some(port) = port.filter(|_| self.config.map) else { return };
-        let wanted = vec![Wanted { protocol: Protocol::Udp, port }];
+    /// Has the gateway map a socket's port, in place of the one before; what it gives is released when
+    /// the session ends.
+    pub(super) fn map(&mut self) {
+        if !self.config.map {
+            return;
+        }
+        let bound = self.mux.bound(self.mapped_socket);
+        let port = bound.and_then(|bound| NonZeroU16::new(bound.port()));
+        let wanted = port.map(|port| Wanted { protocol: Protocol::Udp, port });
+        let wanted = Vec::from_iter(wanted);
+        if let Some(before) = &self.wanted {
+            before.send_replace(wanted);
+            return;
+        }
+        let (wants, wanted) = watch::channel(wanted);
+        self.wanted = Some(wants);
         let (sender, mut mapped) = watch::channel(Vec::new());
         self.tasks.spawn(gateway::keep(wanted, sender, self.token.clone()));
         let (finder, token) = (self.finder.clone(), self.token.clone());
         let telling = async move {
             while mapped.changed().await.is_ok() {
-                let ports = mapped.borrow_and_update().iter().map(|m| m.outside).collect();
+                let ports = mapped.borrow_and_update().clone();
                 if finder.send(Found::Mapped(ports)).await.is_err() {
                     return;
                 }
@@ -361,7 +413,9 @@ impl Driver {
         // What the old sockets look like from outside was the old network's doing: their paths
         // say nothing of this one.
         let old: Vec<SocketId> = self.own.keys().copied().collect();
-        self.open_socket(now, None, self.place.network());
+        if let Some(fresh) = self.open_socket(now, None, self.place.network()) {
+            self.mapped_socket = fresh;
+        }
         for id in old {
             self.own.remove(&id);
             self.relays.gone(id, now);
@@ -373,6 +427,7 @@ impl Driver {
         self.relays.forget();
         self.relays.want_one(now);
         self.measure();
+        self.map();
     }
 }
 

@@ -10,7 +10,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::*;
 use crate::{
     Lifetimes, RelayOptions,
-    session::{SessionConfig, driver::Ends},
+    gateway::MappedPort,
+    session::{Command, SessionConfig, driver::Ends},
 };
 
 fn config() -> SessionConfig {
@@ -57,12 +58,6 @@ fn driver(place: Surroundings, token: &CancellationToken, tasks: &TaskTracker) -
 #[tokio::test]
 async fn what_was_asked_in_the_network_before_says_nothing_of_this_one() {
     let (token, tasks) = (CancellationToken::new(), TaskTracker::new());
-    // With IPv4, so that nobody's resolver is asked here.
-    let place = |host| {
-        let v4 = Ipv4Addr::new(192, 0, 2, host);
-        let (addresses, outward_v4) = (vec![v4.into()], Some(v4));
-        Surroundings { addresses, outward_v4, ..Surroundings::default() }
-    };
     let mut driver = driver(place(1), &token, &tasks);
     driver.look_for_nat64();
     let (look, nat64) = (driver.nat64_look, Nat64::WELL_KNOWN);
@@ -78,6 +73,93 @@ async fn what_was_asked_in_the_network_before_says_nothing_of_this_one() {
     tasks.wait().await;
 }
 
+/// With IPv4, so that nobody's resolver is asked.
+fn place(host: u8) -> Surroundings {
+    let v4 = Ipv4Addr::new(192, 0, 2, host);
+    let (addresses, outward_v4) = (vec![v4.into()], Some(v4));
+    Surroundings { addresses, outward_v4, ..Surroundings::default() }
+}
+
+/// The port of one of its sockets.
+fn port_of(driver: &Driver, socket: SocketId) -> Wanted {
+    let bound = driver.mux.bound(socket).expect("open");
+    Wanted { protocol: Protocol::Udp, port: NonZeroU16::new(bound.port()).expect("bound") }
+}
+
+/// Where the other end hears that gateways map something.
+fn told(driver: &Driver) -> Vec<SocketAddr> {
+    let candidates = driver.description([0; 32]).candidates;
+    let mapped = candidates.iter().filter(|c| c.kind == CandidateKind::Mapped);
+    mapped.map(|c| c.address).collect()
+}
+
+/// In the first place, with a gateway that nobody asks.
+fn driver_that_maps(
+    token: &CancellationToken,
+    tasks: &TaskTracker,
+) -> (Driver, watch::Receiver<Vec<Wanted>>) {
+    let mut driver = driver(place(1), token, tasks);
+    driver.config.map = true;
+    let (sender, wanted) = watch::channel(Vec::new());
+    driver.wanted = Some(sender);
+    driver.gather_hosts().expect("bound");
+    driver.map();
+    (driver, wanted)
+}
+
+#[tokio::test]
+async fn after_a_move_the_port_of_the_fresh_socket_is_mapped() {
+    let (token, tasks) = (CancellationToken::new(), TaskTracker::new());
+    let (mut driver, wanted) = driver_that_maps(&token, &tasks);
+    let main = port_of(&driver, MAIN);
+    assert_eq!(wanted.borrow()[..], [main]);
+    let (before, outside) =
+        (SocketAddr::from(([203, 0, 113, 8], 7_000)), SocketAddr::from(([203, 0, 113, 9], 7_000)));
+    driver.found(Found::Mapped(vec![MappedPort { wanted: main, outside: before }]));
+    assert_eq!(told(&driver), [before]);
+
+    driver.moved(Instant::now(), place(2));
+    let fresh = driver.mapped_socket;
+    assert!(fresh != MAIN && driver.own.contains_key(&fresh));
+    assert_eq!(wanted.borrow()[..], [port_of(&driver, fresh)]);
+    assert!(told(&driver).is_empty());
+    // Told late, of the socket before.
+    driver.found(Found::Mapped(vec![MappedPort { wanted: main, outside: before }]));
+    assert!(told(&driver).is_empty());
+    let port = port_of(&driver, fresh);
+    driver.found(Found::Mapped(vec![MappedPort { wanted: port, outside }]));
+    assert_eq!(told(&driver), [outside]);
+
+    // And that of its successor, when there is one in its place.
+    driver.succeed(Instant::now(), fresh, driver.place.network());
+    driver.done(Instant::now(), fresh);
+    let successor = driver.mapped_socket;
+    assert!(successor != fresh && driver.own.contains_key(&successor));
+    assert_eq!(wanted.borrow()[..], [port_of(&driver, successor)]);
+    token.cancel();
+    drop(driver);
+    tasks.close();
+    tasks.wait().await;
+}
+
+/// The agent has its main socket mapped wherever it is.
+#[tokio::test]
+async fn a_main_socket_that_is_mapped_after_a_move_is_a_way_in_again() {
+    let (token, tasks) = (CancellationToken::new(), TaskTracker::new());
+    let mut driver = driver(place(1), &token, &tasks);
+    driver.gather_hosts().expect("bound");
+    driver.moved(Instant::now(), place(2));
+    driver.command(Command::Mapped(Vec::new()));
+    assert!(!driver.own.contains_key(&MAIN), "of no use");
+    let outside = SocketAddr::from(([203, 0, 113, 9], 7_000));
+    driver.command(Command::Mapped(vec![outside]));
+    assert_eq!(told(&driver), [outside]);
+    token.cancel();
+    drop(driver);
+    tasks.close();
+    tasks.wait().await;
+}
+
 /// After a reconnect the router has another address outside, and nobody is at the one before.
 #[tokio::test]
 async fn a_mapping_takes_the_place_of_the_one_before() {
@@ -87,14 +169,9 @@ async fn a_mapping_takes_the_place_of_the_one_before() {
     driver.own.insert(MAIN, Own::plain(network, None, None));
     let here = driver.mux.main_addr().expect("bound");
     driver.add_local(Instant::now(), MAIN, CandidateKind::Host, here);
-    let told = |driver: &Driver| -> Vec<SocketAddr> {
-        let candidates = driver.description([0; 32]).candidates;
-        let mapped = candidates.iter().filter(|c| c.kind == CandidateKind::Mapped);
-        mapped.map(|c| c.address).collect()
-    };
     for ip in [[203_u8, 0, 113, 9], [203, 0, 113, 10]] {
         let outside = SocketAddr::from((ip, 7_000));
-        driver.found(Found::Mapped(vec![outside]));
+        driver.found(Found::Mapped(vec![MappedPort { wanted: port_of(&driver, MAIN), outside }]));
         assert_eq!(told(&driver), [outside]);
     }
     driver.found(Found::Mapped(Vec::new()));
