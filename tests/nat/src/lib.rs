@@ -31,7 +31,7 @@ pub use self::{
     camera::Camera,
     cell::{Line, Seen},
     centre::Centre,
-    kind::{Kind, Theory},
+    kind::{Dependence, Kind, Theory},
     network::Network,
     rung::{Cell, name},
     services::Speaks,
