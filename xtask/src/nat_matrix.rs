@@ -15,11 +15,14 @@ use crate::{
     disable_help_flag = true,
     after_help = "\
 Needs root, for network namespaces. The whole takes about half an hour and writes
-docs/nat-matrix.md.
+docs/nat-matrix.md. With --tries N, cells where ports have to be probed are tried so often: nine of ten
+tries have to find a way within 10 s.
 
 Examples:
   cargo xtask nat-matrix                                   all cells
-  cargo xtask nat-matrix --only symmetric,port-restricted --via quic --tries 10
+  cargo xtask nat-matrix --tries 10                        all cells, those that probe ten times
+  cargo xtask nat-matrix --probed --tries 10               those that probe alone
+  cargo xtask nat-matrix --only carrier,gateway --via webrtc --tries 3
   cargo xtask nat-matrix --camera symmetric                one row
   cargo xtask nat-matrix --viewer nat64 --merge            and the page with what earlier runs saw
   cargo xtask nat-matrix --help                            everything else (builds first)"
