@@ -108,6 +108,10 @@ async fn the_operator_sees_why_sessions_are_relayed() {
     // One that has found a direct way counts for no cause.
     server.sc(&report(Rung::Probed, None)).await;
     assert_eq!(causes().await, json!([count("pu_symmetric", 1)]));
+    let nat64 = NatReport { nat64: Some(true), ..NatReport::default() };
+    server.sc(&report(Rung::RelayUdp, Some(&nat64))).await;
+    let both = json!([count("pu_symmetric", 1), count("viewer_nat64", 1)]);
+    assert_eq!(causes().await, both);
 }
 
 #[tokio::test]

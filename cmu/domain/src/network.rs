@@ -75,6 +75,7 @@ pub fn relay_cause(viewer: Option<&NatReport>, pu: Option<&NatReport>) -> RelayC
     match (symmetric(viewer), symmetric(pu)) {
         _ if blocked(viewer) => RelayCause::ViewerUdpBlocked,
         _ if blocked(pu) => RelayCause::PuUdpBlocked,
+        _ if viewer.is_some_and(|nat| nat.nat64 == Some(true)) => RelayCause::ViewerNat64,
         (Some(true), Some(true)) => RelayCause::BothSymmetric,
         (Some(true), _) if strict(pu) => RelayCause::ViewerSymmetric,
         (_, Some(true)) if strict(viewer) => RelayCause::PuSymmetric,
@@ -100,6 +101,7 @@ mod tests {
         let open = nat(NatDependence::EndpointIndependent, Address);
         let blocked = NatReport { udp: Some(false), ..NatReport::default() };
         let none = NatReport { translated: Some(false), ..NatReport::default() };
+        let nat64 = NatReport { nat64: Some(true), ..strict.clone() };
         for (viewer, pu, cause) in [
             (Some(&blocked), Some(&symmetric), RelayCause::ViewerUdpBlocked),
             (None, Some(&blocked), RelayCause::PuUdpBlocked),
@@ -111,6 +113,10 @@ mod tests {
             (Some(&open), Some(&symmetric), RelayCause::NoAnswer),
             (Some(&strict), Some(&none), RelayCause::NoAnswer),
             (Some(&strict), None, RelayCause::Unknown),
+            (Some(&nat64), Some(&open), RelayCause::ViewerNat64),
+            (Some(&nat64), Some(&symmetric), RelayCause::ViewerNat64),
+            (Some(&nat64), Some(&blocked), RelayCause::PuUdpBlocked),
+            (Some(&open), Some(&nat64), RelayCause::NoAnswer),
             (None, None, RelayCause::Unknown),
         ] {
             assert_eq!(relay_cause(viewer, pu), cause, "{viewer:?} and {pu:?}");

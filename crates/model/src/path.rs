@@ -63,4 +63,9 @@ pub struct NatReport {
     /// How long a mapping lived although it was used, learned from its death.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mapping_lifetime_ms: Option<u64>,
+    /// Whether the end has no IPv4 of its own and its program does not pass through NAT64, so that it
+    /// does not reach the other end, which has IPv4 alone: that is how browsers are (RFC 8445
+    /// section 6.1.2.2).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nat64: Option<bool>,
 }

@@ -267,6 +267,7 @@ mod tests {
                 mapping: Some(NatDependence::AddressAndPortDependent),
                 filtering: Some(NatDependence::AddressDependent),
                 mapping_lifetime_ms: None,
+                nat64: None,
             },
             candidates: vec![Candidate { foundation: "1".into(), priority, address, kind }],
         }

@@ -21,6 +21,10 @@ fn cell(via: Via, camera: Kind, viewer: Kind) {
     );
     if seen.rung.is_some_and(nat::Rung::is_relayed) {
         assert!(!seen.why.is_empty(), "{cell}: relayed without a word why");
+        // A browser there writes to no IPv4 address; the player tells keys of its dictionary.
+        let keeps_apart = via == Via::Webrtc && viewer == Kind::Nat64;
+        let is_said = seen.why.iter().any(|why| why == "here_nat64");
+        assert_eq!(is_said, keeps_apart, "{cell}: {:?}", seen.why);
     }
 }
 

@@ -978,7 +978,7 @@ export interface components {
          * @description Why a session is relayed, as far as what both ends have measured of their NATs tells.
          * @enum {string}
          */
-        RelayCause: "viewer_udp_blocked" | "pu_udp_blocked" | "both_symmetric" | "viewer_symmetric" | "pu_symmetric" | "no_answer" | "unknown";
+        RelayCause: "viewer_udp_blocked" | "pu_udp_blocked" | "both_symmetric" | "viewer_symmetric" | "pu_symmetric" | "viewer_nat64" | "no_answer" | "unknown";
         /**
          * @description One thing that a user may do with a camera.
          * @enum {string}

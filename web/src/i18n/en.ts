@@ -259,6 +259,7 @@ export const en = {
   'cause.both_symmetric': 'Both routers symmetric',
   'cause.viewer_symmetric': 'Viewer’s router symmetric',
   'cause.pu_symmetric': 'Device’s router symmetric',
+  'cause.viewer_nat64': 'Browser behind NAT64, camera without IPv6',
   'cause.no_answer': 'No direct way answered',
   'cause.unknown': 'Too little measured',
   'relays.title': 'Relays',

@@ -252,6 +252,7 @@ export const zh: Record<Key, string> = {
   'cause.both_symmetric': '两端路由器均为对称型',
   'cause.viewer_symmetric': '观看端路由器为对称型',
   'cause.pu_symmetric': '设备端路由器为对称型',
+  'cause.viewer_nat64': '浏览器在 NAT64 之后，摄像机没有 IPv6',
   'cause.no_answer': '直连路径均无应答',
   'cause.unknown': '测量信息不足',
   'relays.title': '中继',

@@ -13,6 +13,8 @@ export interface NatReport {
   mapping?: NatDependence;
   filtering?: NatDependence;
   mapping_lifetime_ms?: number;
+  /** Whether it is NAT64 that keeps this page from the camera, which has IPv4 alone. */
+  nat64?: boolean;
 }
 
 /** What the candidates here show beyond what the centre is told. */

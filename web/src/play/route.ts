@@ -17,9 +17,10 @@ export interface Route {
 export function routeOf(path: PathInfo, own: OwnNat, remote: RemoteFacts): Route {
   const rung = rungOf(path, own, remote);
   const why = whyNotBetter(rung, path, own, remote);
-  // The centre is told no more than a `NatReport` has.
+  // The centre is told no more than a `NatReport` has: NAT64 only where it is in the way.
   const here = { ...own };
   delete here.onlyNat64;
+  if (own.onlyNat64 === true && remote.hasOnlyIpv4) here.nat64 = true;
   return { rung, why, here, there: { ...remote.nat } };
 }
 

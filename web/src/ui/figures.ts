@@ -95,6 +95,7 @@ export const RELAY_CAUSES: readonly RelayCause[] = [
   'both_symmetric',
   'viewer_symmetric',
   'pu_symmetric',
+  'viewer_nat64',
   'no_answer',
   'unknown',
 ];

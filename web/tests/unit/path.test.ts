@@ -140,13 +140,17 @@ describe('NAT64', () => {
     expect(why()).toEqual(['other_network', 'mapping_silent', 'no_answer']);
   });
 
-  it('is told to nobody but the person', () => {
+  it('is told to the centre where it is in the way, and nowhere else', () => {
     const facts = new RemoteFacts();
     facts.note('candidate:1 1 udp 1 203.0.113.7 5000 typ srflx raddr 0.0.0.0 rport 0');
     const relay = path({ relayed: true, local: 'relay', relayProtocol: 'udp' });
-    const route = routeOf(relay, { udp: true, onlyNat64: true }, facts);
-    expect(route.why).toContain('here_nat64');
-    expect(route.here).toEqual({ udp: true });
+    const route = () => routeOf(relay, { udp: true, onlyNat64: true }, facts);
+    expect(route().why).toContain('here_nat64');
+    expect(route().here).toEqual({ udp: true, nat64: true });
+    facts.note('candidate:2 1 udp 1 2001:db8::7 5000 typ host');
+    expect(route().why).not.toContain('here_nat64');
+    expect(route().here).toEqual({ udp: true });
+    expect(routeOf(relay, { udp: true }, new RemoteFacts()).here).toEqual({ udp: true });
   });
 });
 

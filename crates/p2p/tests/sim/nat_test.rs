@@ -134,6 +134,7 @@ fn report(behaviour: Behaviour) -> NatReport {
         mapping: Some(behaviour.mapping),
         filtering: Some(behaviour.filtering),
         mapping_lifetime_ms: None,
+        nat64: None,
     }
 }
 

@@ -74,6 +74,7 @@ impl Place {
                 mapping: Some(NatDependence::EndpointIndependent),
                 filtering: Some(NatDependence::EndpointIndependent),
                 mapping_lifetime_ms: None,
+                nat64: None,
             };
         };
         if !behaviour.udp {
@@ -85,6 +86,7 @@ impl Place {
             mapping: Some(behaviour.mapping),
             filtering: Some(behaviour.filtering),
             mapping_lifetime_ms: None,
+            nat64: None,
         }
     }
 

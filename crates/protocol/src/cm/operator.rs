@@ -163,6 +163,9 @@ pub enum RelayCause {
     ViewerSymmetric,
     /// The device's NAT does, and the viewer's lets only expected ports in.
     PuSymmetric,
+    /// The viewer reaches IPv4 through NAT64 only, which a browser does not use, and the device has
+    /// nothing else.
+    ViewerNat64,
     /// What is known of the NATs would let a direct way through, but none answered.
     NoAnswer,
     /// Too little is known of the NATs.
@@ -171,12 +174,13 @@ pub enum RelayCause {
 
 impl RelayCause {
     /// Every cause.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::ViewerUdpBlocked,
         Self::PuUdpBlocked,
         Self::BothSymmetric,
         Self::ViewerSymmetric,
         Self::PuSymmetric,
+        Self::ViewerNat64,
         Self::NoAnswer,
         Self::Unknown,
     ];
@@ -190,6 +194,7 @@ impl RelayCause {
             Self::BothSymmetric => "both_symmetric",
             Self::ViewerSymmetric => "viewer_symmetric",
             Self::PuSymmetric => "pu_symmetric",
+            Self::ViewerNat64 => "viewer_nat64",
             Self::NoAnswer => "no_answer",
             Self::Unknown => "unknown",
         }

@@ -107,6 +107,7 @@ pub fn nat() -> NatReport {
         mapping: Some(NatDependence::AddressAndPortDependent),
         filtering: Some(NatDependence::AddressDependent),
         mapping_lifetime_ms: Some(50_000),
+        nat64: None,
     }
 }
 pub fn stages() -> cs::StageTimes {

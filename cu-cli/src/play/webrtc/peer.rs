@@ -23,6 +23,7 @@ use rtc::{
 };
 use sightline_media::{AudioTrack, ParameterSets, VideoTrack};
 use sightline_model::{AudioCodec, VideoCodec};
+use sightline_p2p_net::Surroundings;
 use sightline_protocol::{
     cm::IceServer,
     pc::{CONTROL_CHANNEL, CuToPu, PuToCu},
@@ -261,9 +262,10 @@ impl Peer {
             pairs.max_by_key(|p| p.bytes_received).map_or(0.0, |p| p.current_round_trip_time);
         let round_trip =
             (time > 0.0).then(|| Duration::try_from_secs_f64(time).unwrap_or_default());
+        let apart = rung.is_relayed() && known.has_only_v4() && has_v6_alone();
         let path = Path {
             rung: Some(rung),
-            why_not_better: why_not_better(rung),
+            why_not_better: why_not_better(rung, apart),
             ..Path::new("webrtc", rung.is_relayed(), at)
         };
         Some((path, round_trip))
@@ -379,6 +381,12 @@ fn audio_parameters(codec: AudioCodec) -> RTCRtpCodecParameters {
         },
         payload_type,
     }
+}
+
+/// Whether this machine is in a network of IPv6 alone.
+fn has_v6_alone() -> bool {
+    let place = Surroundings::look(false);
+    place.outward_v4.is_none() && place.outward_v6.is_some()
 }
 
 /// A picture whose parameter sets come with its keyframes.

@@ -1,6 +1,6 @@
 //! Which rung of the ladder the chosen pair stands on, from the candidates of both ends.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, net::IpAddr};
 
 use rtc::peer_connection::transport::RTCIceCandidateType;
 use sightline_model::Rung;
@@ -10,6 +10,9 @@ use sightline_model::Rung;
 #[derive(Debug, Default)]
 pub(super) struct Remote {
     known: HashMap<String, Rung>,
+    /// Whether it has told addresses of IPv4, and of IPv6, at which it may be reached directly.
+    v4: bool,
+    v6: bool,
 }
 
 impl Remote {
@@ -28,6 +31,9 @@ impl Remote {
             let at = words.iter().position(|word| *word == name)?;
             words.get(at + 1).copied()
         };
+        if after("typ").is_some_and(|typ| typ != "relay") {
+            self.note_family(ip);
+        }
         let rung = match (after("typ"), after("sl-kind"), after("sl-via")) {
             (Some("srflx"), Some("mapped"), _) => Rung::Mapped,
             (Some("relay"), _, Some("tcp")) => Rung::RelayTcp,
@@ -36,6 +42,20 @@ impl Remote {
             _ => return,
         };
         self.known.insert(format!("{ip}:{port}"), rung);
+    }
+
+    /// Of IPv6, only global unicast addresses count (RFC 4291 section 2.4: 2000::/3 so far).
+    fn note_family(&mut self, ip: &str) {
+        match ip.parse() {
+            Ok(IpAddr::V4(_)) => self.v4 = true,
+            Ok(IpAddr::V6(ip)) => self.v6 |= ip.segments()[0] & 0xe000 == 0x2000,
+            Err(_) => {}
+        }
+    }
+
+    /// Whether it can be reached by IPv4 alone.
+    pub const fn has_only_v4(&self) -> bool {
+        self.v4 && !self.v6
     }
 
     /// The rung of a pair; this stack's own relays are reached over UDP alone.
@@ -53,12 +73,19 @@ impl Remote {
     }
 }
 
-/// Why it is none better, as far as this stack can tell.
-pub(super) fn why_not_better(rung: Rung) -> Vec<String> {
+/// Why it is none better, as far as this stack can tell. `apart`: this end has IPv6 alone, and the
+/// camera IPv4, which ICE does not pair (RFC 8445 section 6.1.2.2).
+pub(super) fn why_not_better(rung: Rung, apart: bool) -> Vec<String> {
+    let punched = if apart {
+        "This network has no IPv4 of its own, and WebRTC does not reach the camera's IPv4 address \
+         through NAT64; `--via quic` does."
+    } else {
+        "No direct way answered."
+    };
     let better = [
         (Rung::Host, "Camera and viewer are in different networks."),
         (Rung::Mapped, "The camera's router opens no port that answered (UPnP, NAT-PMP, PCP)."),
-        (Rung::Punched, "No direct way answered."),
+        (Rung::Punched, punched),
         (Rung::Probed, "WebRTC cannot try many ports; `--via quic` can."),
         (Rung::RelayUdp, "The camera cannot reach the relay by UDP."),
         (Rung::RelayTcp, "The camera can reach the relay only by TLS."),
@@ -90,7 +117,21 @@ mod tests {
         ] {
             assert_eq!(remote.rung(local, there, at), rung, "{local:?} {there:?} {at}");
         }
-        assert!(why_not_better(Rung::Host).is_empty());
-        assert_eq!(why_not_better(Rung::RelayUdp).len(), 4);
+        assert!(why_not_better(Rung::Host, false).is_empty());
+        assert_eq!(why_not_better(Rung::RelayUdp, false).len(), 4);
+    }
+
+    #[test]
+    fn a_camera_without_ipv6_cannot_be_reached_from_behind_nat64() {
+        let mut remote = Remote::default();
+        assert!(!remote.has_only_v4(), "nothing is known");
+        remote.candidate("candidate:1 1 udp 5 192.168.1.2 1 typ host");
+        remote.candidate("candidate:2 1 udp 5 fd00::2 1 typ host");
+        remote.candidate("candidate:3 1 udp 5 2001:db8::9 1 typ relay");
+        assert!(remote.has_only_v4());
+        let why = why_not_better(Rung::RelayUdp, remote.has_only_v4());
+        assert!(why.len() == 4 && why[2].contains("NAT64"), "{why:?}");
+        remote.candidate("candidate:4 1 udp 5 2001:db8::2 1 typ host");
+        assert!(!remote.has_only_v4());
     }
 }
