@@ -38,6 +38,9 @@ const ATTACKS: &[&str] = &[
     "GB28181 platforms",
 ];
 
+/// Requirements of the network: what lacks where one is called part stands in a list of its own.
+const NETWORK: &[&str] = &["A6.1.2", "A7.3", "A8.3"];
+
 const STATES: &[&str] = &["done", "part", "open"];
 const GRADES: &[&str] = &["required", "recommended", "optional", "—"];
 
@@ -114,6 +117,21 @@ fn every_requirement_names_code_and_tests_that_exist() {
         }
     }
     assert!(faults.is_empty(), "docs/conformance.md:\n{}", faults.join("\n"));
+}
+
+#[test]
+fn what_lacks_of_the_network_is_said() {
+    let text = fs::read_to_string(root().join("docs/conformance.md")).expect("the table exists");
+    let list = text.split_once("\nWhat lacks where a requirement of the network is *part*:\n");
+    let (_, list) = list.expect("the list exists");
+    let list = list.split("\n## ").next().unwrap_or_default();
+    let said: Vec<_> =
+        list.lines().filter_map(|l| l.strip_prefix("- **")?.split_once(".**")).collect();
+    let rows = rows(&text);
+    let is_part = |id: &&&str| rows.iter().any(|row| row.id == **id && row.state == "part");
+    let part: Vec<_> = NETWORK.iter().filter(is_part).copied().collect();
+    assert_eq!(said.iter().map(|(id, _)| *id).collect::<Vec<_>>(), part);
+    assert!(said.iter().all(|(_, words)| !words.trim().is_empty()), "{said:?}");
 }
 
 /// Name, state and tests of each line of the table "Attacks".
