@@ -43,7 +43,8 @@ use crate::{
 const FIRST_PATH: Duration = Duration::from_secs(20);
 /// How long the handshake may take on it.
 const HANDSHAKE: Duration = Duration::from_secs(10);
-/// Relays that are kept ready: one, and a spare on another server.
+/// Relays that are kept ready: one, and a spare on another MTU, or by another transport where there is
+/// one MTU alone.
 const WARM_RELAYS: usize = 2;
 /// How long goodbyes may take.
 const GOODBYE: Duration = Duration::from_secs(1);

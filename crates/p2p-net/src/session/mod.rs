@@ -48,7 +48,8 @@ pub struct SessionConfig {
     pub servers: Servers,
     /// How to reach relays.
     pub relay: RelayOptions,
-    /// Relays, on different servers, that are kept ready before they are needed.
+    /// Relays that are kept ready before they are needed: on different MTUs, or by different
+    /// transports where there is one MTU alone.
     pub warm_relays: usize,
     /// Whether loopback addresses count: both ends on one machine.
     pub loopback: bool,

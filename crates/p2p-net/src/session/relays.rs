@@ -1,5 +1,8 @@
 //! Which relays are asked, in which order: the better transport first, the next one soon after
-//! when it does not answer. A second one, kept as a spare, is on another MTU where there is one.
+//! when it does not answer. A second one, kept as a spare, is on another MTU. Where the centre names
+//! one MTU alone, it is there, by the next transport, and asked for at the same time: it does not
+//! outlive the MTU, but a mapping of UDP that ends, and a network that begins to block UDP. By TURN,
+//! an allocation dies with the addresses of its client, and one that is dead is noticed late.
 //!
 //! Credentials end, and no allocation outlives its own. When the centre names servers anew, each
 //! allocation that stands gets a successor with the new credential, one after the other, the one
@@ -143,6 +146,12 @@ impl Relays {
         self.entries.iter().any(up)
     }
 
+    /// Whether an allocation there is worth having beside those that stand.
+    fn is_of_use(&self, server: &RelayServer) -> bool {
+        let is_only_mtu = || self.entries.iter().all(|e| e.server.is_of_one_mtu(server));
+        !self.has_mtu_of(server) || is_only_mtu()
+    }
+
     fn entry(&mut self, server: &RelayServer) -> Option<&mut Entry> {
         self.entries.iter_mut().find(|entry| entry.server.is_same(server))
     }
@@ -233,7 +242,7 @@ impl Relays {
                 |e: &Entry| matches!(e.state, State::Asked) && e.server.is_of_one_mtu(server);
             self.entries.iter().any(is_asked)
         };
-        let fit = |e: &Entry| free(e) && !self.has_mtu_of(&e.server);
+        let fit = |e: &Entry| free(e) && self.is_of_use(&e.server);
         // An MTU that has not been asked at all comes before another transport of one that has.
         let fresh = self.entries.iter().position(|e| fit(e) && !asked(&e.server));
         fresh.or_else(|| self.entries.iter().position(fit))
@@ -254,9 +263,9 @@ impl Relays {
         let waits = self.entries.iter().filter(|e| matches!(e.state, State::Asked)).count();
         if self.candidate(now).is_none() {
             let failed = self.entries.iter().filter_map(|e| match e.state {
-                // Other ways into an MTU that serves already are of no use, however long ago they
-                // failed.
-                State::Failed(at) if !self.has_mtu_of(&e.server) => Some(at + AGAIN),
+                // Whoever waited for what is of no use, however long ago it failed, would never
+                // sleep.
+                State::Failed(at) if self.is_of_use(&e.server) => Some(at + AGAIN),
                 State::Failed(_) | State::Idle | State::Asked | State::Up(_) => None,
             });
             return failed.min();

@@ -50,24 +50,64 @@ fn a_spare_is_on_another_server() {
     assert_eq!(asks(&mut relays, now + STAGGER), [2]);
 }
 
-/// Whoever waits until then would never sleep.
+/// What is due is asked for: whoever waited for anything else would never sleep.
 #[test]
-fn what_failed_at_the_only_mtu_that_serves_makes_nothing_due() {
+fn what_failed_at_an_mtu_that_serves_makes_nothing_due_beside_another_one() {
+    let now = Instant::now();
+    let mut relays = Relays::new(servers(), 2);
+    assert_eq!(asks(&mut relays, now), [0, 1]);
+    relays.failed(&servers()[0], now);
+    assert!(relays.up_is(&servers()[1], SocketId(1), now));
+    // The other MTU by TCP, and then nothing until it may be tried again: not this one's TCP.
+    assert_eq!(asks(&mut relays, now), [2]);
+    relays.failed(&servers()[2], now);
+    assert_eq!(relays.due(now), Some(now + AGAIN));
+    let later = now + AGAIN;
+    assert_eq!(asks(&mut relays, later), [0]);
+    assert!(relays.up_is(&servers()[0], SocketId(2), later));
+    assert_eq!((relays.due(later), relays.due(later + AGAIN)), (None, None));
+}
+
+#[test]
+fn the_spare_at_the_only_mtu_is_by_another_transport() {
+    let now = Instant::now();
+    let over = [RelayTransport::Udp, RelayTransport::Tcp, RelayTransport::Tls];
+    let only = over.map(|over| server("a", over, ""));
+    let mut relays = Relays::new(only.to_vec(), 2);
+    let next = |relays: &mut Relays, now| {
+        let next = relays.ask(now, None);
+        next.map(|(server, replaces)| (server.transport, replaces))
+    };
+    assert_eq!(next(&mut relays, now), Some((RelayTransport::Udp, None)));
+    assert_eq!(next(&mut relays, now), Some((RelayTransport::Tcp, None)), "at once");
+    assert_eq!(next(&mut relays, now), None);
+    assert!(relays.up_is(&only[0], SocketId(1), now));
+    assert!(relays.up_is(&only[1], SocketId(2), now), "kept beside the first");
+    assert_eq!((relays.due(now), relays.due(now + AGAIN)), (None, None));
+
+    // UDP has ended: media goes on over TCP, and the next transport is the spare.
+    relays.gone(SocketId(1), now);
+    assert_eq!(next(&mut relays, now), Some((RelayTransport::Tls, None)));
+    relays.failed(&only[2], now);
+    assert_eq!((next(&mut relays, now), relays.due(now)), (None, Some(now + AGAIN)));
+    // UDP may come back.
+    let later = now + AGAIN;
+    assert_eq!(next(&mut relays, later), Some((RelayTransport::Udp, None)));
+    assert!(relays.up_is(&only[0], SocketId(3), later));
+    assert_eq!(relays.due(later), None);
+}
+
+#[test]
+fn who_wants_one_allocation_has_one_at_the_only_mtu() {
     let now = Instant::now();
     let only = [RelayTransport::Udp, RelayTransport::Tcp].map(|over| server("a", over, ""));
-    let mut relays = Relays::new(only.to_vec(), 2);
-    for _ in &only {
-        assert!(relays.next(now).is_some());
-    }
-    relays.failed(&only[0], now);
+    let mut relays = Relays::new(only.to_vec(), 1);
+    assert!(relays.next(now).is_some_and(|first| first.is_same(&only[0])));
+    assert!(relays.next(now).is_none(), "only when the first is silent");
+    assert!(relays.next(now + STAGGER).is_some_and(|second| second.is_same(&only[1])));
     assert!(relays.up_is(&only[1], SocketId(1), now));
-    for later in [now, now + AGAIN, now + AGAIN * 2] {
-        assert_eq!(relays.due(later).filter(|due| *due <= later), None);
-        assert!(relays.ask(later, None).is_none());
-    }
-    // Once it serves no more, everything is worth a try again.
-    relays.gone(SocketId(1), now + AGAIN * 2);
-    assert!(relays.next(now + AGAIN * 2).is_some_and(|again| again.is_same(&only[0])));
+    assert!(!relays.up_is(&only[0], SocketId(2), now), "one is enough");
+    assert_eq!(relays.due(now + AGAIN), None);
 }
 
 #[test]
