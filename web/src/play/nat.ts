@@ -31,6 +31,7 @@ export interface LocalCandidate {
   port: number | null;
   relatedAddress: string | null;
   relatedPort: number | null;
+  priority?: number | null;
   relayProtocol?: string | null;
   url?: string | null;
 }
@@ -46,8 +47,8 @@ export class NatProbe {
   /** Destinations that told how they see us, as far as the browser names them. */
   private readonly tellers = new Set<string>();
   private readonly relays = new Set<string>();
-  /** Whether a socket with IPv6 is seen under an IPv4 address; whether one with IPv4 exists. */
-  private readonly own = { nat64: false, ipv4: false };
+  /** Families of the sockets here: those that show, and whether there are others. */
+  private readonly own = { ipv4: false, ipv6: false, hidden: false, maybeIpv4: false };
   private complete = false;
 
   /** `urls` are those that the browser was given. */
@@ -55,7 +56,7 @@ export class NatProbe {
 
   note(candidate: LocalCandidate): void {
     if (candidate.type === 'host') {
-      this.own.ipv4 ||= isIpv4(candidate.address);
+      this.own[familyOf(candidate)] = true;
     } else if (candidate.type === 'srflx' && candidate.protocol === 'udp') {
       this.sawThrough(candidate);
       this.saw(candidate.address, candidate.port, candidate.url);
@@ -90,14 +91,23 @@ export class NatProbe {
     const mapping = this.mapping();
     if (mapping) report.mapping = mapping;
     if (mapping || this.seen.some(({ address }) => !isPrivate(address))) report.translated = true;
-    if (this.own.nat64 && !this.own.ipv4) report.onlyNat64 = true;
+    if (this.seen.length > 0 && this.hasOnlyIpv6()) report.onlyNat64 = true;
     return report;
   }
 
-  /** Browsers hide the base of a candidate, but not its family: `0.0.0.0` or `::`. */
+  private hasOnlyIpv6(): boolean {
+    const { ipv4, ipv6, hidden, maybeIpv4 } = this.own;
+    return ipv6 && !ipv4 && !(hidden && maybeIpv4);
+  }
+
+  /**
+   * Browsers hide the base of a candidate. Where they do, `::` is one of IPv6; `0.0.0.0` is one of
+   * IPv4, or any whose outside is: libwebrtc goes by the candidate's own address then.
+   */
   private sawThrough({ address, relatedAddress }: LocalCandidate): void {
-    if (isIpv4(relatedAddress)) this.own.ipv4 = true;
-    else if (isIpv4(address) && relatedAddress?.includes(':')) this.own.nat64 = true;
+    if (relatedAddress === '0.0.0.0') this.own.maybeIpv4 = true;
+    else if (isIpv4(relatedAddress)) this.own.ipv4 = true;
+    else if (isIpv4(address) && relatedAddress?.includes(':')) this.own.ipv6 = true;
   }
 
   private saw(address: string | null, port: number | null, url: string | null | undefined): void {
@@ -123,6 +133,20 @@ export class NatProbe {
     const isOne = only !== undefined && !another && !isPrivate(only.address);
     return this.complete && isOne && asked > 1 ? 'endpoint_independent' : undefined;
   }
+}
+
+/**
+ * Of which family the socket of a host candidate is. Where its address hides behind a name of
+ * mDNS, the priority tells: libwebrtc (Chromium, Safari) has the precedence of families (RFC 6724)
+ * in the lower byte of the local preference (RFC 8445 section 5.1.2.1): 30 for IPv4, 40 for IPv6
+ * and 50 for its unique local addresses, and 32 more where it leaves room for relays below.
+ */
+function familyOf({ address, priority }: LocalCandidate): 'ipv4' | 'ipv6' | 'hidden' {
+  if (isIpv4(address)) return 'ipv4';
+  if (address?.includes(':')) return 'ipv6';
+  const precedence = ((priority ?? 0) >>> 8) & 0xff;
+  if ([30, 62].includes(precedence)) return 'ipv4';
+  return [40, 50, 72, 82].includes(precedence) ? 'ipv6' : 'hidden';
 }
 
 function isIpv4(address: string | null): boolean {
