@@ -209,8 +209,8 @@ impl Lease {
         }
     }
 
-    /// This machine is elsewhere, or somebody else: from now on only the gateway that gave the lease
-    /// is asked to take it back. `false` when there is nothing to be given back.
+    /// This machine is in another network, or has another address: from now on only the gateway that
+    /// gave the lease is asked to take it back. `false` when there is nothing to be given back.
     pub(super) const fn leave(&mut self) -> bool {
         match &mut self.by {
             By::Pcp(_) => false,

@@ -1,8 +1,8 @@
 //! Which relays are asked, in which order: the better transport first, the next one soon after
 //! when it does not answer. A second one, kept as a spare, is on another MTU. Where the centre names
 //! one MTU alone, it is there, by the next transport, and asked for at the same time: it does not
-//! outlive the MTU, but a mapping of UDP that ends, and a network that begins to block UDP. By TURN,
-//! an allocation dies with the addresses of its client, and one that is dead is noticed late.
+//! outlive the MTU, but a mapping of UDP that ends, and a network that begins to block UDP: an
+//! allocation ends with its client's address and port, and that it has ended is noticed late.
 //!
 //! Credentials end, and no allocation outlives its own. When the centre names servers anew, each
 //! allocation that stands gets a successor with the new credential, one after the other, the one
