@@ -6,7 +6,7 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use sightline_bus::{Bus, BusError, Message};
+use sightline_bus::{Bus, BusError, Message, Subscription};
 use sightline_model::{DomainName, MtuId};
 use sightline_protocol::{
     Problem, ProblemKind, decode, encode,
@@ -62,28 +62,31 @@ impl Measured {
 }
 
 impl Announcement {
-    /// Subscribes to commands and announces the MTU, then goes on until the end, which it
-    /// announces too.
+    /// Subscribes to commands and roll calls and announces the MTU, then goes on until the end, which
+    /// it announces too.
     pub(crate) async fn run(self, token: CancellationToken) {
-        let mut commands = self.subscribe().await;
+        let (mut commands, mut roll_calls) = (None, None);
         let mut every = tokio::time::interval(STATUS_EVERY);
         loop {
             tokio::select! {
                 _ = every.tick() => {
                     if commands.is_none() {
-                        commands = self.subscribe().await;
+                        commands = self.subscribe(subject::mtu(&self.domain, &self.mtu)).await;
+                    }
+                    if roll_calls.is_none() {
+                        roll_calls = self.subscribe(subject::mtu_roll_call(&self.domain)).await;
                     }
                     self.publish(true).await;
                 }
                 command = next(&mut commands) => self.obey(command).await,
+                _ = next(&mut roll_calls) => self.publish(true).await,
                 () = token.cancelled() => break,
             }
         }
         self.publish(false).await;
     }
 
-    async fn subscribe(&self) -> Option<sightline_bus::Subscription> {
-        let subject = subject::mtu(&self.domain, &self.mtu);
+    async fn subscribe(&self, subject: String) -> Option<Subscription> {
         let subscribed: Result<_, BusError> = self.bus.subscribe(&subject, None).await;
         if let Err(error) = &subscribed {
             tracing::warn!(%error, "cannot listen for commands of SCUs");
@@ -155,13 +158,13 @@ impl Announcement {
     }
 }
 
-async fn next(commands: &mut Option<sightline_bus::Subscription>) -> Message {
-    if let Some(subscription) = commands
-        && let Some(command) = subscription.next().await
+async fn next(messages: &mut Option<Subscription>) -> Message {
+    if let Some(subscription) = messages
+        && let Some(message) = subscription.next().await
     {
-        return command;
+        return message;
     }
     // The bus has gone; the next announcement subscribes anew.
-    *commands = None;
+    *messages = None;
     std::future::pending().await
 }

@@ -6,7 +6,10 @@ use std::{net::SocketAddr, time::Duration};
 
 use common::{Client, SECRET, Stream, config, credentials, loopback, soon, start};
 use sightline_bus::Bus;
-use sightline_protocol::{sd::MtuStatus, subject};
+use sightline_protocol::{
+    sd::{MtuStatus, RollCall},
+    subject,
+};
 use sightline_service_kit::lifecycle::Lifecycle;
 use stun::{
     message::{BINDING_REQUEST, Getter, METHOD_REFRESH, Message, Setter},
@@ -146,12 +149,22 @@ async fn an_mtu_announces_itself_and_ends() {
     let mut heard =
         bus.subscribe(&subject::mtu_status(&config.domain), None).await.expect("subscribed");
     let lifecycle = Lifecycle::new();
-    let mtu = mtu::start(config, bus, &lifecycle).await.expect("started");
+    let roll_call = subject::mtu_roll_call(&config.domain);
+    let mtu = mtu::start(config, bus.clone(), &lifecycle).await.expect("started");
     let message = soon("announcement", heard.next()).await.expect("open");
     let status: MtuStatus = sightline_protocol::decode(&message.payload).expect("readable").body;
     assert_eq!((status.mtu, status.accepting), (mtu.mtu.clone(), true));
     assert_eq!(status.urls.len(), 3);
     assert!(status.urls[0].starts_with("stun:127.0.0.1:"), "{:?}", status.urls);
+    // An SCU that starts later does not wait for the next turn: so many of them would take minutes.
+    let question = sightline_protocol::encode(&RollCall::default(), None);
+    let answers = async {
+        for _ in 0..100 {
+            bus.publish(&roll_call, question.clone().into()).await.expect("bus");
+            heard.next().await.expect("open");
+        }
+    };
+    soon("answers to a hundred questions", answers).await;
     assert!(lifecycle.shutdown().await, "a task did not end");
 }
 

@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use sightline_bus::BusError;
 use sightline_protocol::{
     sc::{ScReply, ScRequest},
-    sd::MtuStatus,
+    sd::{MtuStatus, RollCall},
     sm::LeaseGranted,
     subject,
 };
@@ -24,6 +24,9 @@ pub(crate) async fn start(unit: &Arc<Unit>) -> Result<(), BusError> {
     .await?;
     listen(unit, subject::mtu_status(unit.domain()), |status: MtuStatus| Input::Mtu(status))
         .await?;
+    // Only now, so that no answer is missed.
+    let roll_call = sightline_protocol::encode(&RollCall::default(), None);
+    unit.bus.publish(&subject::mtu_roll_call(unit.domain()), roll_call.into()).await?;
     unit.lifecycle.spawn(unit.clone().run_timers());
     unit.lifecycle.spawn(renew_leases(unit.clone()));
     Ok(())

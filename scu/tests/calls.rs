@@ -13,7 +13,7 @@ use sightline_protocol::{
     pc::{MediaTransport, PathReport},
     ps::{PuToScu, ScuToPu},
     sc::ScRequest,
-    sd::{MtuCommand, MtuReply, MtuStatus},
+    sd::{MtuCommand, MtuReply, MtuStatus, RollCall},
     sm::{SmOrder, SmReply, SmRequest},
     subject,
 };
@@ -204,6 +204,23 @@ async fn relays_are_offered_with_credentials_to_both_sides() {
     cu.offer("call", &pu.id).await;
     let ScuToPu::MediaOffer { offer, .. } = pu.next().await else { panic!("no offer") };
     assert!(offer.ice_servers.iter().any(|s| s.credential.is_some()));
+}
+
+/// MTUs announce themselves every two seconds only.
+#[tokio::test]
+async fn an_scu_that_has_just_started_asks_who_relays() {
+    let centre = Centre::start().await;
+    let questions = centre.bus.subscribe(&subject::mtu_roll_call(&domain()), None).await;
+    let mut questions = questions.expect("bus");
+    let scu = centre.scu().await;
+    let question = soon("a question", questions.next()).await.expect("open");
+    assert_eq!(decode::<RollCall>(&question.payload).expect("readable").body, RollCall::default());
+    // It listens already when it asks.
+    centre.announce_mtu().await;
+    let pu = Pu::registered(&centre, &scu, key(1)).await;
+    let prepared = centre.sm(&pu.id, prepare(&pu.id)).await.expect("answered");
+    let SmReply::Prepared { ice_servers } = prepared else { panic!("not prepared") };
+    assert!(!ice_servers.is_empty(), "no relay");
 }
 
 #[tokio::test]

@@ -5,8 +5,14 @@ use sightline_model::{MtuId, UnixMicros};
 
 use crate::Problem;
 
-/// Announced by every MTU on [`crate::subject::mtu_status`] every two seconds, and once more when
-/// it ends; SCUs choose among those that they have heard from lately.
+/// From SCU to all MTUs (Sd), on [`crate::subject::mtu_roll_call`]: each announces itself at once. An
+/// SCU that has just started asks, so that its first calls have all relays to choose from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct RollCall {}
+
+/// Announced by every MTU on [`crate::subject::mtu_status`] every two seconds, when an SCU
+/// [asks](RollCall), and once more when it ends; SCUs choose among those that they have heard from
+/// lately.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct MtuStatus {
     /// The MTU.

@@ -34,6 +34,12 @@ pub fn mtu_status(domain: &DomainName) -> String {
     format!("sightline.{}.mtu", token(domain.as_str()))
 }
 
+/// Questions to all MTUs ([`crate::sd::RollCall`]).
+#[must_use]
+pub fn mtu_roll_call(domain: &DomainName) -> String {
+    format!("sightline.{}.roll_call", token(domain.as_str()))
+}
+
 /// Commands of SCUs to one MTU ([`crate::sd::MtuCommand`]).
 #[must_use]
 pub fn mtu(domain: &DomainName, mtu: &MtuId) -> String {

@@ -183,7 +183,7 @@ fn sm_messages() {
 
 #[test]
 fn sd_and_dm_messages() {
-    use sd::{MtuCommand, MtuReply, MtuUsage, UsageEntry, UsageReply};
+    use sd::{MtuCommand, MtuReply, MtuUsage, RollCall, UsageEntry, UsageReply};
     let status = sd::MtuStatus {
         capacity_bps: Some(2_000_000_000),
         relayed_bps: 500_000_000,
@@ -191,6 +191,7 @@ fn sd_and_dm_messages() {
         ..sd::MtuStatus::new(id("mtu1"), vec!["stun:192.0.2.1:3478".into()], 0.25, true, NOW)
     };
     check("sd-mtu-status", status.clone());
+    check("sd-roll-call", RollCall::default());
     check("sd-drain", MtuCommand::Drain);
     check("sd-undrain", MtuCommand::Undrain);
     let status = Box::new(sd::MtuStatus { draining: true, accepting: false, ..status });
