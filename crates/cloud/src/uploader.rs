@@ -9,7 +9,7 @@
 //! ended; a process that ends forgets its jobs, and the next one begins again with the spool as it is.
 //!
 //! Invariant: nothing is let go from the spool that the centre has not confirmed, but what cannot be
-//! stored at all.
+//! stored at all; nor are entries that lie before it and that the centre was not told of.
 
 mod io;
 mod lane;
@@ -131,12 +131,13 @@ impl Uploader {
     pub fn poll_timeout(&self) -> Option<u64> {
         let up = self.is_up;
         let chains = self.chains.values().filter_map(|chain| chain.wait.until_us);
-        let lanes = self.lanes.values();
         // One whose chain is not open waits for that.
         let is_open = |id: &LaneId| self.is_open(id.chain);
         let waits = self.lanes.iter().filter(|(id, _)| is_open(id));
         let waits = waits.filter_map(|(_, lane)| lane.wait.until_us);
-        let releases = lanes.filter_map(|lane| lane.release_at_us(&self.settings));
+        let release =
+            |(id, lane): (&LaneId, &Lane)| lane.release_at_us(&self.settings, self.told(id.chain));
+        let releases = self.lanes.iter().filter_map(release);
         let waits = chains.chain(waits).filter(|_| up);
         waits.chain(releases).min()
     }
@@ -337,7 +338,8 @@ impl Uploader {
     fn release(&mut self, now: Now) {
         let mut jobs = Vec::new();
         for (id, lane) in &mut self.lanes {
-            let through = lane.begin_release(now, &self.settings);
+            let noted = self.chains.get(&id.chain).and_then(|chain| chain.noted);
+            let through = lane.begin_release(now, &self.settings, noted);
             jobs.extend(through.map(|through| Job::Release { lane: *id, through }));
         }
         jobs.into_iter().for_each(|job| self.start(job));
@@ -407,6 +409,11 @@ impl Uploader {
 
     fn is_open(&self, chain: Chain) -> bool {
         self.chains.get(&chain).is_some_and(|chain| chain.opening == Opening::Open)
+    }
+
+    /// How far the centre was told what a chain has between its segments.
+    fn told(&self, chain: Chain) -> Option<Sequence> {
+        self.chains.get(&chain).and_then(|chain| chain.noted)
     }
 
     /// Segments that are on their way.

@@ -58,7 +58,7 @@ pub struct Settings {
     pub at_once: usize,
     /// First wait after a failure, in microseconds.
     pub retry_min_us: u64,
-    /// Longest wait, in microseconds.
+    /// Longest wait, in microseconds: a store that is back is used again within half a minute.
     pub retry_max_us: u64,
     /// So often room is asked for before one segment is put off.
     pub rounds: u32,
@@ -76,7 +76,7 @@ impl Default for Settings {
             budget: None,
             at_once: 4,
             retry_min_us: 1_000_000,
-            retry_max_us: 60_000_000,
+            retry_max_us: 15_000_000,
             rounds: 3,
             release_count: 16,
             release_bytes: 64 << 20,

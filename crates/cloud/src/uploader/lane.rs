@@ -65,15 +65,22 @@ impl Lane {
         self.has_news = true;
     }
 
-    /// When what is held is let go at the latest.
-    pub fn release_at_us(&self, settings: &Settings) -> Option<u64> {
+    /// When what is held is let go at the latest. Entries between segments go from the spool with them, so
+    /// that the centre has to be told of them first: `noted` is how far it was.
+    pub fn release_at_us(&self, settings: &Settings, noted: Option<Sequence>) -> Option<u64> {
         let due = self.held.since_us.saturating_add(settings.release_after_us);
-        (self.held.count > 0 && !self.held.is_leaving).then_some(due)
+        let may_go = self.held.count > 0 && !self.held.is_leaving && self.held.through <= noted;
+        may_go.then_some(due)
     }
 
     /// Up to which segment the spool is to let go now.
-    pub fn begin_release(&mut self, now: Now, settings: &Settings) -> Option<Sequence> {
-        let at_us = self.release_at_us(settings)?;
+    pub fn begin_release(
+        &mut self,
+        now: Now,
+        settings: &Settings,
+        noted: Option<Sequence>,
+    ) -> Option<Sequence> {
+        let at_us = self.release_at_us(settings, noted)?;
         let held = &mut self.held;
         let is_much = held.count >= settings.release_count || held.bytes >= settings.release_bytes;
         if !is_much && now.monotonic_us < at_us {

@@ -18,6 +18,7 @@ fn nothing_acknowledged_is_lost_and_no_orphan_is_left() {
         world.live(400);
         world.heal();
         world.check_all_stored();
+        world.check_all_told();
         world.check_no_orphans();
     }
 }
@@ -132,12 +133,38 @@ fn what_can_never_be_stored_holds_nobody_up() {
     assert!(matches!(next[..], [(_, Job::Look { after: a, .. })] if a == after), "{next:?}");
 }
 
+/// What lies between segments goes with them, and nobody could tell of it any more.
+#[test]
+fn nothing_is_let_go_before_the_centre_knows_what_lies_between() {
+    let (mut uploader, asked) = opened(Settings::default());
+    let note = |jobs: &[(JobId, Job)]| {
+        let is_note = |(id, job): &(JobId, Job)| matches!(job, Job::Note { .. }).then_some(*id);
+        jobs.iter().find_map(is_note)
+    };
+    let releases = |jobs: &[(JobId, Job)]| {
+        jobs.iter().filter(|(_, job)| matches!(job, Job::Release { .. })).count()
+    };
+    let (look, _) = look_of(&asked, false);
+    let item = Item { sequence: Sequence(7), len: 1 };
+    uploader.handle_input(now(1), Input::Done(look, Outcome::Found(Some(item))));
+    let [(ask, Job::Ask { .. })] = jobs(&mut uploader)[..] else { panic!("asked") };
+    uploader.handle_input(now(1), Input::Done(ask, Outcome::Stored));
+    let next = jobs(&mut uploader);
+    uploader.handle_timeout(now(100));
+    assert_eq!((releases(&next), jobs(&mut uploader)), (0, Vec::new()), "it is let go untold");
+    // Told as far as that, it goes when its time is over.
+    let told = Outcome::Noted { through: Some(Sequence(7)), more: false };
+    let first = note(&asked).expect("the centre is told");
+    uploader.handle_input(now(101), Input::Done(first, told));
+    assert_eq!(releases(&jobs(&mut uploader)), 1);
+}
+
 #[test]
 fn retries_wait_longer_and_end_when_the_centre_is_back() {
     let (mut uploader, asked) = opened(Settings::default());
     let (mut job, _) = look_of(&asked, false);
     let mut at = 0;
-    for wait in [1, 2, 4, 8, 16, 32, 60, 60] {
+    for wait in [1, 2, 4, 8, 15, 15] {
         let away = Outcome::Failed(Failure::Away);
         uploader.handle_input(now(at), Input::Done(job, away));
         assert_eq!(uploader.poll_timeout(), Some((at + wait) * 1_000_000));

@@ -60,6 +60,11 @@ pub struct World {
     requests: BTreeMap<Key, u64>,
     /// Segments in the spool, and whether they are clips of events.
     spool: BTreeMap<Key, bool>,
+    /// Gaps in the spool, which go with the segments behind them; all that there ever were; and those that
+    /// the centre was told of.
+    gaps: BTreeSet<Key>,
+    all_gaps: BTreeSet<Key>,
+    told: BTreeSet<Key>,
     next: [u64; CHAINS as usize],
     overflown: BTreeSet<Key>,
     rows: BTreeMap<Key, Row>,
@@ -82,6 +87,9 @@ impl World {
             working: Vec::new(),
             requests: BTreeMap::new(),
             spool: BTreeMap::new(),
+            gaps: BTreeSet::new(),
+            all_gaps: BTreeSet::new(),
+            told: BTreeSet::new(),
             next: [0; CHAINS as usize],
             overflown: BTreeSet::new(),
             rows: BTreeMap::new(),
@@ -149,8 +157,15 @@ impl World {
         let number = &mut self.next[chain as usize];
         let key = (chain, *number);
         *number += 1;
-        let is_event = self.below(4) == 0;
-        self.spool.insert(key, is_event);
+        match self.below(40) {
+            0..4 => {
+                self.gaps.insert(key);
+                self.all_gaps.insert(key);
+            }
+            n => {
+                self.spool.insert(key, n < 13);
+            }
+        }
         self.feed(Input::News(Chain(chain)));
     }
 
@@ -167,6 +182,8 @@ impl World {
             && let Some((oldest, _)) = self.spool.pop_first()
         {
             self.overflown.insert(oldest);
+            let lost = self.take_gaps(oldest);
+            self.overflown.extend(lost);
         }
         if self.below(1_000) < self.trouble.kill {
             self.kill();
@@ -226,7 +243,8 @@ impl World {
             Job::Send { lane, item } => self.send(key(lane, item)),
             _ if !self.centre_is_up => away,
             Job::Open(_) => Outcome::Done,
-            Job::Note { after, .. } => Outcome::Noted { through: after, more: false },
+            Job::Note { .. } if !self.store_is_up => away,
+            Job::Note { chain, after } => self.note(chain.0, after),
             Job::Ask { lane, item } => self.ask(key(lane, item)),
             Job::Confirm { lane, item } => self.confirm(key(lane, item)),
             Job::MakeRoom { .. } => self.make_room(),
@@ -242,7 +260,27 @@ impl World {
             assert!(self.stored.contains(&key), "seed {seed}: {key:?} is let go unconfirmed");
             self.spool.remove(&key);
         }
+        self.take_gaps((lane.chain.0, through.0));
         Outcome::Done
+    }
+
+    /// Gaps up to a segment go with it.
+    fn take_gaps(&mut self, (chain, through): Key) -> BTreeSet<Key> {
+        let going: BTreeSet<_> = self.gaps.range((chain, 0)..=(chain, through)).copied().collect();
+        self.gaps.retain(|key| !going.contains(key));
+        going
+    }
+
+    /// A few at a time.
+    fn note(&mut self, chain: u32, after: Option<Sequence>) -> Outcome {
+        let from = after.map_or(0, |after| after.0 + 1);
+        let found: Vec<_> = self.gaps.range((chain, from)..(chain + 1, 0)).copied().collect();
+        let more = found.len() > 2;
+        let told = &found[..found.len().min(2)];
+        self.told.extend(told);
+        let newest = self.next[chain as usize].checked_sub(1).map(Sequence);
+        let last = told.last().map(|(_, number)| Sequence(*number));
+        Outcome::Noted { through: if more { last } else { newest.max(after) }, more }
     }
 
     fn ask(&mut self, key: Key) -> Outcome {
@@ -323,7 +361,7 @@ impl World {
     }
 
     pub fn recorded(&self) -> u64 {
-        self.next.iter().sum()
+        self.next.iter().sum::<u64>() - self.all_gaps.len() as u64
     }
 
     pub fn spooled(&self) -> usize {
@@ -335,10 +373,21 @@ impl World {
         for (chain, next) in (0..).zip(&self.next) {
             for number in 0..*next {
                 let key = (chain, number);
+                if self.all_gaps.contains(&key) {
+                    continue;
+                }
                 let is_there = self.objects.contains(&key) && self.stored.contains(&key);
                 let seed = self.seed;
                 assert!(is_there || self.overflown.contains(&key), "seed {seed}: {key:?} is lost");
             }
+        }
+    }
+
+    /// Of every gap the centre was told, but for those that the spool has lost.
+    pub fn check_all_told(&self) {
+        for key in &self.all_gaps {
+            let is_known = self.told.contains(key) || self.overflown.contains(key);
+            assert!(is_known, "seed {}: nobody was told of the gap {key:?}", self.seed);
         }
     }
 
