@@ -8,8 +8,12 @@ use std::time::Duration;
 
 /// The first wait after a round that came to nothing.
 const FIRST_WAIT: Duration = Duration::from_millis(500);
-/// The longest.
-const LONGEST_WAIT: Duration = Duration::from_secs(60);
+/// The longest while there is a ticket: a unit that is back is found within half a minute.
+const LONGEST_WAIT: Duration = Duration::from_secs(16);
+/// The longest while there is none, and only the centre can help: it gives twenty in ten minutes.
+const LONGEST_ASK: Duration = Duration::from_secs(40);
+/// So many rounds ask the centre each; every other one does later.
+const EAGER_ROUNDS: u32 = 5;
 /// A stream that ran for so long was good: the next round begins at once.
 const STEADY: Duration = Duration::from_secs(10);
 
@@ -33,7 +37,7 @@ pub enum Outcome {
     Ticket,
     /// There is no ticket: none was kept, or the centre has refused one.
     NoTicket,
-    /// The centre cannot be asked now.
+    /// The centre cannot be asked now, or has none to give now: the camera's device is not there.
     CentreAway,
     /// The PU was not reached, or gave no picture.
     NotReached,
@@ -108,7 +112,7 @@ impl Course {
                 if asked || !self.centre { self.wait() } else { self.ask() }
             }
             Outcome::NotReached => match self.state {
-                State::Dialling { fresh: false } if self.centre => self.ask(),
+                State::Dialling { fresh: false } if self.centre && self.asks() => self.ask(),
                 State::Dialling { fresh: true } if self.centre => {
                     self.state = State::Calling;
                     Step::Call
@@ -140,6 +144,11 @@ impl Course {
         Step::Dial
     }
 
+    /// Whether the centre is asked in this round although there is a ticket.
+    const fn asks(&self) -> bool {
+        self.rounds < EAGER_ROUNDS || self.rounds.is_multiple_of(2)
+    }
+
     const fn ask(&mut self) -> Step {
         self.state = State::Asking;
         Step::Ask
@@ -147,7 +156,8 @@ impl Course {
 
     fn wait(&mut self) -> Step {
         self.state = State::Waiting;
-        let longest = FIRST_WAIT.saturating_mul(1 << self.rounds.min(10)).min(LONGEST_WAIT);
+        let most = if self.has_ticket { LONGEST_WAIT } else { LONGEST_ASK };
+        let longest = FIRST_WAIT.saturating_mul(1 << self.rounds.min(10)).min(most);
         self.rounds += 1;
         // Xorshift: from half of it to all of it.
         self.jitter ^= self.jitter << 13;
@@ -209,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn waits_grow_to_a_minute_and_are_short_again_after_a_good_stream() {
+    fn waits_grow_and_are_short_again_after_a_good_stream() {
         let mut course = Course::new(true, 3);
         course.begin();
         let mut waits = Vec::new();
@@ -222,6 +232,36 @@ mod tests {
         assert!(waits[19] <= LONGEST_WAIT && waits[19] >= LONGEST_WAIT / 2, "{:?}", waits[19]);
         let Step::Wait(wait) = course.next(LONG) else { panic!("no wait") };
         assert!(wait <= FIRST_WAIT);
+    }
+
+    /// A unit that is away for long is dialled again and again, and the centre, which counts, is asked less.
+    #[test]
+    fn of_a_unit_that_stays_away_the_centre_is_asked_every_other_time() {
+        let mut course = Course::new(true, 5);
+        let (mut step, mut dials, mut asks, mut passed) = (course.begin(), 0, 0, Duration::ZERO);
+        while passed < Duration::from_secs(600) {
+            let outcome = match step {
+                Step::Dial => {
+                    dials += 1;
+                    passed += Duration::from_secs(3);
+                    Outcome::NotReached
+                }
+                Step::Ask => {
+                    asks += 1;
+                    Outcome::CentreAway
+                }
+                Step::Call => panic!("there is no fresh ticket"),
+                Step::Wait(wait) => {
+                    assert!(wait <= LONGEST_WAIT);
+                    passed += wait;
+                    Outcome::Waited
+                }
+            };
+            step = course.next(outcome);
+        }
+        assert!(dials >= 600 / 20, "{dials} in ten minutes");
+        // Twenty may be at once, and twenty more in ten minutes.
+        assert!(asks <= 20 + 20, "{asks} in ten minutes");
     }
 
     /// Whatever happens, no round asks or dials for ever: a thousand random courses.
@@ -248,7 +288,7 @@ mod tests {
                         [NotReached, NotAdmitted, SHORT, LONG][below(4)]
                     }
                     Step::Wait(wait) => {
-                        assert!(wait >= FIRST_WAIT / 2 && wait <= LONGEST_WAIT);
+                        assert!(wait >= FIRST_WAIT / 2 && wait <= LONGEST_ASK);
                         assert!(asks <= 1 && tries <= 3, "{asks} questions, {tries} tries");
                         (asks, tries) = (0, 0);
                         Outcome::Waited

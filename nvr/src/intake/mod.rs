@@ -25,7 +25,7 @@ use sightline_media_io::{
 use sightline_model::{StreamTier, UnixMicros};
 use sightline_p2p_net::{Session, server::Servers};
 use sightline_premises::{lan::Lan, uplink::Uplink};
-use sightline_protocol::{cm::PlayAnswer, ps::RelatedCamera};
+use sightline_protocol::{ProblemKind, cm::PlayAnswer, ps::RelatedCamera};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use call::Caller;
@@ -138,6 +138,10 @@ impl Intake {
                 tickets.now = None;
                 Outcome::NoTicket
             }
+            Asked::NotNow(why) => {
+                assembler.offline(&why);
+                Outcome::CentreAway
+            }
             Asked::Away => Outcome::CentreAway,
         }
     }
@@ -146,6 +150,7 @@ impl Intake {
         let camera = self.camera.camera.clone();
         let ticket = match self.shared.uplink.ticket(camera, ASK).await {
             Err(_) => return Asked::Away,
+            Ok(Err(problem)) if passes(problem.kind) => return Asked::NotNow(problem.detail),
             Ok(Err(problem)) => return Asked::Refused(problem.detail),
             Ok(Ok(ticket)) => ticket,
         };
@@ -281,8 +286,25 @@ fn good_until(ticket: &PlayAnswer, on_ladder: bool) -> UnixMicros {
 
 enum Asked {
     Given(Box<PlayAnswer>),
+    /// The relation gives it no more.
     Refused(String),
+    /// The one that is kept is as good as it was.
+    NotNow(String),
     Away,
+}
+
+/// Whether another answer may come later, with nothing taken away meanwhile.
+const fn passes(kind: ProblemKind) -> bool {
+    matches!(
+        kind,
+        ProblemKind::RateLimited
+            | ProblemKind::StaleLease
+            | ProblemKind::DeviceOffline
+            | ProblemKind::CameraOffline
+            | ProblemKind::Busy
+            | ProblemKind::Timeout
+            | ProblemKind::Internal
+    )
 }
 
 /// Waits, but not for what nobody wants any more.
@@ -321,6 +343,16 @@ mod tests {
             quic: Vec::new(),
             signal_url: String::new(),
             ice_servers: vec![relay],
+        }
+    }
+
+    #[test]
+    fn a_ticket_is_kept_until_the_relation_gives_it_no_more() {
+        for kind in [ProblemKind::DeviceOffline, ProblemKind::RateLimited, ProblemKind::Timeout] {
+            assert!(passes(kind), "{kind:?}");
+        }
+        for kind in [ProblemKind::Forbidden, ProblemKind::NotFound, ProblemKind::InvalidRequest] {
+            assert!(!passes(kind), "{kind:?}");
         }
     }
 
