@@ -1,11 +1,12 @@
 //! `load-viewers`: viewers in numbers, for `cargo xtask bench`. They read and count; they decode
 //! nothing, and share no code with the servers that they watch.
 //!
-//! Each command prints `{"ready":N}` once all viewers receive a picture, goes on until its standard
-//! input ends, and then prints one JSON line of figures.
+//! Viewers print `{"ready":N}` once all of them receive a picture, go on until their standard input ends,
+//! and then print one JSON line of figures. `latency` and `seek` print theirs and end by themselves.
 
 mod latency;
 mod rtsp;
+mod seek;
 mod viewers;
 mod whep;
 
@@ -53,6 +54,28 @@ enum Command {
         #[arg(long, default_value_t = 20)]
         seconds: u64,
     },
+    /// How long it takes from asking for a moment of a recording to its first picture
+    #[command(after_help = "\
+Nothing is waited for at the end: one JSON line of milliseconds, in the order of the moments.
+
+Examples:
+  load-viewers seek --at 1795280400000000,1795280460000000 rtsp://127.0.0.1:8654/0?token=T
+  load-viewers seek --anew --at 1795280400000000 rtsp://127.0.0.1:8654/0?token=T
+  load-viewers seek --at 1795280400000000 'http://127.0.0.1:9996/get?path=cam1'
+
+An rtsp:// address is a camera of ours, with a play token (`cu play CAMERA --print-url`). An http:// address
+is MediaMTX's playback server; each moment is a request of its own there.")]
+    Seek {
+        /// Whose recordings; several are taken in turn
+        #[arg(required = true)]
+        urls: Vec<Url>,
+        /// Moments that are asked for, in microseconds since 1970
+        #[arg(long, value_name = "TIMES", value_delimiter = ',', required = true)]
+        at: Vec<i64>,
+        /// With a new connection and session for each moment; else one session jumps from each to the next
+        #[arg(long)]
+        anew: bool,
+    },
 }
 
 fn main() -> ExitCode {
@@ -62,6 +85,7 @@ fn main() -> ExitCode {
         Command::Latency { direct, through, seconds } => {
             latency::run(&direct, &through, Duration::from_secs(seconds))
         }
+        Command::Seek { urls, at, anew } => seek::run(&urls, &at, anew),
     };
     match result {
         Ok(figures) => {

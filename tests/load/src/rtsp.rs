@@ -18,6 +18,8 @@ const KEEP_ALIVE: Duration = Duration::from_secs(20);
 pub struct Session {
     reader: BufReader<TcpStream>,
     url: Url,
+    /// What PLAY is asked of.
+    base: String,
     session: String,
     sequence: u32,
     said_alive: Instant,
@@ -50,6 +52,19 @@ impl Response {
 impl Session {
     /// Connects and plays all tracks; the picture is on channel 0.
     pub fn play(url: &Url) -> anyhow::Result<Self> {
+        let mut this = Self::open(url)?;
+        this.play_range("npt=0.000-")?;
+        Ok(this)
+    }
+
+    /// Plays a range, whatever was played before: all that comes from now on is of it.
+    pub fn play_range(&mut self, range: &str) -> anyhow::Result<()> {
+        let base = self.base.clone();
+        self.ask("PLAY", &base, &format!("Range: {range}\r\n")).map(drop)
+    }
+
+    /// Connects and sets all tracks up; nothing is played yet.
+    pub fn open(url: &Url) -> anyhow::Result<Self> {
         let host = url.host_str().context("the URL has no host")?;
         let stream = TcpStream::connect((host, url.port().unwrap_or(554)))?;
         stream.set_nodelay(true)?;
@@ -57,6 +72,7 @@ impl Session {
         let mut this = Self {
             reader: BufReader::with_capacity(64 * 1024, stream),
             url: url.clone(),
+            base: url.to_string(),
             session: String::new(),
             sequence: 0,
             said_alive: Instant::now(),
@@ -64,6 +80,7 @@ impl Session {
         };
         let described = this.ask("DESCRIBE", url.as_str(), "Accept: application/sdp\r\n")?;
         let base = described.header("Content-Base").unwrap_or(url.as_str()).to_owned();
+        this.base.clone_from(&base);
         let tracks = controls(&described.body);
         ensure!(!tracks.is_empty(), "no picture in the description");
         for (number, control) in tracks.iter().enumerate() {
@@ -74,7 +91,6 @@ impl Session {
             let id = answer.header("Session").context("SETUP gave no session")?;
             this.session = id.split(';').next().unwrap_or(id).trim().to_owned();
         }
-        this.ask("PLAY", &base, "Range: npt=0.000-\r\n")?;
         Ok(this)
     }
 
