@@ -360,6 +360,29 @@ async fn what_lies_in_the_cloud_stands_beside_what_an_nvr_has() {
 }
 
 #[tokio::test]
+async fn what_lies_in_the_cloud_is_shown_without_its_unit_and_says_that_it_is_away() {
+    let server = server(1 << 20).await;
+    let (token, camera) = (server.token(ANNA).await, Camera::new(1));
+    camera.register(&server).await;
+    camera.bind(&server, &token).await.expect(201);
+    let mut unit = Unit::of(&server, &camera, &token).await;
+    assert_eq!(unit.open().await, Ok(CloudReply::Opened));
+    let silent = json!([{ "place": "pu", "recorder": camera.pu.to_string(), "reason": "offline" }]);
+    let path = format!("recordings?{SPAN}");
+    let days = "recordings/days?zone=UTC&year=2027&month=1";
+    for path in [path.as_str(), days] {
+        camera.ask(&server, &token, path).await.problem(503, "device_offline");
+    }
+    let film = unit.film(1_000);
+    unit.store(&film).await;
+    let timeline = camera.ask(&server, &token, &path).await.expect(200).body;
+    assert_eq!(timeline["sources"][0]["place"], "cs", "{timeline}");
+    assert_eq!(timeline["silent"], silent);
+    let days = camera.ask(&server, &token, days).await.expect(200).body;
+    assert_eq!((&days["days"], &days["silent"]), (&json!([15]), &silent));
+}
+
+#[tokio::test]
 async fn everybody_sees_their_own_time_in_the_cloud() {
     let server = server(1 << 20).await;
     let (anna, bert) = (server.token(ANNA).await, server.token(BERT).await);

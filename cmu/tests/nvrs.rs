@@ -12,6 +12,7 @@ use sightline_protocol::{
     ps::{FIRST_RELATED, RecordingRequest, RelatedNvr, Relations, TokenBearer},
     sc::{Lease, ScReply, ScRequest},
     sm::SmRequest,
+    subject,
 };
 use std::sync::{Arc, Mutex};
 use support::{Answer, Camera, Server};
@@ -288,6 +289,40 @@ async fn the_nvr_is_asked_for_plans_and_recordings_and_outlives_the_unit() {
         panic!("{of_nvr:?}");
     };
     assert_eq!((&plan.camera, &query.camera), (&id, &id));
+}
+
+#[tokio::test]
+async fn a_recorder_that_cannot_be_asked_is_named_with_its_reason() {
+    let server = Server::new().await;
+    let token = server.token(ANNA).await;
+    let (nvr, unit) = related(&server, &token).await;
+    let days = "recordings/days?zone=UTC&year=2026&month=11";
+    for path in [HOUR, days, "plans"] {
+        let both = unit.camera.ask(&server, &token, path).await.expect(200).body;
+        assert_eq!(both.get("silent"), None, "{path}: both have answered");
+    }
+    // A unit that nobody reaches, and one whose SCU hears it and gets no answer.
+    let (away, mute) = (Camera::new(3), Camera::new(4));
+    for camera in [&away, &mute] {
+        camera.register(&server).await;
+        camera.bind(&server, &token).await.expect(201);
+        let id = CameraId { pu: camera.pu.clone(), channel: ChannelId(0) };
+        relate(&server, &token, &nvr, &id).await.expect(200);
+    }
+    let subject = subject::device(&server.config.domain, &mute.pu);
+    let _unheard = server.bus.subscribe(&subject, None).await.expect("subscribed");
+    for (camera, reason) in [(&away, "offline"), (&mute, "no_answer")] {
+        let silent = json!([{ "place": "pu", "recorder": camera.pu.to_string(), "reason": reason }]);
+        for path in [HOUR, days, "plans"] {
+            let answer = camera.ask(&server, &token, path).await.expect(200).body;
+            assert_eq!(answer["silent"], silent, "{path}");
+        }
+    }
+    // Where nobody answers it is the answer, as it is of a camera without an NVR.
+    let alone = Camera::new(5);
+    alone.register(&server).await;
+    alone.bind(&server, &token).await.expect(201);
+    alone.ask(&server, &token, HOUR).await.problem(503, "device_offline");
 }
 
 fn plan() -> Value {

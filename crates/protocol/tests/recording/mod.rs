@@ -143,15 +143,18 @@ fn plan_state() -> PlanState {
     PlanState { plan: plan(), recording }
 }
 
-fn replies() -> Vec<RecordingReply> {
+fn days() -> RecordedDays {
     let (zone, days) = (id("Europe/Berlin"), [1, 2, 30].into());
-    let days = RecordedDays { camera: camera(), zone, year: 2026, month: 11, days };
+    RecordedDays { camera: camera(), zone, year: 2026, month: 11, days }
+}
+
+fn replies() -> Vec<RecordingReply> {
     vec![
         RecordingReply::PlanSet { revision: 7 },
         RecordingReply::Plans { plans: vec![plan_state()] },
         RecordingReply::Done,
         RecordingReply::Timeline(Box::new(timeline())),
-        RecordingReply::Days(days),
+        RecordingReply::Days(days()),
         RecordingReply::Locked(Locked { segments: 15, bytes: 30_000_000 }),
         RecordingReply::Status(Box::new(report())),
         RecordingReply::Related { revision: 4 },
@@ -190,13 +193,34 @@ fn reports_over_ps_and_sc() {
 fn recording_over_cm() {
     let RecordingPlan { strategies, keep, .. } = plan();
     check("cm-plan-change", cm::PlanChange { seen_revision: 6, strategies, keep });
-    check("cm-plan-list", cm::PlanList { plans: vec![plan_state()] });
+    check("cm-plan-list", cm::PlanList { plans: vec![plan_state()], silent: Vec::new() });
     check("cm-manual-change", cm::ManualChange { on: true });
     let LockSpan { place, from, to, .. } = lock();
     let tier = Some(StreamTier::Main);
     check("cm-lock-change", cm::LockChange { place, tier, from, to, locked: true });
     check("cm-locked", cm::Locked { segments: 15, bytes: 30_000_000 });
-    check("cm-timeline", timeline());
+    let silent = |place, reason| cm::SilentRecorder { place, recorder: pu(), reason };
+    let (of_unit, of_nvr) = (RecordingPlace::Pu, RecordingPlace::Nvr);
+    check("cm-timeline", cm::CameraTimeline { timeline: timeline(), silent: Vec::new() });
+    let silent = vec![
+        silent(of_unit, cm::SilenceReason::StorageAway),
+        silent(of_nvr, cm::SilenceReason::NoAnswer),
+    ];
+    check("cm-days", cm::CameraDays { days: days(), silent });
+}
+
+#[test]
+fn why_a_recorder_is_silent_has_a_stable_word() {
+    use cm::SilenceReason::{Busy, Failed, NoAnswer, Offline, StorageAway};
+    for (reason, word) in [
+        (Offline, "offline"),
+        (NoAnswer, "no_answer"),
+        (StorageAway, "storage_away"),
+        (Busy, "busy"),
+        (Failed, "failed"),
+    ] {
+        assert_eq!(serde_json::to_value(reason).expect("JSON"), word);
+    }
 }
 
 /// The word in a message's JSON is the one that traces use.

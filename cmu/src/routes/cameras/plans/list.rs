@@ -14,7 +14,8 @@ use crate::{
     state::AppState,
 };
 
-/// What is planned to be recorded of a camera, and what is recorded now.
+/// What is planned to be recorded of a camera, and what is recorded now. A recorder that could not be asked is named in
+/// `silent`.
 #[utoipa::path(get, path = "/cameras/{id}/plans", operation_id = "listPlans", tag = "recordings",
     security(("bearer" = [])), params(("id" = CameraId, Path, description = "the camera")),
     responses(
@@ -32,12 +33,13 @@ pub async fn handler(
     IdPath(id): IdPath<CameraId>,
 ) -> Result<Json<PlanList>, ApiError> {
     let ask = RecordingRequest::ReadPlans { camera: id.clone() };
-    let mut all = Vec::new();
-    for reply in ask_recorders(&app, &caller, &id, ask).await? {
+    let (replies, silent) = ask_recorders(&app, &caller, &id, ask).await?.parts();
+    let mut plans = Vec::new();
+    for reply in replies? {
         match reply {
-            RecordingReply::Plans { plans } => all.extend(plans),
+            RecordingReply::Plans { plans: of_one } => plans.extend(of_one),
             _ => return Err(unexpected()),
         }
     }
-    Ok(Json(PlanList { plans: all }))
+    Ok(Json(PlanList { plans, silent }))
 }

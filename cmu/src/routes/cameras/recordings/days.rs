@@ -3,7 +3,10 @@
 use axum::{Json, extract::State};
 use serde::Deserialize;
 use sightline_model::{CameraId, RecordedDays, ZoneName};
-use sightline_protocol::ps::{RecordingReply, RecordingRequest};
+use sightline_protocol::{
+    cm::CameraDays,
+    ps::{RecordingReply, RecordingRequest},
+};
 
 use super::{allow, is_away, pass_on_to_all, unexpected};
 use crate::{
@@ -26,12 +29,12 @@ pub struct Which {
     month: u8,
 }
 
-/// On which days of a month something was recorded.
+/// On which days of a month something was recorded. A recorder that could not be asked is named in `silent`.
 #[utoipa::path(get, path = "/cameras/{id}/recordings/days", operation_id = "listRecordedDays",
     tag = "recordings", security(("bearer" = [])),
     params(("id" = CameraId, Path, description = "the camera"), Which),
     responses(
-        (status = 200, body = RecordedDays),
+        (status = 200, body = CameraDays),
         (status = 400, body = ProblemDocument, content_type = "application/problem+json"),
         (status = 401, body = ProblemDocument, content_type = "application/problem+json"),
         (status = 403, description = "no right to recordings", body = ProblemDocument, content_type = "application/problem+json"),
@@ -45,27 +48,30 @@ pub async fn handler(
     caller: Caller,
     IdPath(id): IdPath<CameraId>,
     Query(Which { zone, year, month }): Query<Which>,
-) -> Result<Json<RecordedDays>, ApiError> {
+) -> Result<Json<CameraDays>, ApiError> {
     let ask = RecordingRequest::Days { camera: id.clone(), zone: zone.clone(), year, month };
     allow(&app, &caller, &id, &ask).await?;
-    let recorders = match pass_on_to_all(&app, &id, ask).await {
+    let (replies, silent) = pass_on_to_all(&app, &id, ask).await?.parts();
+    let recorders = match replies {
         Ok(replies) => Ok(joined(&id, replies)?),
         Err(error) if is_away(error.kind()) => Err(error),
         Err(error) => return Err(error),
     };
-    if app.cloud.is_none() {
-        return recorders.map(Json);
-    }
-    let user = &caller.0.account.id;
-    let cloud = listing::days(&app, user, &id, &zone, (year, month)).await?;
-    match recorders {
-        Ok(mut days) => {
-            days.days.extend(cloud.days);
-            Ok(Json(days))
+    let days = if app.cloud.is_some() {
+        let user = &caller.0.account.id;
+        let cloud = listing::days(&app, user, &id, &zone, (year, month)).await?;
+        match recorders {
+            Ok(mut days) => {
+                days.days.extend(cloud.days);
+                days
+            }
+            Err(error) if cloud.days.is_empty() => return Err(error),
+            Err(_) => cloud,
         }
-        Err(error) if cloud.days.is_empty() => Err(error),
-        Err(_) => Ok(Json(cloud)),
-    }
+    } else {
+        recorders?
+    };
+    Ok(Json(CameraDays { days, silent }))
 }
 
 /// The days that any of the recorders has told.

@@ -6,6 +6,7 @@ use serde::Deserialize;
 use sightline_model::{CameraId, StreamTier, Timeline, UnixMicros};
 use sightline_protocol::{
     ProblemKind,
+    cm::CameraTimeline,
     ps::{MAX_MESSAGE_SPANS, RecordingQuery, RecordingReply, RecordingRequest},
 };
 use sightline_service_kit::flow;
@@ -35,12 +36,13 @@ pub struct Which {
 }
 
 /// What was recorded of a camera in a stretch of time, on its own device, on an NVR and in the cloud storage: spans that can be
-/// played and where, gaps with their reasons, and events.
+/// played and where, gaps with their reasons, and events. A recorder that could not be asked is named in `silent`: what
+/// it has is missing here.
 #[utoipa::path(get, path = "/cameras/{id}/recordings", operation_id = "listRecordings",
     tag = "recordings", security(("bearer" = [])),
     params(("id" = CameraId, Path, description = "the camera"), Which),
     responses(
-        (status = 200, body = Timeline),
+        (status = 200, body = CameraTimeline),
         (status = 400, body = ProblemDocument, content_type = "application/problem+json"),
         (status = 401, body = ProblemDocument, content_type = "application/problem+json"),
         (status = 403, description = "no right to recordings", body = ProblemDocument, content_type = "application/problem+json"),
@@ -54,7 +56,7 @@ pub async fn handler(
     caller: Caller,
     IdPath(id): IdPath<CameraId>,
     Query(which): Query<Which>,
-) -> Result<Json<Timeline>, ApiError> {
+) -> Result<Json<CameraTimeline>, ApiError> {
     let micros = |at: Timestamp| UnixMicros(at.as_microsecond());
     let query = RecordingQuery {
         camera: id.clone(),
@@ -65,7 +67,8 @@ pub async fn handler(
     };
     let ask = RecordingRequest::List(query.clone());
     allow(&app, &caller, &id, &ask).await?;
-    let recorders = match pass_on_to_all(&app, &id, ask).await {
+    let (replies, silent) = pass_on_to_all(&app, &id, ask).await?.parts();
+    let recorders = match replies {
         Ok(replies) => Ok(joined(&query, replies)?),
         Err(error) if is_away(error.kind()) => Err(error),
         Err(error) => return Err(error),
@@ -81,7 +84,7 @@ pub async fn handler(
         None => recorders?,
     };
     flow::sent("Cm", "CMU", "CU", "timeline", id.pu.as_str());
-    Ok(Json(timeline))
+    Ok(Json(CameraTimeline { timeline, silent }))
 }
 
 /// One timeline of what the recorders have told.

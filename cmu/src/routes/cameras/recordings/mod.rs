@@ -11,6 +11,7 @@ use cmu_storage::DeviceRow;
 use sightline_model::{CameraId, PuId, RecordingPlace, Right, Rights};
 use sightline_protocol::{
     ProblemKind,
+    cm::{SilenceReason, SilentRecorder},
     ps::{RecordingReply, RecordingRequest},
     sm::{SmReply, SmRequest},
 };
@@ -35,14 +36,13 @@ pub(super) async fn ask_recorder(
     pass_on(app, id, ask).await
 }
 
-/// Asks everybody who records the camera, at once; the camera's own device answers first. Who is away, or
-/// has nothing, is left out, unless nobody is left.
+/// Asks everybody who records the camera, at once, on behalf of somebody who has the right to it.
 pub(super) async fn ask_recorders(
     app: &AppState,
     caller: &Caller,
     id: &CameraId,
     ask: RecordingRequest,
-) -> Result<Vec<RecordingReply>, ApiError> {
+) -> Result<Heard, ApiError> {
     allow(app, caller, id, &ask).await?;
     pass_on_to_all(app, id, ask).await
 }
@@ -67,20 +67,72 @@ pub(super) async fn pass_on_to_all(
     app: &AppState,
     id: &CameraId,
     ask: RecordingRequest,
-) -> Result<Vec<RecordingReply>, ApiError> {
-    let Some(nvr) = nvr_of(app, id).await? else {
-        return Ok(vec![ask_device(app, &id.pu, ask).await?]);
-    };
-    let (own, nvrs) =
-        tokio::join!(ask_device(app, &id.pu, ask.clone()), ask_device(app, &nvr, ask));
-    match (own, nvrs) {
-        (Ok(own), Ok(nvrs)) => Ok(vec![own, nvrs]),
-        (Ok(one), Err(error)) | (Err(error), Ok(one)) => {
-            tracing::info!(kind = ?error.kind(), "one of two recorders has not answered");
-            Ok(vec![one])
+) -> Result<Heard, ApiError> {
+    let mut heard = Heard::default();
+    match nvr_of(app, id).await? {
+        None => heard.add(RecordingPlace::Pu, &id.pu, ask_device(app, &id.pu, ask).await),
+        Some(nvr) => {
+            let (own, nvrs) =
+                tokio::join!(ask_device(app, &id.pu, ask.clone()), ask_device(app, &nvr, ask));
+            heard.add(RecordingPlace::Pu, &id.pu, own);
+            heard.add(RecordingPlace::Nvr, &nvr, nvrs);
+        }
+    }
+    Ok(heard)
+}
+
+/// What came of asking everybody who records a camera.
+#[derive(Debug, Default)]
+pub(super) struct Heard {
+    /// The camera's own device first.
+    replies: Vec<RecordingReply>,
+    silent: Vec<SilentRecorder>,
+    /// What is answered when nobody else has anything.
+    refusal: Option<ApiError>,
+}
+
+impl Heard {
+    fn add(
+        &mut self,
+        place: RecordingPlace,
+        recorder: &PuId,
+        answer: Result<RecordingReply, ApiError>,
+    ) {
+        let error = match answer {
+            Ok(reply) => return self.replies.push(reply),
+            Err(error) => error,
+        };
+        let kind = error.kind();
+        tracing::info!(%recorder, ?kind, "a recorder has not told what it has");
+        if let Some(reason) = silence(kind) {
+            self.silent.push(SilentRecorder { place, recorder: recorder.clone(), reason });
         }
         // Of a unit that does not record, the NVR's reason matters.
-        (Err(own), Err(nvrs)) => Err(if own.kind() == ProblemKind::NotFound { nvrs } else { own }),
+        let before = self.refusal.as_ref().map(ApiError::kind);
+        if before.is_none_or(|before| before == ProblemKind::NotFound) {
+            self.refusal = Some(error);
+        }
+    }
+
+    /// The answers, or why there are none; and who could not be asked.
+    pub(super) fn parts(self) -> (Result<Vec<RecordingReply>, ApiError>, Vec<SilentRecorder>) {
+        let replies = match self.refusal {
+            Some(refusal) if self.replies.is_empty() => Err(refusal),
+            Some(_) | None => Ok(self.replies),
+        };
+        (replies, self.silent)
+    }
+}
+
+/// Why a recorder says nothing; none: it has answered, that it does not record the camera.
+const fn silence(kind: ProblemKind) -> Option<SilenceReason> {
+    match kind {
+        ProblemKind::NotFound => None,
+        ProblemKind::DeviceOffline => Some(SilenceReason::Offline),
+        ProblemKind::Timeout => Some(SilenceReason::NoAnswer),
+        ProblemKind::StorageAway => Some(SilenceReason::StorageAway),
+        ProblemKind::Busy | ProblemKind::RateLimited => Some(SilenceReason::Busy),
+        _ => Some(SilenceReason::Failed),
     }
 }
 
