@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 use reqwest::{Method, StatusCode};
 use serde::{Serialize, de::DeserializeOwned};
 use sightline_model::{
-    CameraId, ClaimCode, PuId, RecordingPlace, SessionToken, Timeline, UnixMicros,
+    CameraId, ClaimCode, PuId, RecordingPlace, SessionToken, StreamTier, UnixMicros,
 };
 use sightline_protocol::{Problem, cm, flow};
 
@@ -258,7 +258,7 @@ impl SignedInApi {
         self.send(Method::PATCH, &format!("/cameras/{id}"), Some(&change)).await.map(drop)
     }
 
-    /// `GET /cameras/{id}/recordings`; times as in RFC 3339, in UTC.
+    /// `GET /cameras/{id}/recordings`; times as in RFC 3339, in UTC; of one encoding, or all.
     ///
     /// # Errors
     /// As for every request.
@@ -266,9 +266,11 @@ impl SignedInApi {
         &self,
         id: &CameraId,
         (from, to): (&str, &str),
-    ) -> Result<Timeline, CuError> {
+        tier: Option<StreamTier>,
+    ) -> Result<cm::CameraTimeline, CuError> {
         flow::sent("Cm", "CU", "CMU", "recordings", id.pu.as_str());
-        let path = format!("/cameras/{id}/recordings?from={from}&to={to}");
+        let tier = tier.map(|tier| format!("&tier={}", tier_word(tier))).unwrap_or_default();
+        let path = format!("/cameras/{id}/recordings?from={from}&to={to}{tier}");
         parse(&self.send::<()>(Method::GET, &path, None).await?)
     }
 
@@ -370,6 +372,14 @@ pub fn tokens_from(signed_in: &cm::SignedIn) -> Result<Tokens, CuError> {
     })?;
     let access_until = now().plus(Duration::from_secs(signed_in.expires_in_s.into()));
     Ok(Tokens { access: signed_in.access_token.clone(), access_until, refresh })
+}
+
+/// An encoding, as queries name it.
+const fn tier_word(tier: StreamTier) -> &'static str {
+    match tier {
+        StreamTier::Main => "main",
+        StreamTier::Sub => "sub",
+    }
 }
 
 /// The wall clock.

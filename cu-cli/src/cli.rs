@@ -223,7 +223,7 @@ pub struct Play {
     /// Until then; otherwise as far as it was recorded
     #[arg(long, value_name = "TIME", value_parser = time, requires = "from")]
     pub to: Option<UnixMicros>,
-    /// From where; otherwise the best where playing begins. From the cloud --out is made of whole segments
+    /// From where only; otherwise from whoever has it, another one going on where the first has a gap
     #[arg(long, value_enum, value_name = "PLACE", requires = "from")]
     pub on: Option<RecordPlace>,
     /// How fast: 0.125 to 16, below zero in reverse
@@ -363,7 +363,7 @@ pub struct RecordExport {
     /// Which of the camera's streams; otherwise the main one
     #[arg(long, value_enum, value_name = "STREAM")]
     pub tier: Option<RecordTier>,
-    /// From where; otherwise the best where it begins, or the cloud when that cannot be reached
+    /// From where; otherwise from who has the most of it, or the cloud when that cannot be reached
     #[arg(long, value_enum, value_name = "PLACE")]
     pub on: Option<RecordPlace>,
     /// Only from cameras whose claim code was typed here

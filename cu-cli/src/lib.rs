@@ -21,6 +21,7 @@ pub mod home;
 mod output;
 pub mod play;
 mod quality;
+mod silent;
 pub mod tls;
 mod trace;
 

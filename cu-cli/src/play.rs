@@ -16,6 +16,7 @@ mod serve;
 pub mod session;
 pub mod signal;
 mod stop;
+pub(crate) mod survey;
 mod webrtc;
 
 use std::{sync::Arc, time::Duration};

@@ -6,7 +6,7 @@ use reqwest::Method;
 use sightline_model::{CameraId, SessionToken, StreamTier, UnixMicros};
 use sightline_protocol::{cm, flow};
 
-use super::{SignedInApi, check_portal, client, parse, refusal};
+use super::{SignedInApi, check_portal, client, parse, refusal, tier_word};
 use crate::error::CuError;
 
 /// Longest wait for all of a segment.
@@ -100,9 +100,5 @@ impl SignedInApi {
 fn of_span(span: &Range<UnixMicros>, tier: StreamTier) -> String {
     let time =
         |at: UnixMicros| jiff::Timestamp::from_microsecond(at.0).unwrap_or_default().to_string();
-    let tier = match tier {
-        StreamTier::Main => "main",
-        StreamTier::Sub => "sub",
-    };
-    format!("from={}&to={}&tier={tier}", time(span.start), time(span.end))
+    format!("from={}&to={}&tier={}", time(span.start), time(span.end), tier_word(tier))
 }

@@ -17,6 +17,7 @@ use crate::{
     error::CuError,
     output,
     play::export,
+    silent,
 };
 
 /// What is listed when nothing is said.
@@ -50,13 +51,20 @@ async fn list(
     if to <= from {
         return Err(CuError::usage("--to lies before --from"));
     }
-    let timeline = api.recordings(&camera.id, (&time(from), &time(to))).await?;
+    let told = api.recordings(&camera.id, (&time(from), &time(to)), None).await?;
     if context.json {
-        output::json(&json!({ "timeline": timeline }));
+        // With who is silent, as the portal tells it.
+        output::json(&json!({ "timeline": told }));
     } else {
-        output::line(&table(&timeline).to_string());
+        output::line(&table(&told.timeline).to_string());
+        told.silent.iter().for_each(|silent| output::line(&not_asked(silent)));
     }
     Ok(())
+}
+
+/// Where the table has a gap, there may be a recording all the same.
+fn not_asked(silent: &cm::SilentRecorder) -> String {
+    format!("Not in this list: {}. What it has is missing here.", silent::words(silent))
 }
 
 fn table(timeline: &Timeline) -> Table {
@@ -195,12 +203,18 @@ async fn plan(
 
 fn at(place: RecordingPlace, plans: cm::PlanList) -> Result<PlanState, CuError> {
     let found = plans.plans.into_iter().find(|state| state.plan.place == place);
-    found.ok_or_else(|| {
-        CuError::other(match place {
+    // The plan for the cloud is carried out by the unit.
+    let asked = if place == RecordingPlace::Cs { RecordingPlace::Pu } else { place };
+    found.ok_or_else(|| match plans.silent.iter().find(|silent| silent.place == asked) {
+        Some(silent) => {
+            let words = format!("the plan is not known now: {}", silent::words(silent));
+            CuError::unreachable(words)
+        }
+        None => CuError::other(match place {
             RecordingPlace::Pu => "the device of this camera does not record",
-            RecordingPlace::Nvr => "no NVR records this camera, or it is away; see: cu nvr list",
+            RecordingPlace::Nvr => "no NVR records this camera; see: cu nvr relate --help",
             RecordingPlace::Cs => "the device of this camera is not set up for the cloud",
-        })
+        }),
     })
 }
 
@@ -304,6 +318,26 @@ mod tests {
             let names: std::collections::BTreeSet<_> = found.iter().map(|s| &s.id).collect();
             assert_eq!(names.len(), found.len(), "{what:?}: a plan names each of them once");
         }
+    }
+
+    #[test]
+    fn a_recorder_that_is_away_is_told_apart_from_one_that_is_not_there() {
+        use sightline_model::{PuId, PublicKey};
+        let recorder = PuId::from_public_key(&PublicKey::from_bytes([1; 32]));
+        let (place, reason) = (RecordingPlace::Nvr, cm::SilenceReason::Offline);
+        let silent = cm::SilentRecorder { place, recorder, reason };
+        let line = not_asked(&silent);
+        assert!(line.starts_with("Not in this list: the NVR "), "{line}");
+        assert!(line.contains(" is not connected. What it has is missing"), "{line}");
+        let none = || cm::PlanList { plans: Vec::new(), silent: Vec::new() };
+        let away = cm::PlanList { silent: vec![silent], ..none() };
+        let error = at(place, away.clone()).expect_err("no plan");
+        assert_eq!(error.exit, crate::error::Exit::Unreachable);
+        assert!(error.message.contains("is not connected"), "{error}");
+        let error = at(place, none()).expect_err("no NVR");
+        assert!(error.message.contains("no NVR records"), "{error}");
+        let error = at(RecordingPlace::Pu, away).expect_err("the unit does not record");
+        assert!(error.message.contains("does not record"), "{error}");
     }
 
     #[test]

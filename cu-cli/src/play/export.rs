@@ -14,10 +14,14 @@ mod folder;
 #[cfg(test)]
 mod tests;
 
-use std::path::{Path, PathBuf};
+use std::{
+    ops::Range,
+    path::{Path, PathBuf},
+};
 
-use sightline_model::{Right, StreamTier};
-use sightline_protocol::ProblemKind;
+use sightline_model::{Right, StreamTier, UnixMicros};
+use sightline_protocol::{ProblemKind, cm::Camera};
+use sightline_recording::{chain::time_text, replay::Way};
 
 use self::{
     checked::{Checked, Got},
@@ -32,7 +36,11 @@ use crate::{
     error::{CuError, Exit},
     home::Home,
     output,
-    play::place::{self, Held},
+    play::{
+        place::{self, Held},
+        survey::{Leg, Surveyor},
+    },
+    silent,
 };
 
 /// Runs `cu record export`.
@@ -51,10 +59,13 @@ pub async fn run(home: &Home, json: bool, options: RecordExport) -> Result<(), C
         return Err(CuError::new(Exit::Refused, words));
     }
     let RecordExport { from, to, out, tier, force, require_pin, on, .. } = options;
-    let held = place::find(&api, &camera, on, (from, Some(to)), false).await?;
-    let at_home = held != Held::InCloud;
-    let recorder = held.recorder();
     let tier = tier.map_or(StreamTier::Main, StreamTier::from);
+    let source = match on {
+        Some(on) => Source::only(place::named(&api, &camera, on).await?),
+        None => Source::find(&api, &camera, (tier, from..to)).await?,
+    };
+    let at_home = source.held != Held::InCloud;
+    let recorder = source.held.clone().recorder();
     let asked = Asked { camera, tier, span: from..to, require_pin, recorder };
     let out = out.unwrap_or_else(|| file::default_name(&asked.camera, tier, &asked.span));
     file::refuse_existing(&out, force)?;
@@ -66,12 +77,13 @@ pub async fn run(home: &Home, json: bool, options: RecordExport) -> Result<(), C
         false => cloud::run((&api, home), &asked, &bar, folder).await,
     };
     // Who names no place wants it from wherever it is.
-    let (folder, fetched) = match fetched {
+    let (folder, fetched, beyond) = match fetched {
         Err(error) if at_home && on.is_none() && is_away(&error) => {
             output::note(&format!("note: {error}; trying the cloud"));
-            cloud::run((&api, home), &asked, &bar, folder).await
+            let (folder, fetched) = cloud::run((&api, home), &asked, &bar, folder).await;
+            (folder, fetched, Vec::new())
         }
-        fetched => (folder, fetched),
+        fetched => (folder, fetched, source.beyond),
     };
     let Checked { proof, parts, got } = match fetched {
         Ok(checked) => checked,
@@ -84,7 +96,49 @@ pub async fn run(home: &Home, json: bool, options: RecordExport) -> Result<(), C
     let made = file::make(proof, parts, folder, &out, force).await?;
     bar.finish_and_clear();
     report(json, &out, &asked, &made, &got);
+    beyond.iter().for_each(|leg| output::note(&elsewhere(leg)));
     Ok(())
+}
+
+/// Who is asked. An export is of one recorder: its proof is of that recorder's chain, and whoever checks it
+/// names the one that they trust.
+struct Source {
+    held: Held,
+    /// What others have beside.
+    beyond: Vec<Leg>,
+}
+
+impl Source {
+    const fn only(held: Held) -> Self {
+        Self { held, beyond: Vec::new() }
+    }
+
+    /// Who has the most of it.
+    async fn find(
+        api: &SignedInApi,
+        camera: &Camera,
+        (tier, span): (StreamTier, Range<UnixMicros>),
+    ) -> Result<Self, CuError> {
+        let (camera, way) = (&camera.id, Way::Forwards);
+        let mut survey =
+            Surveyor { api, camera, tier, only: true, way }.survey(span.clone()).await?;
+        survey.keep(&span);
+        for one in &survey.silent {
+            let words = silent::words(one);
+            output::note(&format!("note: {words}; what nobody else has will be missing"));
+        }
+        // Where nobody has anything, the unit says why.
+        let held = survey.most().unwrap_or(Held::ByUnit);
+        let beyond = survey.beyond(&held);
+        Ok(Self { held, beyond })
+    }
+}
+
+/// What is not in the file, and could be had.
+fn elsewhere(leg: &Leg) -> String {
+    let (from, to) = (time_text(leg.span.start), time_text(leg.span.end));
+    let (who, option) = (leg.held.words(), leg.held.option());
+    format!("Not in the file: {from} to {to}, which {who} has; --on {option} exports it.")
 }
 
 /// Whether what lies at home cannot be had now.

@@ -1,45 +1,40 @@
-//! `--from`: what the camera's unit has recorded, over QUIC, into a file.
+//! `--from`: what was recorded of a camera, into a file or a count.
 //!
-//! Nothing is left out here when the disk is slow: what is not written yet is not taken from the
-//! connection, and the unit waits.
+//! It is played from whoever has it: the camera's own unit, its NVR, or the cloud storage; where one of
+//! them has a gap that another does not have, the other goes on. Nothing is left out here when the disk is
+//! slow: what is not written yet is not taken from the connection, and whoever sends waits.
 
-use std::{
-    net::SocketAddr,
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Instant,
-};
+mod cloud;
+mod recorder;
+mod sink;
+
+use std::{collections::VecDeque, ops::Range, time::Duration};
 
 use indicatif::ProgressBar;
-use serde_json::json;
-use sightline_media::{
-    AccessUnit, StreamDescription, VideoTrack,
-    mp4::{Mp4Error, Writer},
-};
-use sightline_model::{QualityChoice, Right, StreamTier, UnixMicros, VideoCodec};
-use sightline_protocol::cm::Player;
-use sightline_rtsp::{
-    Url,
-    client::{Client, Event, Options, Output, Replay},
-    replay::Scale,
-    server::Span,
-};
-use tokio::{fs::File, io::AsyncWriteExt};
+use sightline_model::{PuId, QualityChoice, Right, StreamTier, UnixMicros};
+use sightline_protocol::cm::{Camera, SilentRecorder};
+use sightline_recording::{chain::time_text, replay::Way};
+use sightline_rtsp::{replay::Scale, server::Span};
 use tokio_util::sync::CancellationToken;
 
+use self::sink::Sink;
 use super::{
-    Figures, assembler, export, place, quic, record,
-    session::{Session, Wanted},
+    place::{self, Held},
     stop::{self, Stop},
+    survey::{Leg, Survey, Surveyor},
 };
 use crate::{
     api::{SignedInApi, now},
-    cli::{Play, RecordExport, RecordPlace, Via},
+    cli::{Play, Via},
     cmd::find_camera,
     error::{CuError, Exit},
     home::Home,
-    output,
+    output, silent,
 };
+
+/// What ends so shortly before now may still grow in the cloud: segments are uploaded when they are
+/// complete.
+const MAY_GROW: Duration = Duration::from_secs(120);
 
 /// What is wanted of the recording.
 #[derive(Debug, Clone, Copy)]
@@ -50,35 +45,14 @@ struct Look {
     at_once: bool,
 }
 
-/// From the cloud come files alone: the film is joined of the segments as they were signed.
-async fn from_cloud(home: &Home, json: bool, options: Play) -> Result<(), CuError> {
-    let (Some(from), Some(to), Some(out)) = (options.from, options.to, options.out) else {
-        return Err(CuError::usage(
-            "from the cloud a recording is played into a file: --to and --out are needed. \
-             `cu record playlist` is for other players",
-        ));
-    };
-    if options.speed.is_some() {
-        return Err(CuError::usage("--speed is for what lies on a unit or an NVR"));
+impl Look {
+    fn way(self) -> Way {
+        if self.scale.value() < 0.0 { Way::Backwards } else { Way::Forwards }
     }
-    let export = RecordExport {
-        camera: options.camera,
-        from,
-        to,
-        out: Some(out),
-        force: false,
-        tier: None,
-        on: Some(RecordPlace::Cloud),
-        require_pin: options.require_pin,
-    };
-    export::run(home, json, export).await
 }
 
 /// Runs `cu play --from`.
 pub(super) async fn run(home: &Home, json: bool, options: Play) -> Result<(), CuError> {
-    if options.on == Some(RecordPlace::Cloud) {
-        return from_cloud(home, json, options).await;
-    }
     let look = look(&options)?;
     let bar = output::progress(format!("asking for {}", options.camera));
     let api = SignedInApi::open(home)?;
@@ -87,35 +61,29 @@ pub(super) async fn run(home: &Home, json: bool, options: Play) -> Result<(), Cu
         let words = format!("you may not watch the recordings of {}", camera.name);
         return Err(CuError::new(Exit::Refused, words));
     }
-    let span = (look.span.from, look.span.to);
-    let in_reverse = look.scale.value() < 0.0;
-    // What only the cloud has is not played without a file: the unit says what it lacks.
-    let recorder = place::find(&api, &camera, options.on, span, in_reverse).await?.recorder();
-    let wanted = Wanted {
-        codecs: vec![VideoCodec::H264, VideoCodec::H265],
+    let named = match options.on {
+        Some(on) => Some(place::named(&api, &camera, on).await?),
+        None => None,
+    };
+    let mut tour = Tour {
+        api: &api,
+        home,
+        camera,
+        named,
+        look,
         quality: options.quality,
         require_pin: options.require_pin,
-        player: Player::Client,
-        recorder,
+        bar: &bar,
+        warned: Vec::new(),
+        noted: Vec::new(),
     };
-    let session = Session::ask(&api, home, camera, &wanted).await?;
-    if let Some(warning) = session.warning() {
-        output::note(&warning);
-    }
-    bar.set_message(format!("connecting to {}", session.camera.name));
-    let figures = Arc::new(Figures::since(session.asked));
-    let (line, address) = quic::open(&session, &figures).await?;
-    let mut sink = Sink::new(options.out.clone(), look, bar.clone());
+    let mut sink = Sink::new(options.out.clone(), look.span.from, bar.clone());
     let mut stop = Stop::listen()?;
     let end = CancellationToken::new();
     let playing = async {
-        let taken = match url(&session, options.quality, look.span, address) {
-            Ok(url) => line.until_ended(take(&session, url, look, &line, &mut sink, &end)).await,
-            Err(error) => Err(error),
-        };
-        line.close().await;
+        let played = tour.play(&mut sink, &end).await;
         // What came before it broke is kept.
-        taken.and(sink.finish(json).await)
+        played.and(sink.finish(json).await)
     };
     let played = stop::twice(playing, &end, async || stop.asked().await).await;
     bar.finish_and_clear();
@@ -148,258 +116,177 @@ fn look(options: &Play) -> Result<Look, CuError> {
     Ok(Look { span: Span { from, to: options.to }, scale, at_once })
 }
 
-fn url(
-    session: &Session,
+/// The encoding that is asked for first.
+const fn tier(quality: QualityChoice) -> StreamTier {
+    match quality {
+        QualityChoice::Tier { tier } => tier,
+        QualityChoice::Auto | QualityChoice::Keyframes | QualityChoice::Exact { .. } => {
+            StreamTier::Main
+        }
+    }
+}
+
+/// From one to the other, until all is played.
+struct Tour<'a> {
+    api: &'a SignedInApi,
+    home: &'a Home,
+    camera: Camera,
+    /// Whom the person has named; none: whoever has it.
+    named: Option<Held>,
+    look: Look,
     quality: QualityChoice,
-    span: Span,
-    address: SocketAddr,
-) -> Result<Url, CuError> {
-    let tier = match quality {
-        QualityChoice::Tier { tier: StreamTier::Sub } => "sub",
-        QualityChoice::Tier { tier: StreamTier::Main }
-        | QualityChoice::Auto
-        | QualityChoice::Keyframes
-        | QualityChoice::Exact { .. } => "main",
-    };
-    format!("rtsp://{address}/{}/{tier}/{span}", session.answer.camera.channel)
-        .parse()
-        .map_err(|e| CuError::other(format!("no URL: {e}")))
+    require_pin: bool,
+    bar: &'a ProgressBar,
+    /// Devices whose warning the person has seen.
+    warned: Vec<PuId>,
+    /// Recorders of which the person knows that they could not be asked.
+    noted: Vec<SilentRecorder>,
 }
 
-/// The dialogue, until the span is over or `end` is cancelled.
-async fn take(
-    session: &Session,
-    url: Url,
-    look: Look,
-    line: &quic::Line,
-    sink: &mut Sink,
-    end: &CancellationToken,
-) -> Result<(), CuError> {
-    let lost = |e: &dyn std::fmt::Display| {
-        CuError::unreachable(format!("the connection to the camera broke: {e}"))
-    };
-    let (mut send, mut receive) = line.connection().open_bi().await.map_err(|e| lost(&e))?;
-    let replay = Replay {
-        scale: look.scale,
-        rate_control: !look.at_once,
-        // In a file what was not recorded takes no time.
-        recorded_times: false,
-    };
-    let mut client = Client::new(Options {
-        token: Some(session.answer.token.clone()),
-        replay: Some(replay),
-        ..Options::new(url)
-    });
-    client.start(Instant::now());
-    let mut buffer = vec![0; 64 * 1_024];
-    let mut leaving = false;
-    loop {
-        while let Some(output) = client.poll_output() {
-            match output {
-                Output::Send(bytes) => send.write_all(&bytes).await.map_err(|e| lost(&e))?,
-                Output::Event(Event::Described(stream)) => sink.describe(stream),
-                Output::Event(Event::Unit(unit)) => sink.push(&unit).await?,
-                Output::Event(Event::Ended) => return Ok(()),
-                Output::Event(Event::Failed(error)) => return Err(quic::refused(error)),
-                Output::Event(Event::Playing | Event::Paused | Event::Packet(..)) => {}
-            }
+impl Tour<'_> {
+    async fn play(&mut self, sink: &mut Sink, end: &CancellationToken) -> Result<(), CuError> {
+        let way = self.look.way();
+        let mut rest = self.look.span.from..self.look.span.to.unwrap_or_else(now);
+        let mut playing = None;
+        while rest.start < rest.end && !end.is_cancelled() {
+            let survey = match &self.named {
+                Some(named) => Survey::of_one(named.clone(), rest.clone(), way),
+                None => self.survey(rest.clone()).await?,
+            };
+            let until = survey.until;
+            rest = match way {
+                Way::Forwards => until..rest.end,
+                Way::Backwards => rest.start..until,
+            };
+            let is_last = rest.start >= rest.end;
+            playing = self.legs(survey, (playing, is_last), sink, end).await?;
         }
-        let wake = client.poll_timeout().map(tokio::time::Instant::from_std);
-        tokio::select! {
-            read = receive.read(&mut buffer) => match read {
-                Ok(Some(length)) => client.handle_input(&buffer[..length], Instant::now(), now()),
-                Ok(None) | Err(_) if leaving => return Ok(()),
-                Ok(None) => return Err(CuError::unreachable("the camera has ended the stream")),
-                Err(e) => return Err(lost(&e)),
-            },
-            () = quic::sleep_until(wake) => client.handle_timeout(Instant::now()),
-            () = end.cancelled(), if !leaving => {
-                leaving = true;
-                client.teardown(Instant::now());
-            }
-        }
-    }
-}
-
-/// Where the units go.
-struct Sink {
-    out: Option<Out>,
-    look: Look,
-    form: StreamDescription,
-    pictures: u64,
-    bar: ProgressBar,
-}
-
-struct Out {
-    path: PathBuf,
-    /// Made with the first picture: an empty file would only puzzle.
-    open: Option<(File, Writer)>,
-    written: u64,
-}
-
-impl Sink {
-    fn new(path: Option<PathBuf>, look: Look, bar: ProgressBar) -> Self {
-        let out = path.map(|path| Out { path, open: None, written: 0 });
-        Self { out, look, form: StreamDescription::default(), pictures: 0, bar }
+        if sink.pictures() == 0 && !end.is_cancelled() { Err(self.nothing()) } else { Ok(()) }
     }
 
-    fn describe(&mut self, form: StreamDescription) {
-        self.form = form;
-    }
-
-    async fn push(&mut self, unit: &AccessUnit) -> Result<(), CuError> {
-        self.pictures += u64::from(unit.is_video());
-        let changed = self.changed(unit);
-        let created = self.look.span.from;
-        if let Some(out) = &mut self.out {
-            out.push(unit, &self.form, changed, created).await?;
-            self.bar.set_message(format!(
-                "fetching, {} pictures, {} kB",
-                self.pictures,
-                out.written / 1_000
-            ));
-        } else {
-            self.bar.set_message(format!("playing, {} pictures", self.pictures));
-        }
-        Ok(())
-    }
-
-    /// Whether the picture has another form from this unit on: keyframes carry it.
-    fn changed(&mut self, unit: &AccessUnit) -> bool {
-        let AccessUnit::Video { keyframe: true, codec, data, .. } = unit else { return false };
-        let Some(track) = assembler::track_of(*codec, data) else { return false };
-        let known = self.form.video.as_ref();
-        if known.is_some_and(|known| known.parameter_sets == track.parameter_sets) {
-            return false;
-        }
-        let fps = known.map_or(0.0, |known| known.fps);
-        self.form.video = Some(VideoTrack { fps, ..track });
-        true
-    }
-
-    async fn finish(self, json: bool) -> Result<(), CuError> {
-        match self.out {
-            Some(out) => out.finish(json).await,
-            None if self.pictures == 0 => Err(CuError::timeout("no picture came")),
-            None => {
-                output::line(&played(self.pictures, json));
-                Ok(())
-            }
-        }
-    }
-}
-
-/// What is said of pictures that went into no file.
-fn played(pictures: u64, as_json: bool) -> String {
-    if as_json {
-        json!({"played": {"pictures": pictures}}).to_string()
-    } else {
-        format!("{pictures} pictures came.")
-    }
-}
-
-impl Out {
-    async fn push(
-        &mut self,
-        unit: &AccessUnit,
-        form: &StreamDescription,
-        changed: bool,
-        created: UnixMicros,
-    ) -> Result<(), CuError> {
-        let path = self.path.clone();
-        if self.open.is_none() {
-            let writer = Writer::new(form, created).map_err(|e| record::unusable(&e))?;
-            let file = File::create(&path).await.map_err(|e| cannot(&path, &e))?;
-            self.open = Some((file, writer));
-        }
-        let Some((file, writer)) = &mut self.open else { return Ok(()) };
-        let mut bytes = Vec::new();
-        if changed && writer.started() {
-            bytes = writer.describe(form).map_err(|e| record::unusable(&e))?;
-        }
-        bytes.extend(writer.push(unit).map_err(|e| record::unusable(&e))?);
-        file.write_all(&bytes).await.map_err(|e| cannot(&path, &e))?;
-        self.written += bytes.len() as u64;
-        Ok(())
-    }
-
-    async fn finish(self, json: bool) -> Result<(), CuError> {
-        let Some((mut file, writer)) = self.open else {
-            return Err(CuError::timeout("no picture came, so nothing was written"));
+    async fn survey(&mut self, span: Range<UnixMicros>) -> Result<Survey, CuError> {
+        self.bar.set_message("asking who has it");
+        let surveyor = Surveyor {
+            api: self.api,
+            camera: &self.camera.id,
+            tier: tier(self.quality),
+            only: false,
+            way: self.look.way(),
         };
-        let left_out = writer.left_out();
-        match writer.finish() {
-            Ok(end) => {
-                record::finish(&mut file, end).await.map_err(|e| cannot(&self.path, &e))?;
+        let survey = surveyor.survey(span).await?;
+        for one in &survey.silent {
+            if !self.noted.contains(one) {
+                let words = silent::words(one);
+                output::note(&format!("note: {words}; what nobody else has is left out"));
+                self.noted.push(one.clone());
             }
-            Err(Mp4Error::Empty) => {
-                drop(file);
-                let _ = tokio::fs::remove_file(&self.path).await;
-                return Err(CuError::timeout("no picture came, so nothing was written"));
-            }
-            Err(error) => return Err(record::unusable(&error)),
         }
-        record::report(&self.path, left_out, json).await;
-        Ok(())
+        Ok(survey)
+    }
+
+    /// Plays what a survey has found; who played last. Where somebody gives nothing of what they have,
+    /// others are asked; what is missing in the end is told.
+    async fn legs(
+        &mut self,
+        mut survey: Survey,
+        (mut playing, is_last): (Option<Held>, bool),
+        sink: &mut Sink,
+        end: &CancellationToken,
+    ) -> Result<Option<Held>, CuError> {
+        let way = self.look.way();
+        let mut queue = VecDeque::from(survey.legs(way, playing.as_ref()));
+        let mut failed = None;
+        while let Some(leg) = queue.pop_front() {
+            if end.is_cancelled() {
+                break;
+            }
+            let before = sink.pictures();
+            let is_open = is_last && queue.is_empty() && self.look.span.to.is_none();
+            let Err(error) = self.leg(&leg, is_open, sink, end).await else {
+                playing = Some(leg.held);
+                continue;
+            };
+            // Nobody else is asked once somebody has lied, nor in the middle of a stretch.
+            let is_final = matches!(error.exit, Exit::Security | Exit::NotSignedIn | Exit::Other);
+            if self.named.is_some() || is_final || sink.pictures() > before {
+                return Err(error);
+            }
+            let lost = lose(&mut survey, &leg, way, &error);
+            queue = survey.legs(way, playing.as_ref()).into();
+            if lost.is_empty() {
+                output::note(&format!("note: {}: {error}; going on elsewhere", leg.held.words()));
+                continue;
+            }
+            for span in lost {
+                let (from, to) = (time_text(span.start), time_text(span.end));
+                let who = leg.held.words();
+                output::note(&format!("Missing: {from} to {to}, which only {who} has."));
+            }
+            failed.get_or_insert(error);
+        }
+        match failed {
+            Some(error) => Err(error),
+            None => Ok(playing),
+        }
+    }
+
+    /// Plays one stretch; when it is open, also what is recorded meanwhile.
+    async fn leg(
+        &mut self,
+        leg: &Leg,
+        is_open: bool,
+        sink: &mut Sink,
+        end: &CancellationToken,
+    ) -> Result<(), CuError> {
+        sink.leg_begins();
+        let Range { start: from, end: to } = leg.span;
+        match &leg.held {
+            Held::InCloud => {
+                let grows = is_open && now().since(to) < MAY_GROW;
+                cloud::play(self, (from..to, grows), sink, end).await
+            }
+            held @ (Held::ByUnit | Held::ByNvr(_)) => {
+                let span = Span { from, to: (!is_open).then_some(to) };
+                recorder::play(self, held.clone(), span, sink, end).await
+            }
+        }
+    }
+
+    /// Says once of each device what the person should know of its key.
+    fn warn(&mut self, device: &PuId, warning: Option<String>) {
+        if let Some(warning) = warning.filter(|_| !self.warned.contains(device)) {
+            output::note(&warning);
+            self.warned.push(device.clone());
+        }
+    }
+
+    /// Why there is nothing to be played.
+    fn nothing(&self) -> CuError {
+        match self.noted.first() {
+            None => CuError::new(Exit::Refused, "nothing of that is recorded"),
+            Some(one) => CuError::unreachable(format!(
+                "nothing of that is recorded where it could be looked for: {}",
+                silent::words(one)
+            )),
+        }
     }
 }
 
-fn cannot(path: &Path, error: &std::io::Error) -> CuError {
-    CuError::other(format!("cannot write {}: {error}", path.display()))
+/// Takes a stretch from who has not given it, and all of theirs when they cannot be reached; what of the
+/// stretch nobody else has. What lies before it was played.
+fn lose(survey: &mut Survey, leg: &Leg, way: Way, error: &CuError) -> Vec<Range<UnixMicros>> {
+    let everything = match way {
+        Way::Forwards => leg.span.start..UnixMicros(i64::MAX),
+        Way::Backwards => UnixMicros(i64::MIN)..leg.span.end,
+    };
+    survey.keep(&everything);
+    match error.exit {
+        Exit::Unreachable | Exit::Timeout => survey.lose(&leg.held, &everything),
+        Exit::Other | Exit::Usage | Exit::NotSignedIn | Exit::Refused | Exit::Security => {
+            survey.lose(&leg.held, &leg.span)
+        }
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use clap::Parser;
-
-    use super::*;
-    use crate::cli::{Cli, Command};
-
-    fn asked(arguments: &str) -> Result<Look, String> {
-        let line = format!("cu play Garden {arguments}");
-        let cli = Cli::try_parse_from(line.split_whitespace()).map_err(|e| e.to_string())?;
-        let Command::Play(options) = cli.command else { panic!("it is a play") };
-        look(&options).map_err(|e| e.message)
-    }
-
-    #[test]
-    fn what_is_asked_of_a_recording() {
-        let hour = "--from 2026-11-21T17:00:00Z --to 2026-11-21T18:00:00.5Z";
-        let look = asked(&format!("{hour} --out a.mp4")).expect("valid");
-        assert_eq!(look.span.to_string(), "20261121T170000Z-20261121T180000.5Z");
-        assert!(look.at_once, "nobody waits an hour for an hour");
-        let look = asked(&format!("{hour} --out a.mp4 --speed 2")).expect("valid");
-        assert!(!look.at_once && look.scale.value() == 2.0);
-        assert!(asked(&format!("{hour} --speed -1")).is_ok());
-        assert!(asked("--from 2026-11-21T17:00:00Z").is_ok());
-    }
-
-    #[test]
-    fn scripts_are_told_as_json_what_was_played() {
-        let told: serde_json::Value = serde_json::from_str(&played(7, true)).expect("an object");
-        assert_eq!(told, json!({"played": {"pictures": 7}}));
-        assert_eq!(played(7, false), "7 pictures came.");
-    }
-
-    #[test]
-    fn what_cannot_be_played_is_said_in_words() {
-        let from = "--from 2026-11-21T17:00:00Z";
-        for (arguments, words) in [
-            (format!("{from} --to 2026-11-21T16:00:00Z"), "--to lies before"),
-            (format!("{from} --speed 0"), "0.125 to 16"),
-            (format!("{from} --speed 17"), "0.125 to 16"),
-            (format!("{from} --speed nan"), "0.125 to 16"),
-            (format!("{from} --speed -1"), "--to says where"),
-            (format!("{from} --to 2026-11-21T18:00:00Z --speed -1 --out a.mp4"), "in reverse"),
-            (format!("{from} --via webrtc"), "over QUIC"),
-            ("--from yesterday".into(), "2026-11-21T17:00:00Z"),
-            ("--from 2026-11-31T17:00:00Z".into(), "2026-11-21T17:00:00Z"),
-            ("--from 2026-11-21T17:00:00+01:00".into(), "2026-11-21T17:00:00Z"),
-            ("--to 2026-11-21T17:00:00Z".into(), "--from"),
-            (format!("{from} --rtsp-listen 127.0.0.1:0"), "--rtsp-listen"),
-        ] {
-            let refusal = asked(&arguments).expect_err(&arguments);
-            assert!(refusal.contains(words), "{arguments}: {refusal}");
-        }
-    }
-}
+mod tests;

@@ -137,14 +137,16 @@ impl Session {
     /// What the person should know before believing the picture.
     #[must_use]
     pub fn warning(&self) -> Option<String> {
-        (!self.pinned).then(|| {
-            format!(
-                "note: the claim code of {} was not typed here, so its key is known from the portal \
-                 only. Compare the device id with the label: {}",
-                self.camera.name, self.answer.device.pu
-            )
-        })
+        (!self.pinned).then(|| unpinned(&self.camera.name, &self.answer.device.pu))
     }
+}
+
+/// What the person should know of a device whose claim code was not typed here.
+pub(crate) fn unpinned(name: &str, device: &PuId) -> String {
+    format!(
+        "note: the claim code of {name} was not typed here, so its key is known from the portal \
+         only. Compare the device id with the label: {device}"
+    )
 }
 
 fn limits(quality: QualityChoice) -> Capabilities {
