@@ -1,111 +1,99 @@
-//! The real agent, killed while it records: nothing that was acknowledged is lost.
+//! The real agent, killed at moments that nothing chose while it records, or with its disk's power gone:
+//! nothing that it acknowledged is lost, nothing else is left over, and the chain verifies.
+//!
+//! A few times in every run; by hand `TEST_TIMES=100` for kills, `TEST_TIMES=20` for losses of power.
 
 mod recording;
 
-use std::{
-    cell::RefCell,
-    io::{Read, Write},
-    net::{SocketAddr, TcpListener, TcpStream},
-    process::{Child, Command, Stdio},
-    time::Duration,
+use std::time::Duration;
+
+use recording::{Unit, agent::Agent, files_below, until};
+use sightline_model::UnixMicros;
+use sightline_recording::statement::Head;
+use sightline_recording_store::Level;
+use sightline_testkit::{
+    disk::{Disk, FileSystem},
+    random, times,
 };
 
-use recording::{Unit, until};
-use sightline_recording_store::Level;
+/// No life is longer, in milliseconds: two segments.
+const LONGEST_MS: u64 = 9_000;
+const KILLS: u64 = 4;
+const POWER_LOSSES: u64 = 2;
 
-/// How often it is killed.
-const KILLS: u64 = 3;
-
-struct Agent {
-    process: Child,
-    http: SocketAddr,
+/// What is known of a unit's chain between two lives.
+#[derive(Default)]
+struct Known {
+    segments: u64,
+    head: Option<Head>,
 }
 
-impl Agent {
-    fn start(unit: &Unit) -> Self {
-        // Free a moment ago.
-        let free = TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a port");
-        let config = unit.root().join("pu-agent.toml");
-        let text = format!(
-            "data_dir = {:?}\nmap_ports = false\n\
-             [recording]\ndir = {:?}\n\
-             [[scu]]\nwebsocket = \"ws://127.0.0.1:1/ps/v1\"\n\
-             [[camera]]\nname = \"Yard\"\nsource = \"synthetic\"\n\
-             [camera.synthetic]\nwidth = 160\nheight = 90\ngop_s = 0.2\nbitrate_bps = 500000\n\
-             [rtsp]\nlisten = \"127.0.0.1:0\"\n[quic]\nlisten = \"127.0.0.1:0\"\n\
-             [webrtc]\nlisten = \"127.0.0.1:0\"\n[http]\nlisten = \"{free}\"\n",
-            unit.data_dir(),
-            unit.dir(),
-        );
-        std::fs::write(&config, text).expect("own file");
-        let process = Command::new(env!("CARGO_BIN_EXE_pu-agent"))
-            .arg("--config")
-            .arg(&config)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("started");
-        Self { process, http: free }
-    }
-
-    /// Segments that it says are durable.
-    fn acknowledged(&self) -> Option<u64> {
-        let mut stream = TcpStream::connect(self.http).ok()?;
-        stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
-        let request = "GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
-        stream.write_all(request.as_bytes()).ok()?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).ok()?;
-        let of = |line: &str| line.rsplit_once(' ')?.1.parse::<u64>().ok();
-        let name = "sightline_pu_recording_segments_total{";
-        answer.lines().filter(|line| line.starts_with(name)).map(of).sum()
-    }
-
-    /// Whether it has ended by itself: its port was taken meanwhile.
-    fn has_ended(&mut self) -> bool {
-        self.process.try_wait().expect("our own process").is_some()
-    }
-
-    fn kill(mut self) {
-        self.process.kill().expect("it ran");
-        self.process.wait().expect("it ended");
+impl Known {
+    /// Looks at what a life has left, in which so many segments were acknowledged.
+    async fn look(&mut self, unit: &Unit, told: u64, round: u64) {
+        let (store, before) = (unit.open().await, self.segments);
+        let subject = unit.subject();
+        let found = store.verify(&subject, Level::Hash, self.head.clone()).await.expect("verified");
+        let (segments, hashed) = match found {
+            Some(found) => {
+                assert!(found.report.is_sound(), "round {round}: {:?}", found.report.findings);
+                (found.report.segments, found.report.files_hashed)
+            }
+            None => (0, 0),
+        };
+        assert!(segments >= before + told, "round {round}: {before} and {told}, but {segments}");
+        assert_eq!(hashed, segments, "round {round}: not every segment's file is there");
+        let files = files_below(&unit.dir().join("segments"));
+        assert_eq!(files.len() as u64, segments, "round {round}: left over: {files:?}");
+        self.segments = segments;
+        self.head = store.head(&subject, UnixMicros(0)).await.expect("read");
+        store.close().await;
     }
 }
 
-impl Drop for Agent {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
+/// After everything it records as if nothing had been.
+async fn goes_on(unit: &Unit, known: &mut Known, round: u64) {
+    let agent = Agent::up(unit, &[]).await;
+    until("a segment is acknowledged", async || agent.acknowledged().filter(|n| *n > 0)).await;
+    agent.kill();
+    known.look(unit, 1, round).await;
 }
 
 #[tokio::test]
 async fn an_agent_that_is_killed_loses_nothing_that_it_acknowledged() {
-    let unit = Unit::new();
-    let mut stored = 0;
-    for round in 0..KILLS {
-        let agent = RefCell::new(Agent::start(&unit));
-        let told = until("a segment is acknowledged", async || {
-            let mut agent = agent.borrow_mut();
-            let told = agent.acknowledged().filter(|count| *count > round % 2);
-            if agent.has_ended() {
-                *agent = Agent::start(&unit);
-                return None;
-            }
-            told
-        })
-        .await;
-        // At another place of the next segment each time.
-        tokio::time::sleep(Duration::from_millis(round * 1_300)).await;
-        agent.into_inner().kill();
-        let store = unit.open().await;
-        let segments = unit.segments(&store).await;
-        let now = segments.len() as u64;
-        assert!(now >= stored + told, "{told} were acknowledged, {now} are there");
-        let found = unit.verify(&store, Level::Hash).await;
-        assert!(found.is_sound(), "{found:?}");
-        assert_eq!(found.files_hashed, now, "not every segment's file is there");
-        stored = now;
-        store.close().await;
+    let (unit, kills) = (Unit::new(), times(KILLS));
+    let (mut known, mut acknowledged) = (Known::default(), 0);
+    for round in 0..kills {
+        let life = Duration::from_millis(random(round, LONGEST_MS));
+        let (agent, told) = Agent::live(&unit, life).await;
+        agent.kill();
+        known.look(&unit, told, round).await;
+        acknowledged += told;
     }
+    goes_on(&unit, &mut known, kills).await;
+    println!(
+        "{acknowledged} segments were acknowledged in {kills} lives; {} lie there",
+        known.segments
+    );
+}
+
+#[tokio::test]
+async fn an_agent_whose_disk_loses_its_power_loses_nothing_that_it_acknowledged() {
+    let Some(disk) = Disk::new(FileSystem::Xfs, 512) else { return };
+    let (unit, losses) = (Unit::on(disk.folder("card")), times(POWER_LOSSES));
+    let (mut known, mut acknowledged) = (Known::default(), 0);
+    for round in 0..losses {
+        let life = Duration::from_millis(random(round + 300, LONGEST_MS));
+        let (agent, told) = Agent::live(&unit, life).await;
+        disk.lose_power();
+        agent.kill();
+        disk.power_back();
+        known.look(&unit, told, round).await;
+        acknowledged += told;
+    }
+    goes_on(&unit, &mut known, losses).await;
+    println!(
+        "{acknowledged} segments were acknowledged in {losses} lives; {} lie there",
+        known.segments
+    );
 }

@@ -128,6 +128,14 @@ pub const PACKAGES: &[Package] = &[
         Need::Test,
     ),
     package("coturn", Probe::Program("turnutils_uclient"), Need::Test),
+    // Disks and clocks that are taken from under whoever records.
+    package("e2fsprogs", Probe::Program("mkfs.ext4"), Need::Test),
+    package("xfsprogs", Probe::Program("xfs_io"), Need::Test),
+    package(
+        "libfaketime",
+        Probe::Succeeds(&["sh", "-c", "ls /usr/lib/*/faketime/libfaketimeMT.so.1"]),
+        Need::Test,
+    ),
 ];
 
 /// Tools from the Python package index, each with the version that was tried.

@@ -1,20 +1,18 @@
-//! Storages that fill up, refuse writes, or go under the store's feet. For root: each is a file system
-//! of its own.
+//! Storages that fill up, refuse writes, or go under the store's feet. Each is a file system of its own.
 
 #[path = "../src/tests/film.rs"]
 #[expect(dead_code, reason = "the unit tests use all of it, these a part")]
 mod film;
-mod mount;
 
 use std::{fs, ops::Range, path::Path, time::Duration};
 
 use film::Film;
-use mount::{FileSystem, Loop, run};
 use sightline_model::UnixMicros;
 use sightline_recording::statement::{BootId, Causes, GapReason};
 use sightline_recording_store::{
     Acknowledged, ChainWriter, Key, Level, Limits, Setup, State, Store, StoreError,
 };
+use sightline_testkit::disk::{Disk, FileSystem};
 
 const ALL: Range<UnixMicros> = UnixMicros(0)..UnixMicros(i64::MAX);
 
@@ -75,11 +73,9 @@ async fn check(store: &Store, reason: GapReason) {
 }
 
 #[tokio::test]
-#[ignore = "mounts a file system: for root, with e2fsprogs"]
 async fn a_disk_that_others_have_filled_takes_segments_again_when_there_is_space() {
-    let disk = Loop::new(FileSystem::Ext4, 16);
-    let dir = disk.mount().join("recordings");
-    fs::create_dir(&dir).expect("made");
+    let Some(disk) = Disk::new(FileSystem::Ext4, 16) else { return };
+    let dir = disk.folder("recordings");
     let store = open(&dir).await;
     let subject = film::subject(0);
     let mut writer = store.writer(&subject).await.expect("lent");
@@ -89,8 +85,7 @@ async fn a_disk_that_others_have_filled_takes_segments_again_when_there_is_space
     }
     store.lock(&subject, ALL, true).await.expect("locked");
     // Somebody else's file takes what is left, to the last block.
-    let foreign = disk.at().join("foreign");
-    run("dd", &["if=/dev/zero", &format!("of={}", foreign.display()), "bs=64k"]);
+    let foreign = disk.fill();
     until_refused(&mut writer, &mut film).await;
     becomes(&store, State::Full).await;
     fs::remove_file(foreign).expect("removed");
@@ -100,15 +95,12 @@ async fn a_disk_that_others_have_filled_takes_segments_again_when_there_is_space
     assert!(rows.len() >= 11, "acknowledged segments are gone: {}", rows.len());
     writer.end().await;
     store.close().await;
-    disk.unmount();
 }
 
 #[tokio::test]
-#[ignore = "mounts a file system: for root, with e2fsprogs"]
 async fn a_disk_that_takes_no_writes_any_more_is_told_and_taken_up_when_it_is_mounted_anew() {
-    let disk = Loop::new(FileSystem::Ext4, 16);
-    let dir = disk.mount().join("recordings");
-    fs::create_dir(&dir).expect("made");
+    let Some(disk) = Disk::new(FileSystem::Ext4, 16) else { return };
+    let dir = disk.folder("recordings");
     let store = open(&dir).await;
     let subject = film::subject(0);
     let mut writer = store.writer(&subject).await.expect("lent");
@@ -122,12 +114,11 @@ async fn a_disk_that_takes_no_writes_any_more_is_told_and_taken_up_when_it_is_mo
     // What is there can be read.
     let rows = store.segments(&subject, ALL, None, 100).await.expect("read").rows;
     assert_eq!(rows.len(), 5);
-    disk.unmount_lazily();
+    disk.pull_out();
     becomes(&store, State::Away).await;
-    disk.mount();
+    disk.put_in();
     until_taken(&store, &mut writer, &mut film).await;
     check(&store, GapReason::StorageReadOnly).await;
     writer.end().await;
     store.close().await;
-    disk.unmount();
 }

@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "every test file uses a part")]
 
+pub mod agent;
+
 use std::{
     collections::BTreeSet,
     path::{Path, PathBuf},
@@ -12,7 +14,7 @@ use std::{
 use parking_lot::Mutex;
 use pu_agent::{
     identity::Identity,
-    recorder::{self, Recorder, Settings, Purpose, clock::boot_id, config::FirstPlan},
+    recorder::{self, Purpose, Recorder, Settings, clock::boot_id, config::FirstPlan},
     uplink::clock::Clock,
 };
 use sightline_media::ring;
@@ -64,15 +66,26 @@ impl Sign for UnitKey {
 /// The folders and the key of a unit.
 pub struct Unit {
     root: tempfile::TempDir,
+    card: PathBuf,
     identity: Arc<Identity>,
 }
 
 impl Unit {
     pub fn new() -> Self {
         let root = tempfile::tempdir().expect("temporary folder");
-        std::fs::create_dir(root.path().join("card")).expect("own folder");
+        let card = root.path().join("card");
+        std::fs::create_dir(&card).expect("own folder");
+        Self::with(root, card)
+    }
+
+    /// One that records into a folder elsewhere, which exists.
+    pub fn on(card: PathBuf) -> Self {
+        Self::with(tempfile::tempdir().expect("temporary folder"), card)
+    }
+
+    fn with(root: tempfile::TempDir, card: PathBuf) -> Self {
         let identity = Identity::load_or_create(&root.path().join("data")).expect("made");
-        Self { root, identity: Arc::new(identity) }
+        Self { root, card, identity: Arc::new(identity) }
     }
 
     pub fn root(&self) -> &Path {
@@ -80,7 +93,7 @@ impl Unit {
     }
 
     pub fn dir(&self) -> PathBuf {
-        self.root.path().join("card")
+        self.card.clone()
     }
 
     pub fn data_dir(&self) -> PathBuf {
@@ -176,6 +189,18 @@ impl Unit {
         let report = store.verify(&self.subject(), level, None).await.expect("verified");
         report.expect("something was recorded").report
     }
+}
+
+/// Everything below a folder that is no folder.
+pub fn files_below(dir: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
+        match entry.path() {
+            path if path.is_dir() => files.extend(files_below(&path)),
+            path => files.push(path),
+        }
+    }
+    files
 }
 
 /// All time.
