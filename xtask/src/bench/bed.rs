@@ -30,8 +30,17 @@ pub struct Bed {
     pub claim_code: String,
     pub data: PathBuf,
     binaries: PathBuf,
-    _centre: Vec<Process>,
+    centre: Centre,
     _camera: Process,
+}
+
+/// Our centre: bus, CMU, MTU and SCU, all on one machine.
+pub struct Centre {
+    pub portal: String,
+    /// Ports of signalling for devices, over QUIC and over WebSocket.
+    signalling: [u16; 2],
+    /// In the order in which they must end: whoever speaks over the bus goes before it.
+    units: Vec<Process>,
 }
 
 /// One program that passes the camera's stream on.
@@ -55,7 +64,9 @@ impl Bed {
         let data = std::env::temp_dir().join(format!("sightline-bench-{}", std::process::id()));
         fs::create_dir_all(&data)?;
         let (camera, url) = start_camera()?;
-        let (centre, agent, portal, claim_code) = start_ours(&data, binaries, &url)?;
+        let centre = Centre::start(&data, binaries, "")?;
+        let (agent, claim_code) = start_ours(&data, binaries, &centre, &url)?;
+        let portal = centre.portal.clone();
         let mut units = vec![agent];
         for peer in peers {
             units.push(start_peer(&data, peer, &url)?);
@@ -67,7 +78,7 @@ impl Bed {
             claim_code,
             data,
             binaries: binaries.to_owned(),
-            _centre: centre,
+            centre,
             _camera: camera,
         };
         bed.sign_in()?;
@@ -76,19 +87,11 @@ impl Bed {
 
     /// One of our programs.
     pub fn ours(&self, name: &str) -> Command {
-        let mut ours = command(self.binaries.join(name));
-        if name == "cu" {
-            // It warns in every call that the claim code was not typed there.
-            ours.stderr(Stdio::null()).arg("--home").arg(self.data.join("cu-home"));
-        }
-        ours
+        ours(&self.data, &self.binaries, name)
     }
 
     fn sign_in(&self) -> anyhow::Result<()> {
-        let sms_log = self.sms_log();
-        let login = ["login", "--portal", &self.portal, "--phone", PHONE, "--code-file"];
-        output(self.ours("cu").args(login).arg(sms_log))?;
-        Ok(())
+        self.centre.sign_in(&self.data, &self.binaries)
     }
 
     /// Makes the agent's camera the signed-in person's.
@@ -97,7 +100,7 @@ impl Bed {
     }
 
     pub fn sms_log(&self) -> PathBuf {
-        self.data.join("cmu/sms.log")
+        sms_log(&self.data)
     }
 
     /// Where RTSP viewers of a unit go; a token of ours is fresh.
@@ -116,9 +119,66 @@ impl Bed {
 impl Drop for Bed {
     fn drop(&mut self) {
         self.units.clear();
-        self._centre.clear();
+        self.centre.end();
         let _ = fs::remove_dir_all(&self.data);
     }
+}
+
+impl Centre {
+    /// Starts it with its files in `data`; `cmu` is added to the CMU's configuration.
+    pub fn start(data: &Path, binaries: &Path, cmu: &str) -> anyhow::Result<Self> {
+        let mut ports = [0_u16; 5];
+        for port in &mut ports {
+            *port = free_port()?;
+        }
+        let [nats, portal, ps, cs, _] = ports;
+        write_centre(data, ports, cmu)?;
+        let mut bus = command("nats-server");
+        bus.args(["-a", "127.0.0.1", "-p", &nats.to_string()]);
+        let bus = with_log(bus, data, "nats")?;
+        wait_for_port("nats-server", nats)?;
+        let unit = |name, port| start_unit(data, binaries, (name, &[]), port);
+        let cmu = unit("cmu", portal)?;
+        let mtu = unit("mtu", nats)?;
+        let scu = unit("scu", cs)?;
+        let units = vec![scu, mtu, cmu, bus];
+        Ok(Self { portal: format!("http://localhost:{portal}"), signalling: [ps, cs], units })
+    }
+
+    /// How the configuration of a device at this centre begins, with its last table open.
+    pub fn device(&self, data_dir: &str) -> String {
+        let (portal, [ps, cs]) = (&self.portal, self.signalling);
+        format!(
+            "data_dir = \"{data_dir}\"\ncentre_ca = \"scu/ca.pem\"\nannounce_loopback = true\n\
+             portal = \"{portal}\"\n[[scu]]\nquic = \"localhost:{ps}\"\n\
+             websocket = \"ws://localhost:{cs}/ps/v1\"\n"
+        )
+    }
+
+    /// Signs the one person in.
+    pub fn sign_in(&self, data: &Path, binaries: &Path) -> anyhow::Result<()> {
+        let login = ["login", "--portal", &self.portal, "--phone", PHONE, "--code-file"];
+        output(ours(data, binaries, "cu").args(login).arg(sms_log(data)))?;
+        Ok(())
+    }
+
+    pub fn end(&mut self) {
+        self.units.clear();
+    }
+}
+
+/// One of our programs.
+pub fn ours(data: &Path, binaries: &Path, name: &str) -> Command {
+    let mut ours = command(binaries.join(name));
+    if name == "cu" {
+        // It warns in every call that the claim code was not typed there.
+        ours.stderr(Stdio::null()).arg("--home").arg(data.join("cu-home"));
+    }
+    ours
+}
+
+fn sms_log(data: &Path) -> PathBuf {
+    data.join("cmu/sms.log")
 }
 
 fn start_camera() -> anyhow::Result<(Process, String)> {
@@ -133,60 +193,61 @@ fn start_camera() -> anyhow::Result<(Process, String)> {
 }
 
 /// A program with its errors in a file of the data folder.
-fn with_log(mut command: Command, data: &Path, name: &str) -> anyhow::Result<Process> {
+pub fn with_log(mut command: Command, data: &Path, name: &str) -> anyhow::Result<Process> {
     let log = fs::File::create(data.join(format!("{name}.log")))?;
     Process::start(command.stderr(log).current_dir(data))
+}
+
+/// One of our services, with its words and its configuration, until it listens.
+fn start_unit(
+    data: &Path,
+    binaries: &Path,
+    (name, words): (&str, &[&str]),
+    port: u16,
+) -> anyhow::Result<Process> {
+    let mut unit = command(binaries.join(name));
+    unit.args(words).arg("--config").arg(data.join(format!("{name}.toml")));
+    let unit = with_log(unit, data, name)?;
+    wait_for_port(name, port)?;
+    Ok(unit)
+}
+
+/// The claim code of a device whose configuration is there.
+pub fn claim_code(data: &Path, binaries: &Path, name: &str) -> anyhow::Result<String> {
+    let mut code = command(binaries.join(name));
+    code.args(["claim-code", "--config"]).arg(data.join(format!("{name}.toml"))).current_dir(data);
+    let is_code = |word: &&str| word.len() == 54 && word.matches('-').count() == 10;
+    let code = output(&mut code)?.split_whitespace().find(is_code).map(str::to_owned);
+    code.with_context(|| format!("{name} printed no claim code"))
+}
+
+/// What of ours is measured, by its commit.
+pub fn our_version() -> String {
+    let version = output(command("git").args(["describe", "--always", "--dirty"]));
+    version.map_or_else(|_| "?".into(), |version| version.trim().to_owned())
 }
 
 fn start_ours(
     data: &Path,
     binaries: &Path,
+    centre: &Centre,
     camera: &str,
-) -> anyhow::Result<(Vec<Process>, Unit, String, String)> {
-    let mut ports = [0_u16; 9];
-    for port in &mut ports {
-        *port = free_port()?;
-    }
-    let [nats, portal_port, ps, cs, turn, rtsp, quic, webrtc, admin] = ports;
-    let portal = format!("http://localhost:{portal_port}");
-    write_centre(data, [nats, portal_port, ps, cs, turn])?;
+) -> anyhow::Result<(Unit, String)> {
+    let [rtsp, quic, webrtc, admin] = [free_port()?, free_port()?, free_port()?, free_port()?];
     let agent = format!(
-        "data_dir = \"pu\"\ncentre_ca = \"scu/ca.pem\"\nannounce_loopback = true\n\
-         portal = \"{portal}\"\n[[scu]]\nquic = \"localhost:{ps}\"\n\
-         websocket = \"ws://localhost:{cs}/ps/v1\"\n\
-         [[camera]]\nname = \"Bench\"\nsource = \"{camera}\"\n\
+        "{}[[camera]]\nname = \"Bench\"\nsource = \"{camera}\"\n\
          [rtsp]\nlisten = \"127.0.0.1:{rtsp}\"\n[quic]\nlisten = \"127.0.0.1:{quic}\"\n\
-         [webrtc]\nlisten = \"127.0.0.1:{webrtc}\"\n[http]\nlisten = \"127.0.0.1:{admin}\"\n"
+         [webrtc]\nlisten = \"127.0.0.1:{webrtc}\"\n[http]\nlisten = \"127.0.0.1:{admin}\"\n",
+        centre.device("pu")
     );
     fs::write(data.join("pu-agent.toml"), agent)?;
-    let unit = |name: &str, words: &[&str], port: u16| -> anyhow::Result<Process> {
-        let mut unit = command(binaries.join(name));
-        unit.args(words).arg("--config").arg(data.join(format!("{name}.toml")));
-        let unit = with_log(unit, data, name)?;
-        wait_for_port(name, port)?;
-        Ok(unit)
-    };
-    let mut bus = command("nats-server");
-    bus.args(["-a", "127.0.0.1", "-p", &nats.to_string()]);
-    let bus = with_log(bus, data, "nats")?;
-    wait_for_port("nats-server", nats)?;
-    let cmu = unit("cmu", &[], portal_port)?;
-    let mtu = unit("mtu", &[], nats)?;
-    let scu = unit("scu", &[], cs)?;
-    let centre = vec![scu, mtu, cmu, bus];
-    let mut code = command(binaries.join("pu-agent"));
-    code.args(["claim-code", "--config"]).arg(data.join("pu-agent.toml")).current_dir(data);
-    let is_code = |word: &&str| word.len() == 54 && word.matches('-').count() == 10;
-    let code = output(&mut code)?.split_whitespace().find(is_code).map(str::to_owned);
-    let code = code.context("pu-agent printed no claim code")?;
-    let process = unit("pu-agent", &["run"], rtsp)?;
-    let version = output(command("git").args(["describe", "--always", "--dirty"]));
-    let version = version.map_or_else(|_| "?".into(), |v| v.trim().to_owned());
-    let agent = Unit { name: "sightline", version, process, way: Way::Portal };
-    Ok((centre, agent, portal, code))
+    let code = claim_code(data, binaries, "pu-agent")?;
+    let process = start_unit(data, binaries, ("pu-agent", &["run"]), rtsp)?;
+    let version = our_version();
+    Ok((Unit { name: "sightline", version, process, way: Way::Portal }, code))
 }
 
-fn write_centre(data: &Path, ports: [u16; 5]) -> anyhow::Result<()> {
+fn write_centre(data: &Path, ports: [u16; 5], more_of_cmu: &str) -> anyhow::Result<()> {
     let [nats, portal, ps, cs, turn] = ports;
     fs::write(data.join("turn.secret"), "the benchmark's own relay secret, long enough")?;
     let bus = format!("nats://127.0.0.1:{nats}");
@@ -194,7 +255,7 @@ fn write_centre(data: &Path, ports: [u16; 5]) -> anyhow::Result<()> {
         "listen = \"127.0.0.1:{portal}\"\nadmin_listen = \"\"\n\
          public_url = \"http://localhost:{portal}\"\ndata_dir = \"cmu\"\n\
          domain = \"bench.example\"\napproval = \"automatic\"\n[bus]\nurl = \"{bus}\"\n\
-         [limits]\nplay_per_user = {{ count = 100000, per_s = 60 }}\n"
+         [limits]\nplay_per_user = {{ count = 100000, per_s = 60 }}\n{more_of_cmu}"
     );
     let scu = format!(
         "domain = \"bench.example\"\nid = \"scu1\"\npublic_url = \"ws://localhost:{cs}\"\n\
@@ -257,7 +318,7 @@ fn start_peer(data: &Path, peer: &Peer, camera: &str) -> anyhow::Result<Unit> {
 }
 
 /// The commit that Go wrote into the binary; else what the program says of itself.
-fn peer_version(path: &Path) -> String {
+pub fn peer_version(path: &Path) -> String {
     let built = command("go").args(["version", "-m"]).arg(path).output();
     let built = built.map(|o| String::from_utf8_lossy(&o.stdout).into_owned()).unwrap_or_default();
     let find = |key: &str| {

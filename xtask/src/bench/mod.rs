@@ -6,6 +6,7 @@ mod cost;
 mod figures;
 mod live;
 mod process;
+mod record;
 mod relay;
 mod report;
 
@@ -13,6 +14,8 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::Subcommand;
+
+use crate::run::command;
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -26,6 +29,8 @@ enum What {
     Live(LiveArgs),
     /// Relaying: processor time per packet and memory per allocation, next to coturn
     Relay(relay::RelayArgs),
+    /// Recording: processor time, memory, fsync, bytes written, seeks and uploads, next to ffmpeg and MediaMTX
+    Record(record::RecordArgs),
 }
 
 /// How much is measured. The whole takes about a quarter of an hour.
@@ -85,5 +90,11 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     match &args.what {
         What::Live(live) => live::run(live),
         What::Relay(relay) => relay::run(relay),
+        What::Record(record) => record::run(record),
     }
+}
+
+/// Whether a program can be started at all.
+fn is_there(program: &str) -> bool {
+    command(program).arg("--version").output().is_ok()
 }

@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    io::{BufRead, BufReader},
+    io::{BufRead, BufReader, Write as _},
     net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket},
     process::{Child, ChildStdin, Command, ExitStatus, Stdio},
     sync::mpsc,
@@ -58,6 +58,12 @@ impl Process {
         }
     }
 
+    /// Writes a line to the program's standard input.
+    pub fn tell(&self, line: &str) -> anyhow::Result<()> {
+        let mut stdin = self.stdin.as_ref().context("standard input was closed")?;
+        writeln!(stdin, "{line}").with_context(|| format!("{} does not listen", self.name))
+    }
+
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
@@ -68,8 +74,7 @@ impl Process {
     }
 
     pub fn signal(&self, name: &str) {
-        let pid = self.child.id().to_string();
-        let _ = Command::new("kill").args([&format!("-{name}"), &pid]).status();
+        signal(self.child.id(), name);
     }
 
     /// Waits until it has ended by itself.
@@ -104,6 +109,22 @@ impl Process {
         let kilobytes: u64 = line.split_whitespace().nth(1).context("VmRSS")?.parse()?;
         Ok(kilobytes * 1024)
     }
+
+    /// Resident memory in bytes, where what several processes share is divided among them.
+    pub fn share_of_memory(&self) -> anyhow::Result<u64> {
+        let maps = fs::read_to_string(format!("/proc/{}/smaps_rollup", self.pid()))?;
+        let line = maps.lines().find(|l| l.starts_with("Pss:")).context("no Pss")?;
+        let kilobytes: u64 = line.split_whitespace().nth(1).context("Pss")?.parse()?;
+        Ok(kilobytes * 1024)
+    }
+
+    /// Bytes that it has had written to storage so far, as the kernel counts them: whole pages, when they
+    /// change.
+    pub fn written(&self) -> anyhow::Result<u64> {
+        let io = fs::read_to_string(format!("/proc/{}/io", self.pid()))?;
+        let line = io.lines().find_map(|line| line.strip_prefix("write_bytes:"));
+        Ok(line.context("no write_bytes")?.trim().parse()?)
+    }
 }
 
 impl Drop for Process {
@@ -117,6 +138,11 @@ impl Drop for Process {
             let _ = self.child.wait();
         }
     }
+}
+
+/// Sends a signal to one process, which was started here.
+pub fn signal(pid: u32, name: &str) {
+    let _ = Command::new("kill").args([&format!("-{name}"), &pid.to_string()]).status();
 }
 
 /// A port that was free a moment ago, for TCP and UDP alike.
