@@ -1,4 +1,4 @@
-import { useEffect, useRef } from 'preact/hooks';
+import { useEffect, useRef, useState } from 'preact/hooks';
 import { problemText, t } from './i18n';
 import { route } from './router';
 import { auth, info, start, toast } from './state';
@@ -8,6 +8,7 @@ import { GridPage } from './pages/grid';
 import { OperatorPage } from './pages/operator';
 import { SettingsPage } from './pages/settings';
 import { SignInPage } from './pages/signin';
+import type { TogetherPage } from './pages/together';
 import { Button, Card, Icon, type IconName } from './ui/parts';
 import type { User } from './api/types';
 
@@ -127,6 +128,8 @@ function Page({ isOperator }: { isOperator: boolean }) {
       return <BindPage code={page.code} />;
     case 'camera':
       return <CameraPage id={page.id} />;
+    case 'together':
+      return <Together cameras={page.cameras} at={page.at} />;
     case 'settings':
       return <SettingsPage />;
     case 'operator':
@@ -134,6 +137,22 @@ function Page({ isOperator }: { isOperator: boolean }) {
     case 'unknown':
       return <NotFound />;
   }
+}
+
+type TogetherProps = Parameters<typeof TogetherPage>[0];
+
+/** Fetched when it is wanted: few look back at several cameras. */
+function Together(props: TogetherProps) {
+  const [load, setLoad] = useState<{ page?: typeof TogetherPage; failed?: true }>({});
+  useEffect(() => {
+    import('./pages/together').then(
+      (module) => setLoad({ page: module.TogetherPage }),
+      () => setLoad({ failed: true }),
+    );
+  }, []);
+  if (load.failed) return <p class="empty">{t('problem.network')}</p>;
+  const Page = load.page;
+  return Page ? <Page {...props} /> : <span class="spinner" aria-label={t('app.loading')} />;
 }
 
 function NotFound() {

@@ -1,6 +1,7 @@
 /** `window.__sightline`: what the current session does, for tests and for the curious. */
 
 import type { Camera } from './api/types';
+import type { InStep } from './play/in-step/conductor';
 import type { Lookback } from './play/lookback';
 import type { Watch } from './play/watch';
 
@@ -34,10 +35,44 @@ export interface LookbackView {
   show: (atUs: number) => void;
 }
 
+/** Several cameras in step. */
+export interface TogetherView {
+  state: string;
+  atUs: number | undefined;
+  /** What each shows. */
+  parts: { camera: string; atUs: number | undefined; absence: string | undefined }[];
+  playFrom: (atUs: number, scale?: number) => void;
+}
+
 declare global {
   interface Window {
     __sightline?: DebugView;
+    __together?: TogetherView;
   }
+}
+
+/** The same for several cameras. */
+export function exposeTogether(inStep: InStep): () => void {
+  const view: TogetherView = {
+    get state() {
+      return inStep.state.value.state;
+    },
+    get atUs() {
+      return inStep.atUs.value;
+    },
+    get parts() {
+      return inStep.parts.map(({ camera, player, absence }) => ({
+        camera: camera.id,
+        atUs: player.atUs.value,
+        absence: absence.value,
+      }));
+    },
+    playFrom: (atUs, scale) => inStep.playFrom(atUs, scale),
+  };
+  window.__together = view;
+  return () => {
+    if (window.__together === view) delete window.__together;
+  };
 }
 
 /** Shows a session; gives a function that takes it away again. No token or key is shown. */

@@ -8,6 +8,7 @@ import './style/base.css';
 import './style/operator.css';
 import './style/pages.css';
 import './style/player.css';
+import './style/timeline.css';
 
 startTheme();
 startRouter();

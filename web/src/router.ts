@@ -6,6 +6,8 @@ export type Route =
   | { page: 'grid' }
   | { page: 'bind'; code: string }
   | { page: 'camera'; id: string }
+  /** Several cameras at one time, in microseconds since 1970. */
+  | { page: 'together'; cameras: string[]; at: number | undefined }
   | { page: 'settings' }
   | { page: 'operator' }
   | { page: 'unknown' };
@@ -20,6 +22,15 @@ export function parseRoute(hash: string): Route {
       return { page: 'bind', code: new URLSearchParams(query).get('code') ?? '' };
     case 'camera':
       return parts[1] ? { page: 'camera', id: decode(parts[1]) } : { page: 'unknown' };
+    case 'together': {
+      const wanted = new URLSearchParams(query);
+      const at = Number(wanted.get('at'));
+      return {
+        page: 'together',
+        cameras: wanted.getAll('camera'),
+        at: Number.isSafeInteger(at) && at > 0 ? at : undefined,
+      };
+    }
     case 'settings':
       return { page: 'settings' };
     case 'operator':
@@ -27,6 +38,13 @@ export function parseRoute(hash: string): Route {
     default:
       return { page: 'unknown' };
   }
+}
+
+/** The address of looking back at several cameras. */
+export function togetherHash(cameras: string[], at?: number): string {
+  const wanted = new URLSearchParams(cameras.map((id) => ['camera', id]));
+  if (at !== undefined) wanted.set('at', String(Math.round(at)));
+  return `#/together?${wanted.toString()}`;
 }
 
 function decode(text: string): string {

@@ -25,6 +25,16 @@ export const live = signal(true);
 /** A short message for everybody, read out by screen readers. */
 export const toast = signal<{ text: string; tone: 'ok' | 'bad' } | undefined>(undefined);
 
+/** Cameras whose recordings this user may see. */
+export function playable(): Camera[] {
+  return cameras.value?.filter(({ rights }) => rights.includes('playback')) ?? [];
+}
+
+/** Whether there are several that can be looked back at together. */
+export function canBeTogether(): boolean {
+  return playable().length > 1;
+}
+
 let toastTimer: ReturnType<typeof setTimeout> | undefined;
 let downTimer: ReturnType<typeof setTimeout> | undefined;
 let events: AbortController | undefined;

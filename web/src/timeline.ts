@@ -1,6 +1,8 @@
 /** What a stretch of a recording's timeline looks like on the screen; no browser needed. */
 
 import type {
+  EventKind,
+  EventMark,
   RecordingPlace,
   RecordingSource,
   Timeline,
@@ -13,6 +15,9 @@ export interface Stretch {
   from: number;
   to: number;
 }
+
+/** Why there is nothing to see at a time. */
+export type Absence = TimelineGap['reason'];
 
 /** What the recorder has said of a window. */
 export interface Answer {
@@ -92,17 +97,67 @@ export function lookUp(
   return gap && { gap };
 }
 
+/** Events at a time, no farther from it than `slack`; the latest begun first. */
+export function eventsAt(timeline: Timeline, at: number, slack: number): EventMark[] {
+  const isThere = ({ from, to }: EventMark) => from - slack <= at && at <= to + slack;
+  return timeline.events.filter(isThere).reverse();
+}
+
+/** How often what has happened in a stretch of time, as far as it is marked. */
+export function countEvents(timeline: Timeline, window: Stretch): Map<EventKind, number> {
+  const counts = new Map<EventKind, number>();
+  for (const { from, to, kind, count } of timeline.events) {
+    // An event may have no length.
+    if (from >= window.to || to < window.from) continue;
+    counts.set(kind, (counts.get(kind) ?? 0) + count);
+  }
+  return counts;
+}
+
 /** Numbers of the sources that have a span, the best first. */
 function sourcesOf(span: TimelineSpan): number[] {
   return [span.source, ...(span.others ?? [])];
 }
 
+/** Who has what was recorded at a time, the best first. */
+export function sourcesAt(timeline: Timeline, at: number): RecordingSource[] {
+  const found = lookUp(timeline, at);
+  if (!found || !('span' in found)) return [];
+  return sourcesOf(found.span).flatMap((number) => timeline.sources[number] ?? []);
+}
+
 /** Who plays what was recorded at a time, of those that have it the best. */
 export function recorderAt(timeline: Timeline, at: number): string | undefined {
-  const found = lookUp(timeline, at);
-  if (!found || !('span' in found)) return undefined;
-  const sources = sourcesOf(found.span).map((number) => timeline.sources[number]);
-  return sources.find((source) => source && answers(source.place))?.recorder;
+  return sourcesAt(timeline, at).find(({ place }) => answers(place))?.recorder;
+}
+
+/** From where a small picture of a time is fetched: where the small encoding is, and better from who answers viewers
+ * than from the cloud storage, which costs traffic. Of equals `last` goes on: another one costs a connection.
+ * `smallOnly`: the small encoding, or none. */
+export function peekSource(
+  timeline: Timeline,
+  at: number,
+  last: RecordingSource | undefined,
+  smallOnly: boolean,
+): RecordingSource | undefined {
+  const cost = ({ place, recorder, tier }: RecordingSource) =>
+    (tier === 'sub' ? 0 : 4) +
+    (answers(place) ? 0 : 2) +
+    (place === last?.place && recorder === last.recorder ? 0 : 1);
+  return sourcesAt(timeline, at)
+    .filter(({ tier }) => tier === 'sub' || !smallOnly)
+    .sort((a, b) => cost(a) - cost(b))[0];
+}
+
+/** Where recordings go on after a time (`backwards`: end before it); undefined: nowhere that is known. */
+export function nextRecorded(
+  timeline: Timeline,
+  at: number,
+  backwards: boolean,
+): number | undefined {
+  return backwards
+    ? timeline.spans.findLast((span) => span.to <= at)?.to
+    : timeline.spans.find((span) => span.from > at)?.from;
 }
 
 /** Whether who has recorded there also answers viewers. */
@@ -140,9 +195,7 @@ export function handover(
 /** From where a time is best played; undefined when nothing is known of it. The cloud storage comes behind
  * all who answer viewers: it costs traffic. */
 export function placeAt(timeline: Timeline, at: number): RecordingPlace | undefined {
-  const found = lookUp(timeline, at);
-  if (!found || !('span' in found)) return undefined;
-  const having = sourcesOf(found.span).flatMap((number) => timeline.sources[number] ?? []);
+  const having = sourcesAt(timeline, at);
   return (having.find(({ place }) => answers(place)) ?? having[0])?.place;
 }
 

@@ -22,6 +22,8 @@ export type CloudSegment = Schemas['CloudSegment'];
 export type CloudSegmentList = Schemas['CloudSegmentList'];
 export type CloudSpace = Schemas['CloudSpace'];
 export type DeviceId = Schemas['DeviceId'];
+export type EventKind = Schemas['EventKind'];
+export type EventMark = Schemas['EventMark'];
 export type IceServer = Schemas['IceServer'];
 export type Info = Schemas['Info'];
 export type MtuList = Schemas['MtuList'];
@@ -38,7 +40,7 @@ export type PlanChange = Schemas['PlanChange'];
 export type PlanList = Schemas['PlanList'];
 export type PlanState = Schemas['PlanState'];
 export type Presence = Schemas['Presence'];
-export type RecordedDays = Schemas['RecordedDays'];
+export type RecordedDays = Schemas['RecordedDays'] & Silence;
 export type RecordingPlace = Schemas['RecordingPlace'];
 export type RecordingSource = Schemas['RecordingSource'];
 export type RecordingPlan = Schemas['RecordingPlan'];
@@ -56,10 +58,24 @@ export type Subscription = Schemas['Subscription'];
 export type SubscriptionChange = Schemas['SubscriptionChange'];
 export type SubscriptionList = Schemas['SubscriptionList'];
 export type SubscriptionRow = Schemas['SubscriptionRow'];
-export type Timeline = Schemas['Timeline'];
+export type Timeline = Schemas['Timeline'] & Silence;
 export type TimelineGap = Schemas['TimelineGap'];
 export type TimelineSpan = Schemas['TimelineSpan'];
 export type UsageList = Schemas['UsageList'];
 export type UsageRow = Schemas['UsageRow'];
 export type User = Schemas['User'];
 export type VideoCodec = Schemas['VideoCodec'];
+
+/** Why a recorder said nothing (crates/protocol/src/cm/recording.rs). */
+export type SilenceReason = 'offline' | 'no_answer' | 'storage_away' | 'busy' | 'failed';
+
+/** A recorder that should have answered: what it has is not in the answer. */
+export interface SilentRecorder {
+  place: RecordingPlace;
+  recorder: string;
+  reason: SilenceReason;
+}
+
+interface Silence {
+  silent?: SilentRecorder[];
+}

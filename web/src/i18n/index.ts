@@ -63,6 +63,11 @@ export function dateTime(unixMicros: number, fine: 'second' | 'minute' | 'day' =
   return new Intl.DateTimeFormat(locale(), style).format(unixMicros / 1000);
 }
 
+/** A day of the person's own clock, with its year. */
+export function dateOf(unixMicros: number): string {
+  return new Intl.DateTimeFormat(locale(), { dateStyle: 'medium' }).format(unixMicros / 1000);
+}
+
 export function timeOfDay(unixMicros: number, fine: 'second' | 'minute' = 'second'): string {
   const timeStyle = fine === 'second' ? 'medium' : 'short';
   return new Intl.DateTimeFormat(locale(), { timeStyle }).format(unixMicros / 1000);

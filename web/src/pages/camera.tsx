@@ -2,7 +2,7 @@ import { useEffect, useLayoutEffect, useMemo, useRef, useState } from 'preact/ho
 import type { Camera } from '../api/types';
 import { pictureOf, storePicture } from '../play/pictures';
 import { cloudStore } from '../play/cloud/store';
-import { Lookback, type LookbackState as LookbackStateOf } from '../play/lookback';
+import { Lookback } from '../play/lookback';
 import { Watch } from '../play/watch';
 import type { Stretch } from '../timeline';
 import { Calendar } from '../ui/calendar';
@@ -10,13 +10,14 @@ import { LookbackControls } from '../ui/lookback-controls';
 import { PlanCard } from '../ui/plan';
 import { TimelineStrip } from '../ui/timeline';
 import { exposeWatch } from '../debug';
-import { problemText, t } from '../i18n';
-import { navigationStartMs } from '../router';
-import { cameras } from '../state';
+import { t } from '../i18n';
+import { go, navigationStartMs, togetherHash } from '../router';
+import { cameras, canBeTogether } from '../state';
 import { Controls } from '../ui/controls';
 import { onFrames } from '../ui/frames';
 import { Manage } from '../ui/manage';
 import { NvrCard } from '../ui/nvrs';
+import { RecordedPicture, StateOverlay } from '../ui/overlay';
 import { Button, Icon, PresenceBadge } from '../ui/parts';
 import { QualityMenu } from '../ui/quality';
 import { Panel } from '../ui/panel';
@@ -132,23 +133,32 @@ function Player({ camera }: { camera: Camera }) {
       {mayLookBack && (
         <div class="recordings">
           {lookback.state.value.state !== 'live' && (
-            <LookbackControls lookback={lookback} onLive={goLive} />
+            <LookbackControls playback={lookback} onLive={goLive} />
           )}
           <TimelineStrip
             key={recorders}
-            camera={camera.id}
+            camera={camera}
             lookback={lookback}
             day={day}
             asks={settled}
             strip={strip}
             onAbsent={() => setRecorded(false)}
           />
+          {recorded && canBeTogether() && (
+            <Button
+              icon="grid"
+              onClick={() => go(togetherHash([camera.id], lookback.atUs.peek()))}
+              testid="together"
+            >
+              {t('together.with')}
+            </Button>
+          )}
         </div>
       )}
       <aside class="side">
         <QualityMenu watch={watch} />
         <Panel watch={watch} camera={camera} />
-        {mayLookBack && recorded && <Calendar camera={camera} onPick={setDay} />}
+        {mayLookBack && recorded && <Calendar cameras={[camera]} onPick={setDay} />}
         {camera.rights.includes('manage') && recorded && (
           <PlanCard key={recorders} camera={camera} place="pu" />
         )}
@@ -180,25 +190,6 @@ function useSettled(watch: Watch, pictured: boolean): boolean {
   return settled;
 }
 
-function LookbackState({ back }: { back: LookbackStateOf }) {
-  let text = '';
-  if (back.state === 'failed') text = problemText(back.problem);
-  else if (back.state === 'seeking' || back.state === 'ended' || back.state === 'caught_up') {
-    text = t(`lookback.${back.state}`);
-  }
-  return (
-    <div
-      class={text === '' ? 'overlay playing' : 'overlay'}
-      role="status"
-      aria-live="polite"
-      data-testid="lookback-state"
-      data-state={back.state}
-    >
-      {text !== '' && <p>{text}</p>}
-    </div>
-  );
-}
-
 function keepPicture(camera: string, video: HTMLVideoElement): void {
   if (video.videoWidth === 0) return;
   const canvas = document.createElement('canvas');
@@ -212,80 +203,4 @@ function draw(source: HTMLCanvasElement, target: HTMLCanvasElement): void {
   target.width = source.width;
   target.height = source.height;
   target.getContext('2d')?.drawImage(source, 0, 0);
-}
-
-/** The picture of a recording, over the live one. */
-function RecordedPicture({ lookback, name }: { lookback: Lookback; name: string }) {
-  const canvas = useRef<HTMLCanvasElement>(null);
-  const on = lookback.state.value.state !== 'live';
-  useEffect(() => {
-    lookback.screen.attach(on ? (canvas.current ?? undefined) : undefined);
-    return () => lookback.screen.attach(undefined);
-  }, [on]);
-  return (
-    <canvas
-      ref={canvas}
-      class="recorded"
-      role="img"
-      aria-label={name}
-      hidden={!on}
-      data-testid="recorded"
-    />
-  );
-}
-
-interface OverlayProps {
-  watch: Watch;
-  camera: Camera;
-  lookback: Lookback;
-}
-
-/** What is going on, over the picture; nothing while it plays. */
-function StateOverlay({ watch, camera, lookback }: OverlayProps) {
-  const back = lookback.state.value;
-  // A recording may come from elsewhere, whatever has become of the live picture.
-  const session = back.state === 'live' ? watch : lookback.source.value;
-  const now = session.state.value;
-  // What was recorded is there while the camera is away.
-  const inCloud = lookback.place.value === 'cs';
-  const works = inCloud || now.state === 'playing' || now.state === 'no_camera';
-  if (back.state !== 'live' && works) return <LookbackState back={back} />;
-  if (now.state === 'failed' && now.problem.type === 'security') {
-    return (
-      <div class="overlay security" role="alert" data-testid="security-alert">
-        <Icon name="warning" />
-        <h2>{t('security.title')}</h2>
-        <p>{t('security.text')}</p>
-        <p class="fine">{now.problem.detail}</p>
-      </div>
-    );
-  }
-  let text = t(`state.${now.state}`);
-  if (now.state === 'waiting' || now.state === 'failed') text = problemText(now.problem);
-  const fault = now.state === 'no_camera' ? now.detail : camera.fault;
-  return (
-    <div
-      class={`overlay ${now.state}`}
-      role="status"
-      aria-live="polite"
-      data-testid="play-state"
-      data-state={now.state}
-    >
-      {now.state === 'playing' ? (
-        <span class="visually-hidden">{text}</span>
-      ) : (
-        <>
-          {now.state !== 'failed' && <span class="spinner" />}
-          <p>{text}</p>
-          {now.state !== 'connecting' && fault && <p class="fine">{fault}</p>}
-          {now.state === 'waiting' && <p class="fine">{t('state.waiting')}</p>}
-          {(now.state === 'waiting' || now.state === 'failed') && (
-            <Button onClick={() => session.retry()} testid="retry">
-              {t('app.retry')}
-            </Button>
-          )}
-        </>
-      )}
-    </div>
-  );
 }

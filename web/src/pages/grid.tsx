@@ -4,7 +4,7 @@ import { pinSource } from '../identity/pins';
 import { warmUp } from '../play/signalling';
 import { dropSpare, keepSpare } from '../play/spare';
 import { route } from '../router';
-import { cameras, live } from '../state';
+import { cameras, canBeTogether, live } from '../state';
 import { Icon, PresenceBadge } from '../ui/parts';
 import { Thumbnail } from '../ui/thumbnail';
 import type { Camera } from '../api/types';
@@ -46,6 +46,14 @@ export function GridPage() {
             {t('nav.bind')}
           </a>
         </div>
+      )}
+      {canBeTogether() && (
+        <p class="grid-tools">
+          <a class="button" href="#/together" data-testid="nav-together">
+            <Icon name="grid" />
+            {t('together.title')}
+          </a>
+        </p>
       )}
       {list && list.length > 0 && (
         <ul class="grid" data-testid="camera-grid">

@@ -3,12 +3,19 @@
  * storage: opens the data channel, says what is wanted, decodes and shows what comes. After a break it goes on where it was.
  */
 
-import { effect, signal, type Signal } from '@preact/signals';
+import { effect, signal, type ReadonlySignal, type Signal } from '@preact/signals';
 import { parseProblem, type Problem } from '../api/problem';
 import type { RecordingPlace, StreamTier } from '../api/types';
-import { readMessage, REPLAY_CHANNEL, UnitReader, type CuToPuReplay } from './replay/messages';
-import { CloudChannel, type CloudStore } from './cloud/channel';
-import { Screen } from './replay/screen';
+import {
+  readMessage,
+  REPLAY_CHANNEL,
+  UnitReader,
+  type CuToPuReplay,
+  type ReplayPictures,
+} from './replay/messages';
+import { CloudChannel } from './cloud/channel';
+import type { CloudStore } from './cloud/shelf';
+import { Screen, type MakeQueue } from './replay/screen';
 import { Sound } from './replay/sound';
 import type { Watch } from './watch';
 
@@ -26,14 +33,30 @@ export type LookbackState =
 /** Playing speeds that are offered. */
 export const SCALES = [-16, -8, -4, -2, -1, 0.125, 0.25, 0.5, 1, 2, 4, 8, 16] as const;
 
+/** What the controls of a recording play: one camera, or several in step. */
+export interface Playback {
+  readonly state: ReadonlySignal<LookbackState>;
+  /** When the picture on the screen was taken, in microseconds since 1970. */
+  readonly atUs: ReadonlySignal<number | undefined>;
+  readonly scale: ReadonlySignal<number>;
+  /** Which pictures are played. */
+  readonly pictures: ReadonlySignal<ReplayPictures>;
+  /** Goes on, or changes the speed, or which pictures are played. */
+  play: (scale?: number, pictures?: ReplayPictures) => void;
+  pause: () => void;
+  /** Shows the next or the previous picture. */
+  step: (backwards: boolean) => void;
+}
+
 /** So long a picture that was decoded may take to come out of the decoder. */
 const FLUSH_MS = 150;
 
-export class Lookback {
+export class Lookback implements Playback {
   readonly state = signal<LookbackState>({ state: 'live' });
   /** When the picture on the screen was taken, in microseconds since 1970. */
   readonly atUs = signal<number | undefined>(undefined);
   readonly scale = signal(1);
+  readonly pictures = signal<ReplayPictures>('fitting');
   /** From the last jump to its picture, in milliseconds. */
   readonly seekMs = signal<number | undefined>(undefined);
   /** Pictures shown, for tests. */
@@ -71,18 +94,19 @@ export class Lookback {
   private turning = false;
   private readonly stop: () => void;
 
-  /** `watch`: the session with the camera's own device. */
+  /** `watch`: the session with the camera's own device. `makeQueue`: what decides when a picture is shown, if
+   * not the device's times alone. */
   constructor(
     private readonly watch: Watch,
     private readonly cloud?: CloudStore,
+    makeQueue?: MakeQueue,
   ) {
     this.source = signal(watch);
-    this.screen = new Screen({
-      onShown: (wallUs) => this.noteShown(wallUs),
-      onError: (problem) => {
-        this.state.value = { state: 'failed', problem };
-      },
-    });
+    const onError = (problem: Problem) => {
+      this.state.value = { state: 'failed', problem };
+    };
+    const onShown = (wallUs: number) => this.noteShown(wallUs);
+    this.screen = new Screen({ onShown, onError }, makeQueue);
     this.sound = new Sound((presentationUs) => this.screen.heardMs(presentationUs));
     // Another connection: go on where it broke.
     this.stop = effect(() => {
@@ -106,12 +130,13 @@ export class Lookback {
     this.tell(this.wish(scale, atUs));
   }
 
-  /** Goes on, or changes the speed. */
-  play(scale = this.scale.peek()): void {
+  play(scale = this.scale.peek(), pictures = this.pictures.peek()): void {
     this.dropClosing();
     const before = this.scale.peek();
+    const turns = scale !== before && (scale < 0 || before < 0);
     // Else the device goes on behind what it has sent, without its keyframe.
-    const jumps = (scale !== before && (scale < 0 || before < 0)) || this.screen.isEmpty;
+    const jumps = turns || pictures !== this.pictures.peek() || this.screen.isEmpty;
+    this.pictures.value = pictures;
     const atUs = jumps ? this.whereUs() : undefined;
     this.begin(scale, atUs);
     this.tell(this.wish(scale, atUs));
@@ -186,7 +211,9 @@ export class Lookback {
   private wish(scale: number, atUs?: number): CuToPuReplay {
     const scale_permille = Math.round(scale * 1_000);
     const at = atUs === undefined ? {} : { at: Math.round(atUs) };
-    return { type: 'play', scale_permille, tier: this.tier, ...at };
+    const which = this.pictures.peek();
+    const pictures = which === 'fitting' ? {} : { pictures: which };
+    return { type: 'play', scale_permille, tier: this.tier, ...at, ...pictures };
   }
 
   /** `atUs`: where to, if it is a jump. */

@@ -1,10 +1,12 @@
 import { useEffect, useState } from 'preact/hooks';
 import { api } from '../api/client';
-import type { Camera } from '../api/types';
+import { isAborted } from '../api/events';
+import type { Camera, RecordedDays, SilentRecorder } from '../api/types';
 import { dateTime, monthName, problemText, t, weekdayNames } from '../i18n';
 import type { Stretch } from '../timeline';
 import { Alert, Button, Icon } from './parts';
 import { useSeen } from './seen';
+import { Silent } from './silent';
 
 /** So often it is asked whether today has a recording by now. */
 const TODAY_MS = 60_000;
@@ -16,15 +18,16 @@ interface Month {
 }
 
 interface CalendarProps {
-  camera: Camera;
+  /** Days of any of them count. */
+  cameras: Camera[];
   onPick: (day: Stretch) => void;
 }
 
 /** A month, its days with recordings to be picked. */
-export function Calendar({ camera, onPick }: CalendarProps) {
+export function Calendar({ cameras, onPick }: CalendarProps) {
   const [open, setOpen] = useState(false);
   const [month, setMonth] = useState<Month>(() => monthOf(new Date()));
-  const { days, error, askAgain } = useDays(camera, month, open);
+  const { days, silent, error, askAgain } = useDays(cameras, month, open);
   const first = new Date(month.year, month.month - 1, 1);
   const turn = (by: number) => setMonth(monthOf(new Date(month.year, month.month - 1 + by, 1)));
   return (
@@ -55,6 +58,7 @@ export function Calendar({ camera, onPick }: CalendarProps) {
         </Button>
       </div>
       <Days month={month} days={days} onPick={onPick} />
+      <Silent recorders={silent} />
       <Alert text={error} testid="calendar-error" />
       {error !== undefined && (
         <Button onClick={askAgain} testid="calendar-retry">
@@ -111,28 +115,38 @@ function Days({ month, days, onPick }: DaysProps) {
 }
 
 /** The days of a month that have recordings, while somebody looks. */
-function useDays(camera: Camera, { year, month }: Month, open: boolean) {
-  const [found, setFound] = useState<Month & { days: ReadonlySet<number> }>();
+function useDays(cameras: Camera[], { year, month }: Month, open: boolean) {
+  const [found, setFound] = useState<Month & Found>();
   const [error, setError] = useState<string>();
   const [turn, setTurn] = useState(0);
   const askAgain = () => setTurn((n) => n + 1);
   const seen = useSeen();
-  const online = camera.presence === 'online' || camera.presence === 'active';
+  // Which there are, and who of them answers.
+  const key = cameras.map((camera) => `${camera.id} ${isReachable(camera) ? 1 : 0}`).join();
   // What is known of another month says nothing of this one.
-  const days = found?.year === year && found.month === month ? found.days : undefined;
+  const known = found?.year === year && found.month === month ? found : undefined;
+  const days = known?.days;
   useEffect(() => {
     if (!open || !seen) return;
     const abort = new AbortController();
     const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
     setError(undefined);
-    api
-      .recordedDays(camera.id, zone, year, month, abort.signal)
-      .then((answer) => setFound({ year, month, days: new Set(answer.days) }))
-      .catch((problem: unknown) => {
-        if (!abort.signal.aborted) setError(problemText(problem));
-      });
+    const ask = async () => {
+      const questions = cameras.map(({ id }) =>
+        api.recordedDays(id, zone, year, month, abort.signal),
+      );
+      const answers = await Promise.allSettled(questions);
+      if (isAborted(abort.signal)) return;
+      const failure = answers.find((answer) => answer.status === 'rejected');
+      if (failure) setError(problemText(failure.reason));
+      const heard = answers.flatMap((answer) =>
+        answer.status === 'fulfilled' ? [answer.value] : [],
+      );
+      if (heard.length > 0) setFound({ year, month, ...joined(heard) });
+    };
+    void ask();
     return () => abort.abort();
-  }, [camera.id, year, month, open, seen, online, turn]);
+  }, [key, year, month, open, seen, turn]);
   // Of what lies behind nothing new is recorded; today may get its first recording at any time.
   useEffect(() => {
     if (!open || !seen || !days) return;
@@ -141,7 +155,21 @@ function useDays(camera: Camera, { year, month }: Month, open: boolean) {
     }, TODAY_MS);
     return () => clearInterval(timer);
   }, [open, seen, days, year, month]);
-  return { days, error, askAgain };
+  return { days, silent: known?.silent, error, askAgain };
+}
+
+interface Found {
+  days: ReadonlySet<number>;
+  silent: SilentRecorder[];
+}
+
+function joined(answers: RecordedDays[]): Found {
+  const days = new Set(answers.flatMap((answer) => answer.days));
+  return { days, silent: answers.flatMap((answer) => answer.silent ?? []) };
+}
+
+function isReachable({ presence }: Camera): boolean {
+  return presence === 'online' || presence === 'active';
 }
 
 /** Whether a recording of today would be a new day of the month. */

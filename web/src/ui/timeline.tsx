@@ -1,39 +1,36 @@
-import { useEffect, useRef, useState } from 'preact/hooks';
-import { api } from '../api/client';
-import { toProblem } from '../api/problem';
-import type { Timeline } from '../api/types';
-import { problemText, t, dateTimeRange } from '../i18n';
+import { useEffect, useMemo, useRef } from 'preact/hooks';
+import type { Camera } from '../api/types';
+import { t } from '../i18n';
+import { cloudStore } from '../play/cloud/store';
 import type { Lookback } from '../play/lookback';
-import { nowUs } from '../play/clock';
+import { isMetered } from '../play/metered';
+import { Peeker } from '../play/peek/peeker';
+import { CloudStills, DeviceStills, Stills } from '../play/peek/stills';
+import { Watch } from '../play/watch';
 import {
-  around,
   handover,
-  HOUR_US,
-  lookUp,
-  overlaps,
+  peekSource,
   placeAt,
-  placesIn,
   recorderAt,
   seekTarget,
-  ZOOMS_US,
   type Answer,
   type Stretch,
 } from '../timeline';
-import { Button, Icon } from './parts';
-import { useSeen } from './seen';
+import { Silent } from './silent';
 import { Strip } from './strip';
+import { Events, Summary, TimelineTools, useTimeline, useView } from './timeline-parts';
 
-/** What is recorded is asked for again after this, with the present in view and after a failure. */
-const REFRESH_MS = 5_000;
-/** A drag goes through many windows: one that stays for so long is asked for. */
-const SETTLE_MS = 60;
 /** What another recorder has of a gap, that playing goes over to it. */
 const LEAST_GAP_US = 2e6;
 /** The same at the newest picture: what one device has finished before the other is none. */
 const LEAST_NEWER_US = 30e6;
+/** So many pictures along the strip differ; of what lies closer together one stands for all. */
+const PEEKS = 80;
+/** Closer together than this, in microseconds, they are not asked for either. */
+const LEAST_GRAIN_US = 1e6;
 
 interface Props {
-  camera: string;
+  camera: Camera;
   lookback: Lookback;
   /** A day that was picked, by its first moment. */
   day: Stretch | undefined;
@@ -46,9 +43,10 @@ interface Props {
 
 /** The recording of one camera as a strip of time: what can be played, and what is missing and why. */
 export function TimelineStrip({ camera, lookback, day, asks, strip, onAbsent }: Props) {
-  const { view, now, zoom, resize, moveBy, follow } = useView(lookback, day);
-  const { answer, error, absent } = useTimeline(camera, view, now, asks);
   const atUs = lookback.atUs.value;
+  const { view, now, zoom, resize, moveBy, follow } = useView(atUs, day);
+  const { answer, error, absent } = useTimeline(camera.id, view, now, asks);
+  const { peeker, look } = usePeeks(camera, answer, view);
   useHandover(lookback, answer);
   useEffect(() => {
     if (absent) onAbsent();
@@ -58,7 +56,6 @@ export function TimelineStrip({ camera, lookback, day, asks, strip, onAbsent }: 
   }, [answer]);
   if (absent) return null;
 
-  const move = (part: number) => moveBy((view.to - view.from) * part);
   const seek = (at: number, backwards: boolean) => {
     const target = seekTarget(answer, at, backwards);
     if (target === undefined) return;
@@ -70,37 +67,19 @@ export function TimelineStrip({ camera, lookback, day, asks, strip, onAbsent }: 
   };
   return (
     <section class="card timeline" aria-label={t('timeline.title')} data-testid="timeline">
-      <div class="row">
-        <Button
-          tone="ghost"
-          label={t('timeline.earlier')}
-          icon="back"
-          onClick={() => move(-0.75)}
-          testid="timeline-earlier"
-        />
-        <Range view={view} />
-        <Button
-          tone="ghost"
-          label={t('timeline.later')}
-          onClick={() => move(0.75)}
-          testid="timeline-later"
-        >
-          <span class="turned">
-            <Icon name="back" />
-          </span>
-        </Button>
-        <span class="spacer" />
-        <Zoom zoom={zoom} onResize={resize} />
-      </div>
+      <TimelineTools view={view} zoom={zoom} onMove={moveBy} onResize={resize} />
       <Strip
         strip={strip}
         view={view}
-        timeline={answer?.timeline}
+        lanes={[{ camera: camera.id, timeline: answer?.timeline }]}
         atUs={atUs}
         now={now}
         onSeek={seek}
         onMove={moveBy}
+        onLook={look}
+        peek={peeker.shown.value}
       />
+      <Silent recorders={answer?.timeline.silent} />
       {error !== undefined && (
         <p class="fine" role="status" data-testid="timeline-error">
           {error}
@@ -108,10 +87,37 @@ export function TimelineStrip({ camera, lookback, day, asks, strip, onAbsent }: 
       )}
       {/* In words it would be taken for what holds now. */}
       {answer && error === undefined && (
-        <Summary timeline={answer.timeline} view={view} atUs={atUs} />
+        <>
+          <Summary timeline={answer.timeline} view={view} atUs={atUs} />
+          <Events timeline={answer.timeline} view={view} onSeek={(at) => seek(at, false)} />
+        </>
       )}
     </section>
   );
+}
+
+/** Small pictures of where somebody looks on the strip. */
+function usePeeks(camera: Camera, answer: Answer | undefined, view: Stretch) {
+  const peeker = useMemo(() => {
+    const connect = (recorder: string) => {
+      const quality = { mode: 'keyframes' } as const;
+      const base = { camera, quality, audio: false, clickedMs: performance.now() };
+      return new Watch(recorder === camera.device.pu ? base : { ...base, recorder });
+    };
+    const cloud = new CloudStills(cloudStore(camera.id));
+    return new Peeker(new Stills(new DeviceStills(connect), cloud));
+  }, []);
+  useEffect(() => () => peeker.close(), []);
+  const look = (at: number | undefined) => {
+    if (at === undefined) {
+      peeker.rest();
+      return;
+    }
+    const grainUs = Math.max((view.to - view.from) / PEEKS, LEAST_GRAIN_US);
+    const source = answer && peekSource(answer.timeline, at, peeker.asked, isMetered());
+    peeker.want(at, grainUs, source);
+  };
+  return { peeker, look };
 }
 
 /** Where the device that plays has nothing, it goes on with another that has. */
@@ -133,178 +139,4 @@ function useHandover(lookback: Lookback, answer: Answer | undefined): void {
     const next = handover(answer.timeline, playing, left, least);
     if (next) lookback.playFrom(next.at, lookback.scale.peek(), next.recorder);
   }, [atUs, state]);
-}
-
-/** The stretch of time in view; it goes along with what is played, until somebody looks elsewhere. */
-function useView(lookback: Lookback, day: Stretch | undefined) {
-  const [zoom, setZoom] = useState(1);
-  const [shift, setShift] = useState<Stretch>();
-  const [now, setNow] = useState(() => nowUs());
-  const atUs = lookback.atUs.value;
-  const length = ZOOMS_US[zoom] ?? HOUR_US;
-  const view = shift ?? around(now, length, now);
-  /** Whether the view goes along with what is played, or stays where it was put. */
-  const follows = useRef(true);
-  const put = (stretch: Stretch | undefined) => {
-    follows.current = false;
-    setShift(stretch);
-  };
-
-  useEffect(() => {
-    const timer = setInterval(() => setNow(nowUs()), 1_000);
-    return () => clearInterval(timer);
-  }, []);
-  useEffect(() => {
-    if (!day) return;
-    put(day);
-    setZoom(ZOOMS_US.findIndex((us) => us >= day.to - day.from));
-  }, [day]);
-  // The playhead stays in view, unless somebody looks elsewhere; live pictures are of the present.
-  useEffect(() => {
-    if (atUs === undefined) setShift(undefined);
-    const isSeen = atUs === undefined || (atUs >= view.from && atUs < view.to);
-    if (isSeen) follows.current = true;
-    if (isSeen || !follows.current) return;
-    // The device's clock may be ahead of ours.
-    setShift(around(atUs, length, Math.max(nowUs(), atUs + length / 8)));
-  }, [atUs]);
-
-  const resize = (by: number) => {
-    const next = Math.min(Math.max(zoom + by, 0), ZOOMS_US.length - 1);
-    const middle = atUs ?? (view.from + view.to) / 2;
-    const isPresent = atUs === undefined && !shift;
-    setZoom(next);
-    put(isPresent ? undefined : around(middle, ZOOMS_US[next] ?? HOUR_US, nowUs()));
-  };
-  const moveBy = (us: number) => {
-    const moved = { from: view.from + us, to: view.to + us };
-    put(moved.to >= nowUs() ? undefined : moved);
-  };
-  const follow = () => {
-    follows.current = true;
-  };
-  return { view, now, zoom, resize, moveBy, follow };
-}
-
-function Zoom({ zoom, onResize }: { zoom: number; onResize: (by: number) => void }) {
-  return (
-    <>
-      <Button
-        tone="ghost"
-        label={t('timeline.closer')}
-        disabled={zoom === 0}
-        onClick={() => onResize(-1)}
-        testid="timeline-closer"
-      >
-        +
-      </Button>
-      <Button
-        tone="ghost"
-        label={t('timeline.farther')}
-        disabled={zoom === ZOOMS_US.length - 1}
-        onClick={() => onResize(1)}
-        testid="timeline-farther"
-      >
-        −
-      </Button>
-    </>
-  );
-}
-
-function Range({ view }: { view: Stretch }) {
-  return (
-    <span class="range" data-testid="timeline-range" data-from={view.from} data-to={view.to}>
-      {dateTimeRange(view, 'minute')}
-    </span>
-  );
-}
-
-interface SummaryProps {
-  timeline: Timeline;
-  view: Stretch;
-  atUs: number | undefined;
-}
-
-/** The same in words, for whoever does not see the strip. */
-function Summary({ timeline, view, atUs }: SummaryProps) {
-  const found = atUs === undefined ? undefined : lookUp(timeline, atUs);
-  const inView = (part: Stretch) =>
-    Math.max(Math.min(part.to, view.to) - Math.max(part.from, view.from), 0);
-  const recorded = timeline.spans.reduce((sum, span) => sum + inView(span), 0);
-  const places = placesIn(timeline, view).map((place) => t(`place.${place}`));
-  const longest = timeline.gaps
-    .filter((gap) => gap.reason !== 'not_planned' && gap.reason !== 'being_recorded')
-    .filter((gap) => overlaps(gap, view))
-    .sort((a, b) => b.to - b.from - (a.to - a.from))
-    .slice(0, 3);
-  return (
-    <div class="fine" data-testid="timeline-summary">
-      <p>
-        {t('timeline.recorded', { time: duration(recorded) })}
-        {found && 'span' in found && !found.span.time_known && ` ${t('timeline.guessed')}`}
-      </p>
-      {places.length > 0 && (
-        <p data-testid="timeline-places">{t('timeline.places', { places: places.join(', ') })}</p>
-      )}
-      {longest.length > 0 && (
-        <ul>
-          {longest.map((gap) => (
-            <li key={gap.from} data-testid="timeline-gap" data-reason={gap.reason}>
-              {dateTimeRange(gap)}: {t(`absence.${gap.reason}`)}
-            </li>
-          ))}
-        </ul>
-      )}
-    </div>
-  );
-}
-
-function duration(us: number): string {
-  const minutes = Math.floor(us / 60e6);
-  const seconds = Math.floor((us % 60e6) / 1e6);
-  const hours = Math.floor(minutes / 60);
-  return hours > 0
-    ? t('timeline.hours', { hours, minutes: minutes % 60 })
-    : t('timeline.minutes', { minutes, seconds });
-}
-
-/** What the recorder says of a window; asked anew when it or time moves, and after a failure. */
-function useTimeline(camera: string, view: Stretch, now: number, asks: boolean) {
-  const [answer, setAnswer] = useState<Answer>();
-  const [error, setError] = useState<string>();
-  /** Nothing records this camera. */
-  const [absent, setAbsent] = useState(false);
-  const [failures, setFailures] = useState(0);
-  const seen = useSeen();
-  const present = view.to > now - 2 * REFRESH_MS * 1_000;
-  const turn = present ? Math.floor(now / (REFRESH_MS * 1_000)) : 0;
-  const length = view.to - view.from;
-  // The present moves all the time; it is asked for in turns.
-  const from = present ? turn * REFRESH_MS * 1_000 - length : Math.round(view.from);
-  useEffect(() => {
-    if (absent || !asks || !seen) return;
-    const abort = new AbortController();
-    // So far ahead that the present is in it until the next answer.
-    const asked = { from, to: from + length + 2 * REFRESH_MS * 1_000 };
-    const ask = async () => {
-      try {
-        const timeline = await api.recordings(camera, asked.from, asked.to, abort.signal);
-        setAnswer({ window: asked, timeline });
-        setError(undefined);
-      } catch (problem) {
-        if (abort.signal.aborted) return;
-        setAbsent(toProblem(problem).type === 'not_found');
-        setError(problemText(problem));
-        timer = setTimeout(() => setFailures((n) => n + 1), REFRESH_MS);
-      }
-    };
-    let timer = setTimeout(() => void ask(), SETTLE_MS);
-    return () => {
-      clearTimeout(timer);
-      abort.abort();
-    };
-  }, [camera, from, length, absent, asks, seen, failures]);
-  // What was said of another stretch of time says nothing of this one.
-  const here = answer && overlaps(answer.window, view) ? answer : undefined;
-  return { answer: here, error, absent };
 }

@@ -1,5 +1,7 @@
 // A device in a browser page, for tests: sends a drawn clock and a tone over WebRTC, signs as a
 // PU does, verifies the offer's signature.
+import { Player } from './replay.mjs';
+
 const pair = await crypto.subtle.generateKey('Ed25519', false, ['sign', 'verify']);
 const b64 = (bytes) =>
   btoa(String.fromCharCode(...new Uint8Array(bytes)))
@@ -109,12 +111,19 @@ async function answer(message) {
   );
 }
 
-/** Recordings: notes what is wanted, and shows nothing. */
+/** Recordings: notes what is wanted. */
 window.replays = [];
+/** Whether they are shown as well. */
+window.playsBack = false;
 function replay(channel) {
   const wanted = [];
   window.replays.push({ channel, wanted });
-  channel.onmessage = ({ data }) => wanted.push(JSON.parse(data));
+  const player = new Player(channel);
+  channel.onmessage = ({ data }) => {
+    const message = JSON.parse(data);
+    wanted.push(message);
+    if (window.playsBack) player.obey(message);
+  };
 }
 
 function control(channel) {

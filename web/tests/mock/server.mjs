@@ -5,10 +5,12 @@ import { readFileSync, existsSync } from 'node:fs';
 import { extname, join, normalize } from 'node:path';
 import { createHash, randomBytes } from 'node:crypto';
 import { WebSocketServer } from 'ws';
+import { cloudSpace, cloudSpans, listSegments, serveSegment, STORE } from './cloud.mjs';
 
 const TYPES = {
   '.html': 'text/html; charset=utf-8',
   '.js': 'text/javascript',
+  '.mjs': 'text/javascript',
   '.css': 'text/css',
   '.svg': 'image/svg+xml',
   '.png': 'image/png',
@@ -46,6 +48,16 @@ export async function startMock() {
     recorderFails: undefined,
     /** Stretches that are recorded, in microseconds; else parts of whatever is asked for. */
     recorded: undefined,
+    /** The same of single cameras, by their ids. */
+    recordedBy: {},
+    /** Events, as the timeline tells them. */
+    marks: [],
+    /** Recorders that could not be asked. */
+    silent: [],
+    /** Segments in the cloud storage (`put` of cloud.mjs). */
+    segments: [],
+    /** What was fetched of them. */
+    fetched: [],
     plan: firstPlan(),
     /** Encodings that are being recorded. */
     recording: [],
@@ -110,29 +122,32 @@ export function firstPlan() {
 
 /** What was recorded in a stretch of time, unless a test says: all but its beginning and a while in
  * the middle. */
-function timeline(state, query) {
+function timeline(state, id, query) {
   const from = Date.parse(query.get('from')) * 1000;
   const to = Math.min(Date.parse(query.get('to')), Date.now()) * 1000;
   const part = (a, b) => ({ from: from + (to - from) * a, to: from + (to - from) * b });
-  const parts = state.recorded ?? [part(0.25, 0.5), part(0.625, 1)];
+  const parts = state.recordedBy[id] ?? state.recorded ?? [part(0.25, 0.5), part(0.625, 1)];
   const causes = { manual: false, schedule: false, continuous: true, event: false };
-  const spans = parts
-    .map((span) => ({ from: Math.max(span.from, from), to: Math.min(span.to, to) }))
+  const inCloud = id === camera(state).id ? cloudSpans(state) : [];
+  const spans = [...parts.map((span) => ({ ...span, source: 0 })), ...inCloud]
+    .map((span) => ({ ...span, from: Math.max(span.from, from), to: Math.min(span.to, to) }))
     .filter((span) => span.from < span.to)
-    .map((span) => ({ ...span, source: 0, causes, time_known: true }));
+    .sort((a, b) => a.from - b.from)
+    .map((span) => ({ ...span, causes, time_known: true }));
   const ends = [from, ...spans.map((span) => span.to)];
   const gaps = [...spans.map((span) => span.from), to]
     .map((end, n) => ({ from: ends[n], to: end, reason: n === 0 ? 'not_planned' : 'camera_away' }))
     .filter((gap) => gap.from < gap.to);
   return {
-    camera: camera(state).id,
+    camera: id,
     from,
     to,
     resolution_us: 1,
-    sources: [{ place: 'pu', recorder: state.pu, tier: 'main' }],
+    sources: ['pu', 'cs'].map((place) => ({ place, recorder: state.pu, tier: 'main' })),
     spans,
     gaps,
-    events: [],
+    events: state.marks.filter((mark) => mark.from < to && mark.to >= from),
+    ...(state.silent.length > 0 ? { silent: state.silent } : {}),
   };
 }
 
@@ -144,11 +159,12 @@ function recorder(state, path, query, input) {
   const status = { not_found: 404, plan_changed: 409, invalid_request: 400 };
   const refuse = (type) => [status[type] ?? 503, { type, detail: `mock: ${type}` }];
   if (state.recorderFails) return refuse(state.recorderFails);
-  if (path.endsWith('/recordings')) return [200, timeline(state, query)];
+  const id = decodeURIComponent(path.split('/')[2]);
+  if (path.endsWith('/recordings')) return [200, timeline(state, id, query)];
   if (path.endsWith('/days')) {
     const { zone, year, month } = Object.fromEntries(query);
     const days = [1, 2, 3, 5];
-    return [200, { camera: camera(state).id, zone, year: +year, month: +month, days }];
+    return [200, { camera: id, zone, year: +year, month: +month, days }];
   }
   if (path.endsWith('/plans')) {
     const plan = { ...state.plan, camera: camera(state).id };
@@ -174,6 +190,7 @@ async function body(request) {
 
 async function route(state, request, response) {
   const url = new URL(request.url, 'http://localhost');
+  if (url.pathname.startsWith(STORE)) return serveSegment(state, url, request, response);
   if (!url.pathname.startsWith('/api/v1')) return serveFile(url.pathname, response);
   const reply = (status, value) => {
     response.writeHead(status, { 'content-type': 'application/json' });
@@ -226,6 +243,8 @@ async function route(state, request, response) {
       state.events.add(response);
       response.on('close', () => state.events.delete(response));
       return;
+    case 'GET /cloud':
+      return reply(200, cloudSpace(state));
     case 'GET /nvrs':
       return reply(200, { nvrs: state.nvrs });
     case 'GET /operator/subscriptions':
@@ -252,7 +271,7 @@ async function route(state, request, response) {
     return reply(200, {
       session: base32(randomBytes(16)),
       device: camera(state).device,
-      camera: camera(state).id,
+      camera: decodeURIComponent(path.split('/')[2]),
       token: randomBytes(24).toString('base64url'),
       expires_at: (Date.now() + 60_000) * 1000,
       device_key: state.playKey ?? state.deviceKey,
@@ -262,6 +281,8 @@ async function route(state, request, response) {
       ice_servers: [],
     });
   }
+  const listed = /^GET \/cameras\/[^/]+\/recordings\/segments$/.test(path);
+  if (listed) return reply(200, listSegments(state, url.searchParams));
   const answer = recorder(state, path, url.searchParams, input);
   if (answer) return reply(...answer);
   const relation = /^(PUT|DELETE) \/nvrs\/([^/]+)\/cameras\/(.+)$/.exec(path);

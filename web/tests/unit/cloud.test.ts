@@ -1,75 +1,15 @@
 import { describe, expect, it } from 'vitest';
 import type { CloudSegment, StreamTier } from '../../src/api/types';
-import { CloudChannel, type CloudStore } from '../../src/play/cloud/channel';
+import { CloudChannel } from '../../src/play/cloud/channel';
 import { readFilm } from '../../src/play/cloud/mp4';
-import { UnitReader, type PuToCuReplay, type Unit } from '../../src/play/replay/messages';
-
-function u16(value: number): number[] {
-  return [(value >> 8) & 0xff, value & 0xff];
-}
-
-function u32(value: number): number[] {
-  return [...u16(value >>> 16), ...u16(value & 0xffff)];
-}
-
-function zeros(count: number): number[] {
-  return Array.from({ length: count }, () => 0);
-}
-
-function box(type: string, ...content: number[][]): number[] {
-  const body = content.flat();
-  return [...u32(body.length + 8), ...Array.from(type, (c) => c.charCodeAt(0)), ...body];
-}
-
-const SPS = [0x67, 0x64, 0, 0x1f];
-const PPS = [0x68, 1];
-
-function trak(id: number, timescale: number, entry: number[]): number[] {
-  const described = box('stsd', u32(0), u32(1), entry);
-  const media = box('mdhd', u32(0), u32(0), u32(0), u32(timescale), u32(0), u32(0));
-  const tables = box('minf', box('stbl', described));
-  const header = box('tkhd', u32(0), u32(0), u32(0), u32(id), zeros(68));
-  return box('trak', header, box('mdia', media, tables));
-}
-
-function run(id: number, time: number, offset: number, samples: [number, number, number][]) {
-  const lines = samples.flatMap(([duration, size, flags]) => [
-    ...u32(duration),
-    ...u32(size),
-    ...u32(flags),
-  ]);
-  return box(
-    'traf',
-    box('tfhd', u32(0x02_0000), u32(id)),
-    box('tfdt', u32(0), u32(time)),
-    box('trun', u32(0x701), u32(samples.length), u32(offset), lines),
-  );
-}
-
-/** Four pictures, half a second each, two of them keyframes, and two pieces of sound. */
-function film(mark: number): ArrayBuffer {
-  const avc = box('avcC', [1, 0x64, 0, 0x1f, 0xff, 0xe1], u16(4), SPS, [1], u16(2), PPS);
-  const picture = box('avc1', zeros(24), u16(640), u16(360), zeros(50), avc);
-  const sound = box('alaw', zeros(16), u16(1), u16(16), zeros(4), u16(8_000), u16(0));
-  const moov = box('moov', trak(1, 1_000, picture), trak(2, 8_000, sound));
-  const sync = 0x0200_0000;
-  const after = 0x0101_0000;
-  const pictures: [number, number, number][] = [sync, after, sync, after].map((flags) => [
-    500,
-    6,
-    flags,
-  ]);
-  const sounds: [number, number, number][] = [
-    [8_000, 3, 0],
-    [8_000, 3, 0],
-  ];
-  const moof = (offset: number) =>
-    box('moof', run(1, 1_000, offset, pictures), run(2, 8_000, offset + 24, sounds));
-  const length = moof(0).length;
-  const data = [0x65, 0x41, 0x65, 0x41].flatMap((kind) => [0, 0, 0, 2, kind, mark]);
-  const bytes = [...moov, ...moof(length + 8), ...box('mdat', data, [1, 2, 3], [4, 5, 6])];
-  return Uint8Array.from(bytes).buffer;
-}
+import type { CloudStore } from '../../src/play/cloud/shelf';
+import {
+  UnitReader,
+  type PuToCuReplay,
+  type ReplayPictures,
+  type Unit,
+} from '../../src/play/replay/messages';
+import { film, PPS, SPS, zeros } from './film';
 
 describe('segments', () => {
   it('give pictures as decoders take them, and sound, with their times', () => {
@@ -156,7 +96,12 @@ class Store implements CloudStore {
 }
 
 /** What comes until nothing more does. */
-function play(store: Store, at: number, scale: number): Promise<{ units: Unit[]; said: string[] }> {
+function play(
+  store: Store,
+  at: number,
+  scale: number,
+  pictures?: ReplayPictures,
+): Promise<{ units: Unit[]; said: string[] }> {
   const channel = new CloudChannel(store);
   const reader = new UnitReader();
   const units: Unit[] = [];
@@ -173,7 +118,7 @@ function play(store: Store, at: number, scale: number): Promise<{ units: Unit[];
       if (unit) units.push(unit);
     };
     channel.onopen = () =>
-      channel.send(JSON.stringify({ type: 'play', at, scale_permille: scale * 1_000 }));
+      channel.send(JSON.stringify({ type: 'play', at, scale_permille: scale * 1_000, pictures }));
   });
 }
 
@@ -239,6 +184,19 @@ describe('playing the cloud', () => {
     const { units } = await play(new Store(two()), T0, 8);
     expect(units.every((unit) => unit.keyframe && !unit.sound)).toBe(true);
     expect(units.map((unit) => unit.wallUs - T0)).toEqual([0, 1e6, 2e6, 3e6]);
+  });
+
+  it('gives one picture of every second, a second each, and what they are decoded from', async () => {
+    const { units } = await play(new Store(two()), T0 + 500_000, 1, 'each_second');
+    expect(units.every((unit) => !unit.sound)).toBe(true);
+    const shown = units.filter((unit) => unit.shown);
+    expect(shown.map((unit) => (unit.wallUs - T0) / 1e6)).toEqual([0.5, 1, 2, 3]);
+    const first = shown[0]?.presentationUs ?? 0;
+    expect(shown.map((unit) => (unit.presentationUs - first) / 1e6)).toEqual([0, 0.5, 1.5, 2.5]);
+    expect(units[0]).toMatchObject({ keyframe: true, shown: false, wallUs: T0 });
+    // The keyframe of each second alone, where that is wanted.
+    const { units: keyframes } = await play(new Store(two()), T0, 1, 'keyframes');
+    expect(keyframes.map((unit) => (unit.wallUs - T0) / 1e6)).toEqual([0, 1, 2, 3]);
   });
 
   it('asks for the first bytes alone when it is faster still', async () => {

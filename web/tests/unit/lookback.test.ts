@@ -1,6 +1,6 @@
 import { signal } from '@preact/signals';
 import { afterEach, describe, expect, it, vi } from 'vitest';
-import type { CloudStore } from '../../src/play/cloud/channel';
+import type { CloudStore } from '../../src/play/cloud/shelf';
 import { Lookback } from '../../src/play/lookback';
 import { Sound } from '../../src/play/replay/sound';
 import type { Watch } from '../../src/play/watch';
@@ -187,6 +187,25 @@ describe('looking back', () => {
     expect(nvr.close).toHaveBeenCalledTimes(1);
     expect(lookback.source.value).toBe(watch);
     expect(lookback.state.value).toEqual({ state: 'live' });
+  });
+
+  it('plays one picture of every second from where it is, and goes on so after a break', () => {
+    const { pc, connection, lookback } = looking();
+    lookback.playFrom(5_000_000);
+    pc.last.open();
+    lookback.atUs.value = 6_000_000;
+    lookback.play(1, 'each_second');
+    const wish = { type: 'play', scale_permille: 1_000, pictures: 'each_second' };
+    // Where it was asked to be counts until a picture of there was shown.
+    expect(pc.last.sent.at(-1)).toMatchObject({ ...wish, at: 5_000_000 });
+    const another = new Connection();
+    connection.value = another;
+    another.last.open();
+    expect(another.last.sent).toMatchObject([wish]);
+    lookback.play(2, 'fitting');
+    expect(another.last.sent.at(-1)).toMatchObject({ type: 'play', scale_permille: 2_000 });
+    expect(another.last.sent.at(-1)).not.toHaveProperty('pictures');
+    expect(another.last.sent.at(-1)).toHaveProperty('at');
   });
 
   it('says of a browser without a decoder what it lacks', () => {

@@ -7,7 +7,7 @@ import { decode, encode } from '../../src/play/messages';
 import { fileName, pictureName } from '../../src/play/recorder';
 import { StageClock, STAGES } from '../../src/play/stages';
 import { StatsReader } from '../../src/play/stats';
-import { parseRoute } from '../../src/router';
+import { parseRoute, togetherHash } from '../../src/router';
 import { choiceOf, nameOf } from '../../src/ui/quality';
 
 describe('stages', () => {
@@ -166,6 +166,11 @@ describe('menu and addresses', () => {
     expect(parseRoute('#/camera/x.0')).toEqual({ page: 'camera', id: 'x.0' });
     expect(parseRoute('#/camera/%E0%A4%A')).toEqual({ page: 'camera', id: '%E0%A4%A' });
     expect(parseRoute('#/nothing')).toEqual({ page: 'unknown' });
+    const together = { page: 'together', cameras: ['x.0', 'y z.1'], at: 1_763_740_800_000_000 };
+    expect(parseRoute(togetherHash(together.cameras, together.at))).toEqual(together);
+    for (const hash of ['#/together', '#/together?at=-1', '#/together?at=x']) {
+      expect(parseRoute(hash)).toEqual({ page: 'together', cameras: [], at: undefined });
+    }
   });
 
   it('make file names from any camera name', () => {

@@ -5,38 +5,20 @@
  * at their time.
  */
 
-import type { CloudSegment, StreamTier } from '../../api/types';
+import type { CloudSegment } from '../../api/types';
 import { toProblem } from '../../api/problem';
-import type { CuToPuReplay, PuToCuReplay } from '../replay/messages';
-import { readFilm, type Film, type Picture, type SoundPiece } from './mp4';
+import type { CuToPuReplay, PuToCuReplay, ReplayPictures } from '../replay/messages';
+import type { Film, Picture, SoundPiece } from './mp4';
+import { Shelf, type CloudStore } from './shelf';
 
-/** Where segments come from; tests bring their own. */
-export interface CloudStore {
-  /** Segments of a camera that reach into a span, in their order; `some`: the first ones are enough. */
-  list: (fromUs: number, toUs: number, tier: StreamTier, some: boolean) => Promise<CloudSegment[]>;
-  /** A segment's bytes; `most`: so many of its first ones are enough. */
-  fetch: (segment: CloudSegment, most?: number) => Promise<ArrayBuffer>;
-  /** The page's clock, and a pause that ends early when it is aborted. */
-  nowMs: () => number;
-  sleep: (ms: number, signal: AbortSignal) => Promise<void>;
-}
-
-/** What lies in the cloud is looked up in windows of so long; in microseconds. */
-const WINDOW_US = 600e6;
-/** Behind an empty one the next is twice as long: nothing is looked for farther away than a fortnight. */
-const MOST_WINDOWS = 11;
 /** So much is sent before it is to be shown. */
 const AHEAD_MS = 400;
 /** Faster than this, keyframes only. */
 const ALL_PICTURES = 4;
-/** Faster than this, the first keyframe of each segment is enough, */
+/** Faster than this, the first keyframe of each segment is enough. */
 const ALL_KEYFRAMES = 8;
-/** which lies within so many bytes, mostly. */
-const FIRST_BYTES = 256 << 10;
 /** Longer interruptions are skipped at once; in microseconds. */
 const GAP_US = 500_000;
-/** Segments that are kept once they were read. */
-const KEPT = 3;
 
 const FIRST = 1;
 const HEAD_LEN = 34;
@@ -44,15 +26,6 @@ const HEAD_LEN = 34;
 interface Loaded {
   segment: CloudSegment;
   film: Film;
-}
-
-/** Signed addresses work for five minutes. */
-const LISTED_MS = 240_000;
-
-interface Listed {
-  segments: CloudSegment[];
-  /** When it was asked for, by the page's clock. */
-  atMs: number;
 }
 
 interface Sent {
@@ -75,17 +48,17 @@ export class CloudChannel {
 
   private work = new AbortController();
   private command = 0;
-  private tier: StreamTier = 'main';
   private scale = 1;
+  private pictures: ReplayPictures = 'fitting';
   /** Where the picture that was sent last was taken. */
   private atUs: number | undefined;
   /** Presentation time of what was sent last, in microseconds. */
   private playedUs = 0;
   private form = '';
-  private readonly windows = new Map<string, Listed>();
-  private readonly films = new Map<string, Promise<Film | undefined>>();
+  private readonly shelf: Shelf;
 
   constructor(private readonly store: CloudStore) {
+    this.shelf = new Shelf(store);
     queueMicrotask(() => {
       if (this.readyState !== 'connecting') return;
       this.readyState = 'open';
@@ -113,7 +86,8 @@ export class CloudChannel {
     switch (command.type) {
       case 'play': {
         const scale = command.scale_permille / 1_000;
-        if (command.tier) this.setTier(command.tier);
+        if (command.tier) this.shelf.setTier(command.tier);
+        this.pictures = command.pictures ?? 'fitting';
         if (command.at !== undefined || scale < 0 !== this.scale < 0) this.command += 1;
         this.scale = scale;
         const at = command.at ?? this.atUs;
@@ -136,13 +110,6 @@ export class CloudChannel {
     }
   }
 
-  private setTier(tier: StreamTier): void {
-    if (tier === this.tier) return;
-    this.tier = tier;
-    this.windows.clear();
-    this.films.clear();
-  }
-
   /** Plays from the keyframe at or before `at`; what lies before is only decoded. */
   private async forwards(at: number, goesOn: boolean, signal: AbortSignal): Promise<void> {
     let loaded = await this.load(at, 1, signal);
@@ -150,16 +117,21 @@ export class CloudChannel {
     const clock = this.clock();
     // The picture that was on the screen then comes first.
     let fromUs = loaded ? onScreen(loaded, at) : at;
+    let second = -1;
     while (loaded) {
       const { segment, film } = loaded;
       const begin = discontinuity ? lastKeyframe(film, fromUs - segment.from) : 0;
       const pictures = film.pictures.slice(begin);
-      const units = this.scale === 1 ? inTime(pictures, film.sounds) : pictures;
+      const units = this.hasSound ? inTime(pictures, film.sounds) : pictures;
       for (const unit of units) {
         const isPicture = 'keyframe' in unit;
         const wallUs = segment.from + unit.atUs;
-        const shown = wallUs >= fromUs && !(goesOn && wallUs <= at);
-        if (isPicture ? this.scale > ALL_PICTURES && !unit.keyframe : !shown) continue;
+        const counts = wallUs >= fromUs && !(goesOn && wallUs <= at);
+        // Of a second only its first picture; the others are decoded for it.
+        const isNext = !this.eachSecond || secondOf(wallUs) !== second;
+        const shown = counts && isNext;
+        if (isPicture ? this.onlyKeyframes && !unit.keyframe : !shown) continue;
+        if (shown) second = secondOf(wallUs);
         const passedUs = Math.max(wallUs - fromUs, 0) / this.scale;
         const presentationUs = clock.baseUs + Math.round(passedUs);
         await this.wait(clock, presentationUs, signal);
@@ -267,6 +239,19 @@ export class CloudChannel {
     });
   }
 
+  private get eachSecond(): boolean {
+    return this.pictures === 'each_second';
+  }
+
+  private get onlyKeyframes(): boolean {
+    return this.scale > ALL_PICTURES || this.pictures === 'keyframes';
+  }
+
+  /** Sound goes with pictures that are all shown as they happened. */
+  private get hasSound(): boolean {
+    return this.scale === 1 && (this.pictures === 'fitting' || this.pictures === 'all');
+  }
+
   /** When this playing began, by the page's clock and in presentation time. */
   private clock(): { startMs: number; startUs: number; baseUs: number } {
     const startUs = this.playedUs + 1;
@@ -291,84 +276,14 @@ export class CloudChannel {
 
   /** The segment at a time, else the next one in this direction. */
   private async load(at: number, way: 1 | -1, signal: AbortSignal): Promise<Loaded | undefined> {
-    const found = (await this.near(at, way)) ?? (await this.beyond(at, way, signal));
+    const found = await this.shelf.find(at, way, signal);
     signal.throwIfAborted();
     if (!found) return undefined;
-    const film = await this.film(found);
+    const film = await this.shelf.film(found, Math.abs(this.scale) > ALL_KEYFRAMES);
     signal.throwIfAborted();
     if (film) return { segment: found, film };
     this.tell({ type: 'unreadable', from: found.from, to: found.to });
     return this.load(way > 0 ? found.to : found.from - 1, way, signal);
-  }
-
-  /** In the window of a time. */
-  private async near(at: number, way: 1 | -1): Promise<CloudSegment | undefined> {
-    const segments = await this.list(windowOf(at));
-    return way > 0
-      ? segments.find((segment) => segment.to > at)
-      : segments.findLast((segment) => segment.from <= at);
-  }
-
-  /** Outside of it. */
-  private async beyond(
-    at: number,
-    way: 1 | -1,
-    signal: AbortSignal,
-  ): Promise<CloudSegment | undefined> {
-    let edge = windowOf(at) + (way > 0 ? WINDOW_US : 0);
-    let length = WINDOW_US;
-    for (let round = 0; round < MOST_WINDOWS; round += 1) {
-      // Of what is to come nothing is recorded.
-      if (way > 0 && edge > Date.now() * 1_000) return undefined;
-      const [from, to] = way > 0 ? [edge, edge + length] : [edge - length, edge];
-      const segments = await this.store.list(from, to, this.tier, way > 0);
-      signal.throwIfAborted();
-      const found = way > 0 ? segments[0] : segments.at(-1);
-      if (found) return found;
-      edge += way * length;
-      length *= 2;
-    }
-    return undefined;
-  }
-
-  private async list(from: number): Promise<CloudSegment[]> {
-    const name = `${this.tier} ${from}`;
-    const known = this.windows.get(name);
-    const atMs = this.store.nowMs();
-    // The present grows.
-    const isPast = from + 2 * WINDOW_US < Date.now() * 1_000;
-    if (known && isPast && atMs - known.atMs < LISTED_MS) return known.segments;
-    const segments = await this.store.list(from, from + WINDOW_US, this.tier, false);
-    this.windows.set(name, { segments, atMs });
-    return segments;
-  }
-
-  private film(segment: CloudSegment): Promise<Film | undefined> {
-    const isFast = Math.abs(this.scale) > ALL_KEYFRAMES && segment.bytes > FIRST_BYTES;
-    const name = isFast ? `first of ${segment.sha256}` : segment.sha256;
-    let film = this.films.get(name);
-    if (!film) {
-      film = isFast ? this.firstOf(segment) : this.wholeOf(segment);
-      // What could not be fetched is asked for again, with a new address.
-      film.catch(() => {
-        this.films.delete(name);
-        this.windows.clear();
-      });
-      this.films.set(name, film);
-      const [oldest] = this.films.keys();
-      if (this.films.size > KEPT && oldest !== undefined) this.films.delete(oldest);
-    }
-    return film;
-  }
-
-  private async wholeOf(segment: CloudSegment): Promise<Film | undefined> {
-    return readFilm(await this.store.fetch(segment));
-  }
-
-  /** Its first pictures, for a fraction of its bytes. */
-  private async firstOf(segment: CloudSegment): Promise<Film | undefined> {
-    const first = readFilm(await this.store.fetch(segment, FIRST_BYTES), true);
-    return first ?? this.wholeOf(segment);
   }
 
   private tellForm({ video, audio }: Film): void {
@@ -415,8 +330,8 @@ function onScreen({ segment, film }: Loaded, at: number): number {
   return segment.from + Math.max(0, ...taken.map((picture) => picture.atUs));
 }
 
-function windowOf(at: number): number {
-  return Math.floor(at / WINDOW_US) * WINDOW_US;
+function secondOf(wallUs: number): number {
+  return Math.floor(wallUs / 1e6);
 }
 
 function lastKeyframe(film: Film, atUs: number): number {

@@ -4,7 +4,7 @@ import { api } from '../../api/client';
 import { problemError } from '../../api/problem';
 import { pause } from '../../api/events';
 import type { CloudSegment, StreamTier } from '../../api/types';
-import type { CloudStore } from './channel';
+import type { CloudStore } from './shelf';
 
 /** Longest wait for one segment. */
 const PATIENCE_MS = 30_000;

@@ -15,6 +15,28 @@ export interface Shown<F> {
   sentUs: number;
 }
 
+/** Decoded pictures, until each is shown. */
+export interface PictureQueue<F> {
+  readonly length: number;
+  /** What waits is shown when playing goes on; of a jump, the first picture is shown at once. */
+  pause: () => void;
+  play: (scale?: number) => void;
+  /** A jump: what was sent for `command`, or before, is not shown any more. */
+  jump: (command: number) => void;
+  /** Somebody else counts commands and time from now on. */
+  reset: () => void;
+  /** A picture was decoded. */
+  push: (shown: Shown<F>, nowMs: number) => void;
+  /** The picture to be shown now, if it is another one. */
+  next: (nowMs: number) => Shown<F> | undefined;
+  /** The clock waits for a page that shows pictures late, if it waits for anybody. */
+  keepUp: (nowMs: number) => void;
+  /** Goes on with what is due by now: nobody has looked. */
+  skip: (nowMs: number) => void;
+  /** When sound that belongs to a presentation time is heard, by the page's clock. */
+  heardMs: (presentationUs: number) => number | undefined;
+}
+
 /** Whether a picture of a command that is to be shown between two times is still being decoded. */
 export type Comes = (command: number, afterUs: number, beforeUs: number) => boolean;
 
@@ -37,7 +59,7 @@ const SLOWEST_MS = 2_000;
  * later than that was no network, but a page that stood. */
 const MOST_BEHIND_MS = 5_000;
 
-export class ShowQueue<F> {
+export class ShowQueue<F> implements PictureQueue<F> {
   private waiting: Shown<F>[] = [];
   private command = -1;
   /** What was sent for this command or an earlier one is not shown any more. */

@@ -1,7 +1,7 @@
 /** Decodes recorded pictures (WebCodecs) and draws each when its time has come. */
 
 import type { Problem } from '../../api/problem';
-import { ShowQueue } from './queue';
+import { ShowQueue, type Comes, type PictureQueue } from './queue';
 import type { ReplayVideo, Unit } from './messages';
 
 export interface ScreenEvents {
@@ -23,16 +23,16 @@ interface Meta {
   passed: boolean;
 }
 
-type Picture = VideoFrame | ImageBitmap;
+export type Picture = VideoFrame | ImageBitmap;
+
+/** `drop`: for what is not shown any more. */
+export type MakeQueue = (drop: (picture: Picture) => void, comes: Comes) => PictureQueue<Picture>;
 
 /** Pictures that are held as the decoder gave them; more are copied, for it has few of its own. */
 const HELD_FRAMES = 8;
 
 export class Screen {
-  readonly queue = new ShowQueue<Picture>(
-    (frame) => frame.close(),
-    (command, afterUs, beforeUs) => this.comes(command, afterUs, beforeUs),
-  );
+  readonly queue: PictureQueue<Picture>;
   private decoder: VideoDecoder | undefined;
   private form: ReplayVideo | undefined;
   /** What the decoder was given and has not given back, in that order. */
@@ -46,7 +46,15 @@ export class Screen {
   private timer: number | undefined;
   private canvas: HTMLCanvasElement | undefined;
 
-  constructor(private readonly events: ScreenEvents) {}
+  constructor(
+    private readonly events: ScreenEvents,
+    makeQueue: MakeQueue = (drop, comes) => new ShowQueue(drop, comes),
+  ) {
+    this.queue = makeQueue(
+      (frame) => frame.close(),
+      (command, afterUs, beforeUs) => this.comes(command, afterUs, beforeUs),
+    );
+  }
 
   /** Where to draw; nowhere when there is none. */
   attach(canvas: HTMLCanvasElement | undefined): void {
