@@ -2,12 +2,15 @@
 //! list of what lies in it, and lets go of what must (decision 0096).
 //!
 //! - [`uploads`]: what units ask (Cp, over Sc). [`listing`]: what viewers see. [`playlist`]: HLS.
-//! - [`rebuild`]: the list made again from the store.
+//! - [`rebuild`]: the list made again from the store. [`terms`]: locks and age limits beside the recordings.
+//! - [`erase`]: what is deleted, and what does not stay for ever.
 
+pub mod erase;
 pub mod listing;
 pub mod playlist;
 pub mod proof;
 pub mod rebuild;
+pub mod terms;
 pub mod uploads;
 
 use std::{path::Path, sync::Arc, time::Duration};

@@ -60,7 +60,9 @@ enum Command {
 
 #[derive(Debug, Subcommand)]
 enum CloudCommand {
-    /// Make the list of recordings again from the store, after the database was lost. The CMU may run.
+    /// Make the list of recordings again from the store, after the database was lost, with locks and age
+    /// limits. Best before the CMU starts on an old backup: what is locked from then on is written over
+    /// what the store knew.
     Rebuild,
 }
 
@@ -90,11 +92,11 @@ async fn run() -> anyhow::Result<()> {
         return Ok(());
     }
     if let Some(Command::Cloud { command: CloudCommand::Rebuild }) = &args.command {
-        let cmu::Rebuilt { segments, known, entries, strange } =
+        let cmu::Rebuilt { segments, known, entries, locked, strange } =
             cmu::rebuild_cloud(&config).await?;
         println!(
-            "{segments} segments are in the list again, {known} were there already; \
-             {entries} other entries; {strange} objects are left as they are."
+            "{segments} segments are in the list again, {known} were there already; {locked} are \
+             locked; {entries} other entries; {strange} objects are left as they are."
         );
         return Ok(());
     }

@@ -197,8 +197,7 @@ impl Cmu {
         let Some(cloud) = &self.app.cloud else { return Ok(0) };
         let failed = |error: CloudError| StartError::Cloud(error.into());
         jobs::cloud::once(&self.app, &*cloud.store).await.map_err(failed)?;
-        let compared = cloud::rebuild::compare(&self.app.db, &*cloud.store, self.app.now()).await;
-        compared.map(|found| found.segments).map_err(failed)
+        jobs::cloud::daily(&self.app, &*cloud.store).await.map_err(failed)
     }
 
     /// Makes the owner of a number one of the operator's staff; the account is made if need be.

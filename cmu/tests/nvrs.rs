@@ -312,7 +312,8 @@ async fn a_recorder_that_cannot_be_asked_is_named_with_its_reason() {
     let subject = subject::device(&server.config.domain, &mute.pu);
     let _unheard = server.bus.subscribe(&subject, None).await.expect("subscribed");
     for (camera, reason) in [(&away, "offline"), (&mute, "no_answer")] {
-        let silent = json!([{ "place": "pu", "recorder": camera.pu.to_string(), "reason": reason }]);
+        let silent =
+            json!([{ "place": "pu", "recorder": camera.pu.to_string(), "reason": reason }]);
         for path in [HOUR, days, "plans"] {
             let answer = camera.ask(&server, &token, path).await.expect(200).body;
             assert_eq!(answer["silent"], silent, "{path}");

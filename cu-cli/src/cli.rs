@@ -282,8 +282,16 @@ pub enum Record {
     },
     /// Print an address at which another player shows what lies in the cloud; whoever has it can watch
     Playlist(RecordPlaylist),
-    /// How much space you have in the cloud, and use
+    /// How much space you have in the cloud, and what uses it
     Space,
+    /// Delete all that a device has recorded in the cloud for you, also one that you have released
+    Erase {
+        /// Device id, or one of its cameras
+        device: String,
+        /// Do not ask back
+        #[arg(long)]
+        yes: bool,
+    },
 }
 
 /// `cu nvr`.

@@ -14,7 +14,7 @@ use sightline_recording::{
     statement::{Entry, What},
 };
 
-use super::{CloudError, uploads::note_row};
+use super::{CloudError, terms, uploads::note_row};
 
 /// Longest object of an entry, in bytes.
 const MAX_ENTRY: u64 = 96 << 10;
@@ -28,6 +28,8 @@ pub struct Rebuilt {
     pub known: u64,
     /// Entries that are no segments.
     pub entries: u64,
+    /// Segments of which the store says that they are locked.
+    pub locked: u64,
     /// Objects that are none of ours, or do not prove to be what their names say: left as they are.
     pub strange: u64,
 }
@@ -42,8 +44,8 @@ pub async fn rebuild(
     now: UnixMicros,
 ) -> Result<Rebuilt, CloudError> {
     let (prefix, mut rebuilt) = (ObjectKey::prefix_of(db.domain()), Rebuilt::default());
-    // Entries first: they say which chains there are.
-    for kind in [Kind::Entry, Kind::Segment] {
+    // Entries first: they say which chains there are. Last what was said of segments that are listed by then.
+    for kind in [Kind::Entry, Kind::Segment, Kind::Terms] {
         let mut after: Option<String> = None;
         loop {
             let page = store.list(&prefix, after.as_deref()).await?;
@@ -86,6 +88,8 @@ pub async fn compare(
                 // Its other entries come with it, or are told by the unit.
                 Kind::Entry => db.cloud().chain(&chain).await?.is_some(),
                 Kind::Segment => db.cloud().segment(&chain, key.sequence().0).await?.is_some(),
+                // The list knows better.
+                Kind::Terms => true,
             };
             if !is_known && is_whole(store, &key).await? {
                 tracing::warn!(%key, "an object of the cloud storage was in no list");
@@ -138,19 +142,32 @@ async fn one(
         Kind::Segment => {
             let meta = store.look(key).await?.and_then(|found| found.meta);
             let row = meta.as_ref().and_then(|meta| row(key, len, meta, signer.as_ref()));
-            let Some(row) = row else {
-                rebuilt.strange += 1;
-                return Ok(());
-            };
-            match db.cloud().reserve(&row, u64::MAX, now).await? {
-                Reservation::Reserved => {
-                    db.cloud().stored(&row.chain, row.sequence, now).await?;
-                    rebuilt.segments += 1;
-                }
-                Reservation::Stored | Reservation::Leaving => rebuilt.known += 1,
-                Reservation::Other | Reservation::Full { .. } => rebuilt.strange += 1,
+            match row {
+                Some(row) => list(db, &row, now, rebuilt).await?,
+                None => rebuilt.strange += 1,
             }
         }
+        Kind::Terms => match terms::take(db, store, key).await? {
+            Some(locked) => rebuilt.locked += locked,
+            None => rebuilt.strange += 1,
+        },
+    }
+    Ok(())
+}
+
+async fn list(
+    db: &Database,
+    row: &SegmentRow,
+    now: UnixMicros,
+    rebuilt: &mut Rebuilt,
+) -> Result<(), CloudError> {
+    match db.cloud().reserve(row, u64::MAX, now).await? {
+        Reservation::Reserved => {
+            db.cloud().stored(&row.chain, row.sequence, now).await?;
+            rebuilt.segments += 1;
+        }
+        Reservation::Stored | Reservation::Leaving => rebuilt.known += 1,
+        Reservation::Other | Reservation::Full { .. } => rebuilt.strange += 1,
     }
     Ok(())
 }

@@ -6,7 +6,8 @@
 
 use cmu_domain::limit::Limit;
 use cmu_storage::{
-    ChainRow, DeviceRow, NoteRow, Reservation, SegmentRow, SegmentState, Step, StorageError,
+    ChainRow, DeviceRow, KeptTerms, NoteRow, Reservation, SegmentRow, SegmentState, Step,
+    StorageError,
 };
 use sightline_cloud::{
     MAX_SEGMENT_BYTES,
@@ -204,6 +205,11 @@ impl Unit<'_> {
             return Err(refuse(ProblemKind::InvalidRequest, "another chain has this id"));
         }
         self.keep_entry(&chain, Sequence(0), &signed).await?;
+        // Age limits may be older than the chain.
+        let of = (chain.chain.as_str(), &chain.camera);
+        if self.app.db.cloud().terms(of, &self.owner).await? != KeptTerms::default() {
+            self.app.db.cloud().owe_terms(&chain.chain, &self.owner).await?;
+        }
         Ok(CloudReply::Opened)
     }
 

@@ -1,5 +1,5 @@
-//! Looks after the cloud storage: finishes what broke off, lets go of what has grown too old, and lists
-//! objects that are in no list (decision 0096).
+//! Looks after the cloud storage: finishes what broke off, lets go of what has grown too old or was deleted,
+//! tells the store what was said of the rest, and lists objects that are in no list (decisions 0096, 0112).
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use sightline_cloud_store::SegmentStore;
 use sightline_model::UnixMicros;
 
 use crate::{
-    cloud::{CloudError, rebuild, remove},
+    cloud::{CloudError, erase, rebuild, remove, terms},
     state::{App, AppState},
 };
 
@@ -33,11 +33,21 @@ pub async fn run(app: AppState) {
         }
         count = count.wrapping_add(1);
         if count.is_multiple_of(COMPARE_EVERY)
-            && let Err(error) = rebuild::compare(&app.db, &*cloud.store, app.now()).await
+            && let Err(error) = daily(&app, &*cloud.store).await
         {
             tracing::warn!(%error, "the cloud storage cannot be compared with the list");
         }
     }
+}
+
+/// Compares the store with the list, and lets go of what explains nothing any more. How many segments were
+/// in no list.
+///
+/// # Errors
+/// [`CloudError`]; the next time goes on.
+pub async fn daily(app: &App, store: &dyn SegmentStore) -> Result<u64, CloudError> {
+    erase::forget_outdated(app, store).await?;
+    Ok(rebuild::compare(&app.db, store, app.now()).await?.segments)
 }
 
 fn ago(app: &App, time: Duration) -> UnixMicros {
@@ -45,7 +55,7 @@ fn ago(app: &App, time: Duration) -> UnixMicros {
     UnixMicros(app.now().0.saturating_sub(us))
 }
 
-/// Finishes what broke off and lets go of what is too old.
+/// Finishes what broke off, lets go of what is too old, and tells the store what was said of the rest.
 ///
 /// # Errors
 /// [`CloudError`]; the next time goes on.
@@ -66,7 +76,8 @@ pub async fn once(app: &App, store: &dyn SegmentStore) -> Result<(), CloudError>
     for of in app.db.cloud().aged().await? {
         age(app, store, &of).await?;
     }
-    Ok(())
+    erase::sweep(app, store).await?;
+    terms::tell(&app.db, store).await
 }
 
 async fn age(app: &App, store: &dyn SegmentStore, of: &Aged) -> Result<(), CloudError> {

@@ -43,8 +43,8 @@ pub use account::{Account, Accounts};
 pub use audit::{Audit, NewEntry};
 pub use binding::{Bindings, NewBinding};
 pub use cloud::{
-    Aged, ChainRow, Cloud, NoteRow, Reservation, SegmentRow, SegmentState, SignedNote, Space, Step,
-    Stretch,
+    Aged, ChainRow, Cloud, DueTerms, Erased, KeptTerms, NoteRow, OutdatedNote, Reservation,
+    SegmentRow, SegmentState, SignedNote, Space, Step, Stretch, Used,
 };
 pub use device::{DeviceRow, Devices, NewRegistration};
 pub use network_stat::{MAX_NETWORKS_A_DAY, NetworkStats, OTHER, SESSIONS, Side, StatRow};

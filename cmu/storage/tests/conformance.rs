@@ -52,6 +52,8 @@ both_engines!(
     cloud_space,
     cloud_lists,
     cloud_notes,
+    cloud_terms,
+    cloud_erased,
 );
 
 #[tokio::test]

@@ -1,4 +1,5 @@
 //! A device that uploads: it signs a chain, asks as a PU does, and sends what it has leave for.
+#![allow(dead_code, reason = "each test program uses a part of this")]
 
 use axum::{
     body::Body,

@@ -3,6 +3,7 @@
 //!
 //! - [`object`]: names and metadata of objects, by which the list can be rebuilt.
 //! - [`admit`]: what a unit may store, judged by the signed entry alone.
+//! - [`terms`]: what owners have said of their recordings: locks and age limits.
 //! - [`uploader`]: which segment goes next, and what follows from each answer. [`budget`]: how much may
 //!   go over a metered link.
 //!
@@ -12,6 +13,7 @@
 pub mod admit;
 pub mod budget;
 pub mod object;
+pub mod terms;
 pub mod uploader;
 
 use data_encoding::BASE64URL_NOPAD;

@@ -2,7 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
-use sightline_model::{CameraId, ChannelId, DomainName, StreamTier, UserId};
+use sightline_model::{CameraId, ChannelId, DomainName, PuId, StreamTier, UserId};
 use sightline_protocol::cp::SignedEntry;
 use sightline_recording::statement::{ChainId, Entry, Sequence};
 
@@ -32,6 +32,8 @@ pub enum Kind {
     Segment,
     /// An entry of the chain that is no segment.
     Entry,
+    /// What its owner has said of the chain's recordings ([`crate::terms`]). Its number is 0.
+    Terms,
 }
 
 /// The name of an object. One that exists has no part that could lead elsewhere.
@@ -80,6 +82,21 @@ impl ObjectKey {
         format!("{FORM}/{domain}/")
     }
 
+    /// What the names of all objects begin with that a user has of one device.
+    ///
+    /// # Errors
+    /// When the domain or the user is called `.` or `..`.
+    pub fn prefix_of_device(
+        domain: &DomainName,
+        user: &UserId,
+        pu: &PuId,
+    ) -> Result<String, InvalidKey> {
+        if leads_elsewhere(domain.as_str()) || leads_elsewhere(user.as_str()) {
+            return Err(InvalidKey);
+        }
+        Ok(format!("{FORM}/{domain}/{user}/{pu}/"))
+    }
+
     /// Its chain.
     #[must_use]
     pub fn place(&self) -> Place {
@@ -118,6 +135,7 @@ impl fmt::Display for ObjectKey {
         let extension = match kind {
             Kind::Segment => "mp4",
             Kind::Entry => "entry",
+            Kind::Terms => "terms",
         };
         write!(f, "{FORM}/{domain}/{user}/{}/{}-", camera.pu, camera.channel)?;
         write!(f, "{}/{chain}/{:0DIGITS$}.{extension}", tier_word(*tier), sequence.0)
@@ -146,6 +164,7 @@ impl FromStr for ObjectKey {
         let (sequence, kind) = match next()?.split_once('.').ok_or(InvalidKey)? {
             (sequence, "mp4") => (sequence, Kind::Segment),
             (sequence, "entry") => (sequence, Kind::Entry),
+            (sequence, "terms") => (sequence, Kind::Terms),
             _ => return Err(InvalidKey),
         };
         let sequence = Sequence(sequence.parse().map_err(|_| InvalidKey)?);
@@ -219,7 +238,7 @@ pub fn read_entry(text: &str) -> Option<Entry> {
 
 #[cfg(test)]
 mod tests {
-    use sightline_model::{PuId, PublicKey, Signature};
+    use sightline_model::{PublicKey, Signature};
 
     use super::*;
 
@@ -242,8 +261,17 @@ mod tests {
         let chain = "a5".repeat(16);
         assert!(text.starts_with("v1/home.example/anna/"), "{text}");
         assert!(text.ends_with(&format!("/3-sub/{chain}/000000000007.mp4")), "{text}");
-        assert_eq!(text.parse(), Ok(key));
+        assert_eq!(text.parse(), Ok(key.clone()));
         assert!(text.starts_with(&ObjectKey::prefix_of(&place("home.example", "x").domain)));
+        let Place { domain, user, camera, .. } = key.place();
+        let prefix = ObjectKey::prefix_of_device(&domain, &user, &camera.pu).expect("a prefix");
+        assert!(text.starts_with(&prefix) && prefix.ends_with('/'), "{prefix}");
+        let elsewhere =
+            ObjectKey::prefix_of_device(&domain, &"..".parse().expect("a user"), &camera.pu);
+        assert_eq!(elsewhere, Err(InvalidKey));
+        let terms = ObjectKey::new(key.place(), Sequence(0), Kind::Terms).expect("a name");
+        assert!(terms.to_string().ends_with("/000000000000.terms"), "{terms}");
+        assert_eq!(terms.to_string().parse(), Ok(terms));
         let long = ObjectKey::new(place("d", "u"), Sequence(u64::MAX - 1), Kind::Entry);
         let long = long.expect("a name");
         assert_eq!(long.to_string().parse(), Ok(long));

@@ -3,7 +3,7 @@
 use std::{ops::Range, time::Duration};
 
 use reqwest::Method;
-use sightline_model::{CameraId, SessionToken, StreamTier, UnixMicros};
+use sightline_model::{CameraId, PuId, SessionToken, StreamTier, UnixMicros};
 use sightline_protocol::{cm, flow};
 
 use super::{SignedInApi, check_portal, client, parse, refusal, tier_word};
@@ -66,6 +66,15 @@ impl SignedInApi {
     /// As for every request.
     pub async fn cloud_space(&self) -> Result<cm::CloudSpace, CuError> {
         parse(&self.send::<()>(Method::GET, "/cloud", None).await?)
+    }
+
+    /// `DELETE /cloud/devices/{pu}`.
+    ///
+    /// # Errors
+    /// As for every request.
+    pub async fn cloud_delete(&self, pu: &PuId) -> Result<cm::CloudDeleted, CuError> {
+        let path = format!("/cloud/devices/{pu}");
+        parse(&self.send::<()>(Method::DELETE, &path, None).await?)
     }
 
     /// Fetches an object of the cloud storage by its signed address, from a byte on.

@@ -109,11 +109,8 @@ fn stream(stream: &StreamInfo) -> String {
 
 pub(super) async fn release(context: &Context, device: &str, yes: bool) -> Result<(), CuError> {
     let api = SignedInApi::open(&context.home)?;
-    let pu: PuId = match device.parse() {
-        Ok(pu) => pu,
-        Err(_) => find_camera(&api, device).await?.id.pu,
-    };
-    if !yes && !confirmed(&pu).await? {
+    let pu = device_of(&api, device).await?;
+    if !yes && !confirmed(&format!("Release device {pu} with all its cameras?")).await? {
         return Err(CuError::usage("nothing was released; --yes releases without asking"));
     }
     api.release(&pu).await?;
@@ -124,17 +121,29 @@ pub(super) async fn release(context: &Context, device: &str, yes: bool) -> Resul
         output::line(&format!(
             "Device {pu} is released; whoever holds its claim code can bind it."
         ));
+        output::note(
+            "note: what it has recorded in the cloud stays yours, is shown nowhere and counts in \
+             your space; see: cu record space",
+        );
     }
     Ok(())
 }
 
-async fn confirmed(pu: &PuId) -> Result<bool, CuError> {
+/// A device by its id, or by one of its cameras.
+pub(super) async fn device_of(api: &SignedInApi, device: &str) -> Result<PuId, CuError> {
+    match device.parse() {
+        Ok(pu) => Ok(pu),
+        Err(_) => Ok(find_camera(api, device).await?.id.pu),
+    }
+}
+
+/// Whether the person says yes; without a person it is no.
+pub(super) async fn confirmed(question: &str) -> Result<bool, CuError> {
     if !std::io::stdin().is_terminal() {
         return Ok(false);
     }
     let mut err = std::io::stderr();
-    let _ = write!(err, "Release device {pu} with all its cameras? Type yes: ")
-        .and_then(|()| err.flush());
+    let _ = write!(err, "{question} Type yes: ").and_then(|()| err.flush());
     Ok(read_line().await?.eq_ignore_ascii_case("yes"))
 }
 

@@ -1,5 +1,7 @@
 //! `record`: what is recorded, and what is to be.
 
+mod cloud;
+
 use std::time::Duration;
 
 use comfy_table::{ContentArrangement, Table, presets::UTF8_FULL_CONDENSED};
@@ -13,7 +15,7 @@ use sightline_protocol::{cm, ps::PlanState};
 use super::{Context, find_camera};
 use crate::{
     api::{SignedInApi, now},
-    cli::{Record, RecordPlaylist, RecordSpan, RecordWhat},
+    cli::{Record, RecordSpan, RecordWhat},
     error::CuError,
     output,
     play::export,
@@ -33,8 +35,9 @@ pub(super) async fn run(context: &Context, record: Record) -> Result<(), CuError
         Record::Plan { camera, set, keep_days, on } => {
             plan(context, &camera, on.into(), set, keep_days).await
         }
-        Record::Playlist(options) => playlist(context, options).await,
-        Record::Space => space(context).await,
+        Record::Playlist(options) => cloud::playlist(context, options).await,
+        Record::Space => cloud::space(context).await,
+        Record::Erase { device, yes } => cloud::erase(context, &device, yes).await,
     }
 }
 
@@ -218,34 +221,6 @@ fn at(place: RecordingPlace, plans: cm::PlanList) -> Result<PlanState, CuError> 
     })
 }
 
-async fn playlist(context: &Context, options: RecordPlaylist) -> Result<(), CuError> {
-    let api = SignedInApi::open(&context.home)?;
-    let camera = find_camera(&api, &options.camera).await?;
-    let tier = options.tier.map_or(StreamTier::Main, StreamTier::from);
-    let request = cm::PlaylistRequest { from: options.from, to: options.to, tier };
-    let link = api.playlist(&camera.id, &request).await?;
-    if context.json {
-        output::json(&json!({ "url": link.url.expose(), "expires_at": link.expires_at }));
-    } else {
-        output::line(link.url.expose());
-    }
-    Ok(())
-}
-
-async fn space(context: &Context) -> Result<(), CuError> {
-    let api = SignedInApi::open(&context.home)?;
-    let space = api.cloud_space().await?;
-    if context.json {
-        output::json(&json!({ "space": space }));
-    } else if space.available {
-        let cm::CloudSpace { used_bytes, quota_bytes, .. } = space;
-        output::line(&format!("{used_bytes} of {quota_bytes} bytes are used."));
-    } else {
-        output::line("This portal has no cloud storage.");
-    }
-    Ok(())
-}
-
 fn strategies(what: RecordWhat) -> Vec<Strategy> {
     let tiers: &[(StreamTier, &str)] = match what {
         RecordWhat::Nothing => &[],
@@ -283,7 +258,10 @@ fn describe(strategy: &Strategy) -> String {
         Trigger::Manual { limit_s: Some(limit) } => format!("when started by hand, for {limit} s"),
         Trigger::Schedule { schedule } => format!("in {} hours of the week", schedule.spans.len()),
         Trigger::Event { pre_roll_s, post_roll_s, .. } => {
-            format!("around events, {pre_roll_s} s before and {post_roll_s} s after")
+            format!(
+                "around events, {pre_roll_s} s before and {post_roll_s} s after (no camera reports \
+                 events yet, so nothing is recorded by it)"
+            )
         }
     };
     format!("{tier}, {when}")

@@ -1,16 +1,16 @@
-//! What a user sees of it: by time, and from afar; locks, gaps, and steps of the clock.
+//! What a user sees of it: by time, and from afar; gaps, and steps of the clock.
 
 use std::ops::Range;
 
 use sightline_model::{CameraId, Signature, StreamTier, UnixMicros, UserId};
 use tracing::instrument;
 
-use super::{Cloud, Row, SegmentRow, count, segment_columns, signed, tier_word, transaction};
+use super::{
+    Cloud, LONGEST_US, count,
+    row::{Row, SegmentRow, segment_columns},
+    signed, tier_word, transaction,
+};
 use crate::{StorageError, query, typed};
-
-/// No segment is longer, in microseconds: whoever looks for one that reaches into a time begins so much
-/// earlier. Cameras whose segments are longer do not exist (decision 0090).
-const LONGEST_US: i64 = 600_000_000;
 
 /// An entry that is no segment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -171,40 +171,6 @@ impl Cloud<'_> {
             other: other != 0,
         };
         Ok(rows.into_iter().map(stretch).collect())
-    }
-
-    /// Locks or unlocks what a user has of a camera in a span: segments, and their bytes.
-    ///
-    /// # Errors
-    /// [`StorageError`].
-    #[instrument(name = "db.cloud.lock", skip_all)]
-    pub async fn lock(
-        &self,
-        (user, camera, tier): (&UserId, &CameraId, StreamTier),
-        span: Range<UnixMicros>,
-        locked: bool,
-    ) -> Result<(u64, u64), StorageError> {
-        let rows: Vec<(i64,)> = query::rows!(
-            write,
-            all,
-            self.0,
-            (i64,),
-            "UPDATE cloud_segment SET locked = $9
-             WHERE domain = $1 AND user_id = $2 AND pu = $3 AND channel = $4 AND tier = $5
-               AND state = 1 AND start_us >= $6 AND start_us < $7 AND end_us > $8
-             RETURNING bytes",
-            self.domain().as_str(),
-            user.as_str(),
-            camera.pu.as_str(),
-            i64::from(camera.channel.0),
-            tier_word(tier),
-            span.start.0.saturating_sub(LONGEST_US),
-            span.end.0,
-            span.start.0,
-            i64::from(locked),
-        )?;
-        let bytes = rows.iter().map(|(bytes,)| u64::try_from(*bytes).unwrap_or(0)).sum();
-        Ok((rows.len() as u64, bytes))
     }
 
     /// Keeps an entry that is no segment. A step corrects what is listed already and was dated before

@@ -1,10 +1,13 @@
-//! Space: whose is how full, what goes first, and what is to go by its age.
+//! Space: whose is how full, and what goes first.
 
-use sightline_model::{CameraId, Keep, UnixMicros, UserId};
+use sightline_model::{UnixMicros, UserId};
 use tracing::instrument;
 
-use super::{Cloud, Row, SegmentRow, segment_columns};
-use crate::{StorageError, channel, query, typed};
+use super::{
+    Cloud,
+    row::{Row, SegmentRow, segment_columns},
+};
+use crate::{StorageError, query};
 
 /// What a user has, and uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,19 +18,6 @@ pub struct Space {
     pub quota_bytes: u64,
     /// Whether somebody has set it for this user.
     pub is_set: bool,
-}
-
-/// A camera whose recordings stay for a time.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Aged {
-    /// Which.
-    pub camera: CameraId,
-    /// Who has planned it.
-    pub user: UserId,
-    /// How long, in seconds since a segment's end.
-    pub max_age_s: Option<u32>,
-    /// Likewise, clips of events.
-    pub event_max_age_s: Option<u32>,
 }
 
 impl Cloud<'_> {
@@ -128,95 +118,6 @@ impl Cloud<'_> {
             ),
             self.domain().as_str(),
             before.0,
-            i64::from(limit),
-        )?;
-        rows.into_iter().map(SegmentRow::try_from).collect()
-    }
-
-    /// How long recordings of a camera stay from now on.
-    ///
-    /// # Errors
-    /// [`StorageError`].
-    #[instrument(name = "db.cloud.set_keep", skip_all)]
-    pub async fn set_keep(
-        &self,
-        camera: &CameraId,
-        user: &UserId,
-        keep: &Keep,
-    ) -> Result<(), StorageError> {
-        query::execute!(
-            self.0,
-            "INSERT INTO cloud_keep (domain, pu, channel, user_id, max_age_s, event_max_age_s)
-             VALUES ($1, $2, $3, $4, $5, $6)
-             ON CONFLICT (domain, pu, channel) DO UPDATE SET user_id = excluded.user_id,
-                 max_age_s = excluded.max_age_s, event_max_age_s = excluded.event_max_age_s",
-            self.domain().as_str(),
-            camera.pu.as_str(),
-            i64::from(camera.channel.0),
-            user.as_str(),
-            keep.max_age_s.map(i64::from),
-            keep.event_max_age_s.map(i64::from),
-        )?;
-        Ok(())
-    }
-
-    /// Cameras whose recordings stay for a time.
-    ///
-    /// # Errors
-    /// [`StorageError`].
-    #[instrument(name = "db.cloud.aged", skip_all)]
-    pub async fn aged(&self) -> Result<Vec<Aged>, StorageError> {
-        type Stored = (String, i64, String, Option<i64>, Option<i64>);
-        let rows: Vec<Stored> = query::rows!(
-            read,
-            all,
-            self.0,
-            Stored,
-            "SELECT pu, channel, user_id, max_age_s, event_max_age_s FROM cloud_keep
-             WHERE domain = $1 AND (max_age_s IS NOT NULL OR event_max_age_s IS NOT NULL)",
-            self.domain().as_str(),
-        )?;
-        let seconds = |s: Option<i64>| s.and_then(|s| u32::try_from(s).ok());
-        let row = |(pu, number, user, max_age_s, event_max_age_s): Stored| {
-            Ok(Aged {
-                camera: CameraId { pu: typed(&pu, "device id")?, channel: channel(number)? },
-                user: typed(&user, "user id")?,
-                max_age_s: seconds(max_age_s),
-                event_max_age_s: seconds(event_max_age_s),
-            })
-        };
-        rows.into_iter().map(row).collect()
-    }
-
-    /// Segments of a camera that ended before these times: clips of events, and others.
-    ///
-    /// # Errors
-    /// [`StorageError`].
-    #[instrument(name = "db.cloud.older", skip_all)]
-    pub async fn older(
-        &self,
-        of: &Aged,
-        (before, event_before): (UnixMicros, UnixMicros),
-        limit: u32,
-    ) -> Result<Vec<SegmentRow>, StorageError> {
-        let rows: Vec<Row> = query::rows!(
-            read,
-            all,
-            self.0,
-            Row,
-            concat!(
-                segment_columns!(),
-                "WHERE domain = $1 AND user_id = $2 AND pu = $3 AND channel = $4 AND state = 1
-                   AND locked = 0 AND time_known = 1
-                   AND ((event = 0 AND end_us <= $5) OR (event = 1 AND end_us <= $6))
-                 ORDER BY end_us LIMIT $7"
-            ),
-            self.domain().as_str(),
-            of.user.as_str(),
-            of.camera.pu.as_str(),
-            i64::from(of.camera.channel.0),
-            before.0,
-            event_before.0,
             i64::from(limit),
         )?;
         rows.into_iter().map(SegmentRow::try_from).collect()

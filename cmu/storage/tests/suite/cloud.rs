@@ -1,7 +1,8 @@
 //! The list of the cloud storage, and the space of each user.
 
 use cmu_storage::{
-    ChainRow, Database, NoteRow, Reservation, SegmentRow, SegmentState, Space, Step,
+    ChainRow, Database, Erased, KeptTerms, NoteRow, Reservation, SegmentRow, SegmentState, Space,
+    Step, Used,
 };
 use sightline_model::{
     CameraId, ChannelId, Keep, PuId, PublicKey, Signature, StreamTier, UnixMicros, UserId,
@@ -244,4 +245,103 @@ pub async fn cloud_notes(db: &Database, other: &Database) {
     let notes = cloud.notes(&chain(1), 6).await.expect("listed");
     assert_eq!(notes.iter().map(|note| note.sequence).collect::<Vec<_>>(), [6, 8, 9]);
     assert!(notes[1].reason.is_none() && notes[0].reason.is_some());
+}
+
+pub async fn cloud_terms(db: &Database, other: &Database) {
+    let (anna, bert, camera, cloud) = (user("anna"), user("bert"), camera(), db.cloud());
+    cloud.set_quota(&anna, Some(1 << 40)).await.expect("set");
+    for n in [1, 2, 3, 7] {
+        store(db, &segment("anna", n)).await;
+    }
+    let due = async || cloud.due_terms(9).await.expect("listed");
+    let said = async |of: &UserId| cloud.terms((&chain(1), &camera), of).await.expect("read");
+    assert_eq!(due().await, []);
+    assert_eq!(said(&anna).await, KeptTerms::default());
+    let of = (&anna, &camera, MAIN);
+    // What reaches into the span is locked, even partly.
+    let locked = cloud.lock(of, at(1_500_000)..at(2_500_000), true).await;
+    assert_eq!(locked.expect("locked"), (2, 600));
+    let ages = |max_age_s| Keep { max_bytes: None, max_age_s, event_max_age_s: Some(9_000) };
+    cloud.set_keep(&camera, &anna, &ages(Some(3_600))).await.expect("set");
+    let kept =
+        KeptTerms { locked: vec![1, 2], max_age_s: Some(3_600), event_max_age_s: Some(9_000) };
+    assert_eq!(said(&anna).await, kept);
+    let owed = due().await;
+    assert_eq!(owed.len(), 1, "one object of one chain");
+    assert_eq!((&owed[0].chain, &owed[0].user), (&chain(1), &anna));
+    // What is said while the store is told of it is told again.
+    cloud.lock(of, at(0)..at(9_000_000), false).await.expect("unlocked");
+    assert!(!cloud.terms_told(&owed[0]).await.expect("asked"));
+    let owed = due().await;
+    assert!(cloud.terms_told(&owed[0]).await.expect("told"));
+    assert!(!cloud.terms_told(&owed[0]).await.expect("asked"), "once");
+    assert_eq!(due().await, []);
+    assert_eq!(other.cloud().due_terms(9).await.expect("listed"), []);
+    // A span without segments owes nothing.
+    cloud.lock(of, at(50_000_000)..at(60_000_000), true).await.expect("nothing");
+    assert_eq!(due().await, []);
+    cloud.owe_terms(&chain(1), &anna).await.expect("owed");
+    assert_eq!(due().await.len(), 1);
+
+    // As they are read back from the store.
+    assert_eq!(cloud.lock_numbers((&chain(1), &anna), (2, 7)).await.expect("locked"), 3);
+    assert_eq!(cloud.lock_numbers((&chain(1), &bert), (1, u64::MAX)).await.expect("asked"), 0);
+    assert_eq!(said(&anna).await.locked, [2, 3, 7]);
+
+    // The next owner's plan is theirs alone.
+    cloud.set_keep(&camera, &bert, &ages(None)).await.expect("set");
+    let aged: Vec<_> =
+        cloud.aged().await.expect("listed").into_iter().map(|of| (of.user, of.max_age_s)).collect();
+    assert_eq!(aged, [(anna.clone(), Some(3_600)), (bert.clone(), None)]);
+    assert_eq!(said(&anna).await.max_age_s, Some(3_600));
+}
+
+pub async fn cloud_erased(db: &Database, other: &Database) {
+    let (anna, camera, cloud) = (user("anna"), camera(), db.cloud());
+    cloud.set_quota(&anna, Some(1 << 40)).await.expect("set");
+    assert_eq!(cloud.used(&anna).await.expect("read"), []);
+    for n in [3, 5] {
+        store(db, &segment("anna", n)).await;
+    }
+    assert_eq!(reserve(db, &segment("anna", 9), 1).await, Reservation::Reserved);
+    let used = cloud.used(&anna).await.expect("read");
+    let (from, to) = (at(3_000_000), at(6_000_000));
+    assert_eq!(used, [Used { pu: camera.pu.clone(), segments: 2, bytes: 600, from, to }]);
+    assert_eq!(other.cloud().used(&anna).await.expect("read"), []);
+
+    let note = |sequence: u64| NoteRow {
+        chain: chain(1),
+        sequence,
+        user: anna.clone(),
+        camera: camera.clone(),
+        tier: MAIN,
+        from: at(1),
+        reason: None,
+        encoded: format!("note{sequence}"),
+        signature: Signature::from_bytes([5; 64]),
+    };
+    for n in [1, 2, 4] {
+        assert!(cloud.note(&note(n), None).await.expect("noted"));
+    }
+    let alone = NoteRow { chain: chain(2), ..note(1) };
+    assert!(cloud.note(&alone, None).await.expect("noted"));
+    assert!(cloud.has_note(&chain(1), 4).await.expect("asked"));
+    assert!(!cloud.has_note(&chain(1), 3).await.expect("asked"), "that is a segment");
+    // Of a chain without segments nobody knows what is still to come.
+    let outdated = cloud.outdated_notes(9).await.expect("listed");
+    assert_eq!(outdated.iter().map(|note| note.sequence).collect::<Vec<_>>(), [1, 2]);
+    assert_eq!((&outdated[0].chain, &outdated[0].user), (&chain(1), &anna));
+    cloud.forget_note(&chain(1), 1).await.expect("forgotten");
+    let outdated = cloud.outdated_notes(9).await.expect("listed");
+    assert_eq!(outdated.iter().map(|note| note.sequence).collect::<Vec<_>>(), [2]);
+
+    assert_eq!(cloud.erased(9).await.expect("listed"), []);
+    assert_eq!(cloud.leave_device(&anna, &camera.pu, at(9)).await.expect("left"), 3);
+    assert_eq!(cloud.notes(&chain(1), 0).await.expect("listed"), []);
+    assert_eq!(cloud.used(&anna).await.expect("read"), []);
+    let erased = cloud.erased(9).await.expect("listed");
+    assert_eq!(erased, [Erased { user: anna.clone(), pu: camera.pu.clone() }]);
+    assert_eq!(other.cloud().erased(9).await.expect("listed"), []);
+    cloud.swept(&erased[0]).await.expect("swept");
+    assert_eq!(cloud.erased(9).await.expect("listed"), []);
 }

@@ -22,7 +22,7 @@ use sightline_protocol::{
     ps::{Addresses, ChannelStatus, Registration},
 };
 
-pub use cloud::{cloud_lists, cloud_notes, cloud_space};
+pub use cloud::{cloud_erased, cloud_lists, cloud_notes, cloud_space, cloud_terms};
 pub use paths::{network_stats, relay_usages, viewer_paths};
 pub use recorders::{recorder_reports, unreadable_report};
 pub use relations::relations;

@@ -1,7 +1,7 @@
 //! The cloud storage over Cm (A6.1.13; A8.7.1, playback steps 1 to 7).
 
 use serde::{Deserialize, Serialize};
-use sightline_model::{Causes, Secret, StreamTier, UnixMicros};
+use sightline_model::{Causes, PuId, Secret, StreamTier, UnixMicros};
 
 /// A segment in the cloud storage, and where it can be fetched (interface Cc).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -74,7 +74,7 @@ pub struct PlaylistLink {
 }
 
 /// `GET /cloud`: the caller's space.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct CloudSpace {
     /// Whether there is a cloud storage.
@@ -85,6 +85,27 @@ pub struct CloudSpace {
     pub quota_bytes: u64,
     /// Bytes that everybody may use for nothing.
     pub free_bytes: u64,
+    /// Devices of which something lies there, those that were released included.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub devices: Vec<CloudDevice>,
+}
+
+/// What the caller has in the cloud storage of one device.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct CloudDevice {
+    /// The device: a PU, or an NVR with cameras of its own.
+    pub device: PuId,
+    /// Whether it is the caller's now. What is recorded with another one is shown nowhere; it can be deleted.
+    pub bound: bool,
+    /// Segments.
+    pub segments: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// When the oldest begins.
+    pub from: UnixMicros,
+    /// When the newest ends.
+    pub to: UnixMicros,
 }
 
 /// `PUT /operator/subscriptions/{user}/cloud`.

@@ -70,7 +70,10 @@ fn cm_cloud_messages() {
     let url = Secret::new("/hls/v1/t/playlist.m3u8".into());
     check("cm-playlist-link", cm::PlaylistLink { url, expires_at: NOW });
     let (used_bytes, quota_bytes, free_bytes) = (5, 9, 7);
-    let space = cm::CloudSpace { available: true, used_bytes, quota_bytes, free_bytes };
+    let (segments, bytes, from, to) = (2, 5, NOW, NOW);
+    let released = cm::CloudDevice { device: pu(), bound: false, segments, bytes, from, to };
+    let devices = vec![released];
+    let space = cm::CloudSpace { available: true, used_bytes, quota_bytes, free_bytes, devices };
     check("cm-cloud-space", space);
     check("cm-cloud-quota-change", cm::CloudQuotaChange { quota_bytes: Some(9) });
     check("cm-cloud-deleted", cm::CloudDeleted { segments: 3 });

@@ -10,6 +10,7 @@ use sightline_protocol::{
 use sightline_service_kit::flow;
 
 use crate::{
+    cloud::terms,
     error::{ApiError, ProblemDocument},
     extract::{Caller, Json, PathParts},
     routes::cameras::recordings::{ask_recorder, the_cloud, unexpected},
@@ -69,6 +70,7 @@ async fn set(
             // What has been uploaded is no longer the recorder's: here it is carried out.
             if place == RecordingPlace::Cs {
                 app.db.cloud().set_keep(&camera, &caller.0.account.id, &keep).await?;
+                terms::tell_soon(app).await;
             }
             flow::sent("Cm", "CMU", "CU", "plan_set", camera.pu.as_str());
             Ok(())

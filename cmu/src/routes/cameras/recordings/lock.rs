@@ -9,6 +9,7 @@ use sightline_protocol::{
 
 use super::{allow, pass_on, the_cloud, unexpected};
 use crate::{
+    cloud::terms,
     error::{ApiError, ProblemDocument},
     extract::{Caller, IdPath, Json},
     state::AppState,
@@ -61,5 +62,6 @@ async fn set(app: &AppState, caller: &Caller, span: LockSpan) -> Result<Locked, 
         done.segments += segments;
         done.bytes += bytes;
     }
+    terms::tell_soon(app).await;
     Ok(done)
 }
