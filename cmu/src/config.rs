@@ -1,21 +1,25 @@
 //! Configuration of the CMU. `cmu.sample.toml` explains every key to whoever writes the file.
 
+mod check;
 mod cloud;
+mod limits;
+mod sms;
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use cmu_domain::{limit::Limit, registration::Policy};
+use cmu_domain::registration::Policy;
 use ipnet::IpNet;
 use serde::Deserialize;
 use sightline_model::{DomainName, PuId};
 use sightline_protocol::cm::Approval;
 use sightline_service_kit::{
-    config::ConfigError,
     telemetry::TelemetryConfig,
     tls::{Identity, TlsError},
 };
 
 pub use cloud::{CloudConfig, CloudKind};
+pub use limits::LimitConfig;
+pub use sms::{Gateway, HttpGatewayConfig, SmppGatewayConfig, SmsConfig};
 
 /// Everything that can be set.
 #[derive(Debug, Clone, Deserialize)]
@@ -141,102 +145,6 @@ impl Default for BusConfig {
     }
 }
 
-/// How one-time codes are sent.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct SmsConfig {
-    /// Which gateway.
-    pub gateway: Gateway,
-    /// ISO 3166 codes of the countries that are served. Empty: every country.
-    pub countries: Vec<String>,
-    /// File gateway: where the lines go. Empty: `sms.log` in the data folder.
-    pub file: Option<PathBuf>,
-    /// `[sms.http]`.
-    pub http: HttpGatewayConfig,
-    /// `[sms.smpp]`.
-    pub smpp: SmppGatewayConfig,
-}
-
-impl Default for SmsConfig {
-    fn default() -> Self {
-        Self {
-            gateway: Gateway::File,
-            countries: Vec::new(),
-            file: None,
-            http: HttpGatewayConfig::default(),
-            smpp: SmppGatewayConfig::default(),
-        }
-    }
-}
-
-/// Which SMS gateway.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Gateway {
-    /// A file on this machine, for trying things out.
-    File,
-    /// A provider's HTTP API.
-    Http,
-    /// An SMSC, by SMPP 3.4.
-    Smpp,
-}
-
-/// A provider's HTTP API.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct HttpGatewayConfig {
-    /// Where to post to.
-    pub url: String,
-    /// JSON body; `{phone}` and `{text}` inside its strings are replaced.
-    pub body: String,
-    /// A file with the bearer token. Empty: none is sent.
-    pub token_file: Option<PathBuf>,
-    /// How long the provider may take.
-    pub timeout_ms: u64,
-}
-
-impl Default for HttpGatewayConfig {
-    fn default() -> Self {
-        Self {
-            url: String::new(),
-            body: r#"{"to":"{phone}","text":"{text}"}"#.into(),
-            token_file: None,
-            timeout_ms: 10_000,
-        }
-    }
-}
-
-/// An SMSC.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct SmppGatewayConfig {
-    /// `host:port`.
-    pub address: String,
-    /// Name of the account, at most 15 characters.
-    pub system_id: String,
-    /// A file with its password. SMPP 3.4 allows 8 characters at most; 6 at least are asked for.
-    pub password_file: Option<PathBuf>,
-    /// What recipients see as the sender.
-    pub source: String,
-    /// How often the connection is checked.
-    pub enquire_link_s: u64,
-    /// How long the SMSC may take.
-    pub timeout_ms: u64,
-}
-
-impl Default for SmppGatewayConfig {
-    fn default() -> Self {
-        Self {
-            address: String::new(),
-            system_id: String::new(),
-            password_file: None,
-            source: "Sightline".into(),
-            enquire_link_s: 30,
-            timeout_ms: 10_000,
-        }
-    }
-}
-
 /// Lives of tokens.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -303,53 +211,6 @@ impl DeviceConfig {
     }
 }
 
-/// Rate limits: so many (`count`) in so many seconds (`per_s`).
-#[derive(Debug, Clone, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct LimitConfig {
-    /// SMS to one number.
-    pub sms_per_number: Limit,
-    /// SMS asked for by one address.
-    pub sms_per_address: Limit,
-    /// SMS asked for by one network (/24, /64).
-    pub sms_per_network: Limit,
-    /// SMS in all.
-    pub sms_total: Limit,
-    /// Tries to sign in with one number, from wherever.
-    pub sign_in_per_number: Limit,
-    /// Tries to sign in from one address.
-    pub sign_in_per_address: Limit,
-    /// Tries to bind by one user.
-    pub bind_per_user: Limit,
-    /// Tries to bind from one address.
-    pub bind_per_address: Limit,
-    /// Requests of one user for cameras that are not theirs.
-    pub not_found_per_user: Limit,
-    /// Play requests of one user.
-    pub play_per_user: Limit,
-    /// Questions about recordings and changes of plans, for each user.
-    pub recordings_per_user: Limit,
-}
-
-impl Default for LimitConfig {
-    fn default() -> Self {
-        let limit = |count, per_s| Limit { count, per_s };
-        Self {
-            sms_per_number: limit(5, 3_600),
-            sms_per_address: limit(10, 3_600),
-            sms_per_network: limit(50, 3_600),
-            sms_total: limit(1_000, 3_600),
-            sign_in_per_number: limit(15, 900),
-            sign_in_per_address: limit(60, 900),
-            bind_per_user: limit(10, 600),
-            bind_per_address: limit(30, 600),
-            not_found_per_user: limit(30, 60),
-            play_per_user: limit(120, 60),
-            recordings_per_user: limit(600, 60),
-        }
-    }
-}
-
 /// The audit log.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -380,124 +241,7 @@ impl Default for UsageConfig {
     }
 }
 
-/// Passwords and names that came with somebody's product.
-const DEFAULT_SECRETS: [&str; 8] =
-    ["password", "changeme", "secret", "admin", "smppclient1", "smppclient", "12345678", "default"];
-
 impl Config {
-    /// Checks what the types cannot, without touching the network.
-    ///
-    /// # Errors
-    /// [`ConfigError::Unusable`] and the errors of the secrets' files.
-    pub fn check(&self) -> Result<(), ConfigError> {
-        let wrong = |text: &str| Err(ConfigError::Unusable(text.to_owned()));
-        if !(60..=600).contains(&self.tokens.access_s) {
-            return wrong("tokens.access_s must be 60 to 600");
-        }
-        if !(30..=900).contains(&self.tokens.play_s) {
-            return wrong("tokens.play_s must be 30 to 900");
-        }
-        if !(3_600..=2_592_000).contains(&self.tokens.ticket_s) {
-            return wrong("tokens.ticket_s must be 3600 to 2592000");
-        }
-        if !(1_000..=600_000).contains(&self.devices.lease_ttl_ms) {
-            return wrong("devices.lease_ttl_ms must be 1000 to 600000");
-        }
-        if !self.public_url.starts_with("https://") && !self.public_url.starts_with("http://") {
-            return wrong("public_url must begin with https:// or http://");
-        }
-        let signal = &self.signal_url;
-        if !(signal.is_empty() || signal.starts_with("wss://") || signal.starts_with("ws://")) {
-            return wrong("signal_url must begin with wss:// or ws://, or be empty");
-        }
-        self.admin_address()?;
-        if self.tls.certificate_file.is_some() != self.tls.key_file.is_some() {
-            return wrong(
-                "tls.certificate_file and tls.key_file belong together; set both or none",
-            );
-        }
-        self.tls.identity().map_err(|e| ConfigError::Unusable(format!("tls: {e}")))?;
-        if self.sms.countries.iter().any(|c| c.len() != 2) {
-            return wrong("sms.countries must hold two-letter codes such as \"CN\"");
-        }
-        self.database_url()?;
-        self.cloud.check()?;
-        self.check_gateway()
-    }
-
-    /// Where health and metrics are served, if anywhere.
-    ///
-    /// # Errors
-    /// [`ConfigError::Unusable`].
-    pub fn admin_address(&self) -> Result<Option<SocketAddr>, ConfigError> {
-        if self.admin_listen.is_empty() {
-            return Ok(None);
-        }
-        let wrong = |_| ConfigError::Unusable("admin_listen must be ADDRESS:PORT or empty".into());
-        self.admin_listen.parse().map(Some).map_err(wrong)
-    }
-
-    fn check_gateway(&self) -> Result<(), ConfigError> {
-        match self.sms.gateway {
-            Gateway::File => Ok(()),
-            Gateway::Http => crate::sms::http::HttpGateway::new(&self.sms.http)
-                .map(|_| ())
-                .map_err(|e| ConfigError::Unusable(format!("sms.http: {e}"))),
-            Gateway::Smpp => self.smpp_password().map(|_| ()),
-        }
-    }
-
-    /// The SMPP password from its file.
-    ///
-    /// # Errors
-    /// [`ConfigError`].
-    pub fn smpp_password(&self) -> Result<sightline_model::Secret<String>, ConfigError> {
-        let smpp = &self.sms.smpp;
-        let wrong = |text: &str| Err(ConfigError::Unusable(text.to_owned()));
-        if smpp.address.is_empty() || smpp.system_id.is_empty() || smpp.system_id.len() > 15 {
-            return wrong(
-                "sms.smpp.address and sms.smpp.system_id (at most 15 characters) are needed",
-            );
-        }
-        let Some(path) = &smpp.password_file else {
-            return wrong("sms.smpp.password_file is needed");
-        };
-        let text = std::fs::read_to_string(path)
-            .map_err(|source| ConfigError::Unreadable { path: path.clone(), source })?;
-        let password = text.trim();
-        if !(6..=8).contains(&password.len()) || is_default_secret(password) {
-            return wrong("the SMPP password must have 6 to 8 characters and be no default");
-        }
-        Ok(sightline_model::Secret::new(password.to_owned()))
-    }
-
-    /// The URL of the database.
-    ///
-    /// # Errors
-    /// [`ConfigError`].
-    pub fn database_url(&self) -> Result<sightline_model::Secret<String>, ConfigError> {
-        let url = match &self.database.url_file {
-            Some(path) => std::fs::read_to_string(path)
-                .map_err(|source| ConfigError::Unreadable { path: path.clone(), source })?
-                .trim()
-                .to_owned(),
-            None if self.database.url.is_empty() => {
-                format!("sqlite:{}", self.data_dir.join("cmu.sqlite").display())
-            }
-            None => self.database.url.clone(),
-        };
-        let password = url.split_once("://").and_then(|(_, rest)| {
-            let (login, _) = rest.rsplit_once('@')?;
-            login.split_once(':').map(|(_, password)| password.to_owned())
-        });
-        if password.is_some_and(|p| p.len() < 8 || is_default_secret(&p)) {
-            return Err(ConfigError::Unusable(
-                "the database password must have at least 8 characters and be no default".into(),
-            ));
-        }
-        Ok(sightline_model::Secret::new(url))
-    }
-
     /// How long an SCU may take to answer.
     #[must_use]
     pub const fn scu_timeout(&self) -> Duration {
@@ -509,8 +253,4 @@ impl Config {
     pub const fn lease_ttl(&self) -> Duration {
         Duration::from_millis(self.devices.lease_ttl_ms as u64)
     }
-}
-
-fn is_default_secret(text: &str) -> bool {
-    DEFAULT_SECRETS.iter().any(|d| text.eq_ignore_ascii_case(d))
 }
