@@ -11,6 +11,8 @@ const MOST_OFF_MS = 500;
 const PICTURE_MS = 40;
 /** So long a picture of a jump may take to come. */
 const PATIENCE_MS = 10_000;
+/** A small picture may be so far off: what lies between keyframes, and what is not worth another question. */
+const LOOK_MS = 12_000;
 /** As in run.mjs. */
 const PHONE = { width: 360, height: 740 };
 
@@ -40,6 +42,7 @@ export async function lookBack(page, { check, shot, note, seconds }) {
   report.slow = await playing(0.5, nowUs() - 12_000_000, 3_000);
   report.steps = await steps();
   report.seek_ms = await seeks();
+  report.looks = await looks();
   await get('go-live').click();
   await page.waitForFunction(() => window.__sightline.lookback.state === 'live');
   const frames = await sight(() => window.__sightline.stats?.framesDecoded ?? 0);
@@ -123,6 +126,40 @@ export async function lookBack(page, { check, shot, note, seconds }) {
     check(first < second && second < third, `steps forth: ${walk}`);
     check(back === second, `the step back shows another picture: ${walk}`);
     return walk.map((us) => Math.round((us - first) / 1000));
+  }
+
+  /** Small pictures of where the pointer is: each must be of the time that the page says, and nearly that. */
+  async function looks() {
+    await get('timeline-closer').click();
+    const box = await get('timeline-strip').boundingBox();
+    const offs = [];
+    for (const ago of [16, 12, 8]) {
+      const at = nowUs() - ago * 1_000_000;
+      const { from, to } = await get('timeline-range').evaluate(({ dataset }) => ({
+        from: Number(dataset.from),
+        to: Number(dataset.to),
+      }));
+      const x = box.x + ((at - from) / (to - from)) * box.width;
+      await page.mouse.move(x, box.y + 15);
+      await page.locator('[data-testid=look][data-pictured]').waitFor({ timeout: PATIENCE_MS });
+      const { said, asked, read } = await sight(() => {
+        const look = document.querySelector('[data-testid=look]');
+        const canvas = look.querySelector('canvas');
+        const read = window.__readBarcode(canvas, canvas.width, canvas.height);
+        const { pictured, at } = look.dataset;
+        return { said: Number(pictured) / 1000, asked: Number(at) / 1000, read: read?.unixMs };
+      });
+      offs.push(Math.round(asked - said));
+      if (read === undefined) continue;
+      const off = Math.abs(said - read);
+      check(off <= MOST_OFF_MS, `a small picture is ${off} ms off its time`);
+    }
+    // A keyframe, from before it mostly; pictures that lie close together stand for each other.
+    const most = Math.max(...offs.map(Math.abs));
+    check(most <= LOOK_MS, `small pictures are ${offs} ms off what was looked at`);
+    await page.mouse.move(box.x, box.y - 300);
+    await get('look').waitFor({ state: 'detached' });
+    return offs;
   }
 
   /** From the click to the picture, which must be the one of that time. */

@@ -8,6 +8,7 @@ import { chromium } from 'playwright-core';
 import encodeQR from 'qr';
 import { findChromium } from '../../e2e/chromium.mjs';
 import { firstPlan, startMock } from '../mock/server.mjs';
+import { lookbackTests } from './lookback.mjs';
 import { recordingTests } from './recordings.mjs';
 
 const OUT = join(import.meta.dirname, 'out');
@@ -462,7 +463,8 @@ async function fitsTheWindow(page, name) {
 }
 
 const device = await pu();
-Object.assign(tests, recordingTests({ mock, open, get, playing, device }));
+const helpers = { mock, open, get, playing, device, audit, fitsTheWindow };
+Object.assign(tests, recordingTests(helpers), lookbackTests(helpers));
 let failed = 0;
 for (const [name, test] of Object.entries(tests)) {
   if (only.length > 0 && !only.includes(name)) continue;
@@ -472,6 +474,18 @@ for (const [name, test] of Object.entries(tests)) {
   mock.state.extra = [];
   mock.state.recorderFails = undefined;
   mock.state.recorded = undefined;
+  mock.state.recordedBy = {};
+  mock.state.marks = [];
+  mock.state.silent = [];
+  mock.state.segments = [];
+  mock.state.fetched = [];
+  mock.state.storeFails = false;
+  await device.evaluate(() => {
+    window.playsBack = false;
+    window.replays = [];
+    window.sessions.forEach((pc) => pc.close());
+    window.sessions.clear();
+  });
   mock.state.recording = [];
   mock.state.nvrs = [];
   mock.state.plan = firstPlan();

@@ -58,6 +58,8 @@ export async function startMock() {
     segments: [],
     /** What was fetched of them. */
     fetched: [],
+    /** Nothing can be fetched. */
+    storeFails: false,
     plan: firstPlan(),
     /** Encodings that are being recorded. */
     recording: [],
