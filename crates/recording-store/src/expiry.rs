@@ -2,6 +2,7 @@
 //! (decision 0092): checkpoint and mark, unlink, sync the folders, remove the rows.
 
 use std::{
+    io,
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
@@ -18,7 +19,7 @@ use tracing::Instrument;
 use crate::{
     State, Store, StoreError,
     committer::{Job, Letting},
-    files::unlink,
+    files::{BALLAST_BYTES, unlink},
     index::{self, ChainRow},
     layout::free_bytes,
     store::{Inner, blocking},
@@ -157,10 +158,13 @@ impl Inner {
         let is_out = |out: &&Arc<()>| Arc::strong_count(out) > 1;
         let writers = self.lent.lock().values().filter(is_out).count() as u64;
         let segments = 2 * writers * self.largest_segment.load(Ordering::Relaxed);
-        let root = self.layout.root().to_path_buf();
-        let free = blocking(move || free_bytes(&root))
-            .await?
-            .map_err(StoreError::io("asking for the free space"))?;
+        let layout = self.layout.clone();
+        let free = blocking(move || -> io::Result<u64> {
+            // What is to be laid again is not free.
+            let owed = if layout.ballast().exists() { 0 } else { BALLAST_BYTES };
+            Ok(free_bytes(layout.root())?.saturating_sub(owed))
+        });
+        let free = free.await?.map_err(StoreError::io("asking for the free space"))?;
         let for_disk = self.limits.reserve_bytes.max(segments).saturating_sub(free);
         let over = |max: u64| self.used_bytes().saturating_add(segments / 2).saturating_sub(max);
         Ok(for_disk.max(self.limits.max_bytes.map_or(0, over)))

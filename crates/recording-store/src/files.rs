@@ -13,6 +13,9 @@ use crate::layout::{FILES_PER_FOLDER, FoundFile, Layout, make_dirs, remove, sync
 
 /// Read at once while hashing.
 const CHUNK: usize = 256 << 10;
+/// What is given up when somebody else has taken the last block: the index needs a little room itself to let
+/// recordings go.
+pub(crate) const BALLAST_BYTES: u64 = 1 << 20;
 
 /// What the tests break: each step asks before it is taken.
 #[derive(Debug, Clone, Default)]
@@ -182,4 +185,24 @@ pub(crate) fn probe(layout: &Layout) -> io::Result<()> {
     let read = fs::read(&path)?;
     remove(&path)?;
     if read == CONTENT { Ok(()) } else { Err(io::ErrorKind::InvalidData.into()) }
+}
+
+/// Lays the ballast, unless it lies there.
+pub(crate) fn lay_ballast(layout: &Layout) -> io::Result<()> {
+    let path = layout.ballast();
+    if fs::metadata(&path).is_ok_and(|stat| stat.len() == BALLAST_BYTES) {
+        return Ok(());
+    }
+    let mut file = File::create(&path)?;
+    let mut ballast = io::repeat(0).take(BALLAST_BYTES);
+    let laid = io::copy(&mut ballast, &mut file).and_then(|_| file.sync_all());
+    if laid.is_err() {
+        remove(&path)?;
+    }
+    laid
+}
+
+/// Gives the ballast up.
+pub(crate) fn give_up_ballast(layout: &Layout) -> io::Result<()> {
+    remove(&layout.ballast())
 }

@@ -5,9 +5,9 @@ use std::sync::{Arc, atomic::Ordering};
 
 use crate::{
     State, StoreError,
-    files::probe,
+    files::{give_up_ballast, lay_ballast, probe},
     index::Index,
-    layout::is_mount_point,
+    layout::{Layout, is_mount_point},
     state::Health,
     store::{Inner, blocking, prepare},
 };
@@ -60,14 +60,34 @@ async fn look(inner: &Arc<Inner>) -> Result<(), StoreError> {
     }
     match inner.state() {
         State::Ok => {}
-        State::Slow | State::Full => probe_now(inner).await?,
+        State::Slow => probe_now(inner).await?,
+        // Somebody else may have taken the last block. What may go makes room, and takes a little to go.
+        State::Full => {
+            with_layout(inner, give_up_ballast)
+                .await?
+                .map_err(StoreError::io("giving the ballast up"))?;
+            inner.make_room().await?;
+            probe_now(inner).await?;
+        }
         // A connection that saw the disk fail may take the index for damaged from then on.
         State::ReadOnly | State::Away | State::Failing => {
             probe_now(inner).await?;
             return take_up(inner).await;
         }
     }
-    inner.make_room().await
+    inner.make_room().await?;
+    if let Err(error) = with_layout(inner, lay_ballast).await? {
+        tracing::debug!(%error, "there is no ballast");
+    }
+    Ok(())
+}
+
+async fn with_layout(
+    inner: &Inner,
+    work: fn(&Layout) -> std::io::Result<()>,
+) -> Result<std::io::Result<()>, StoreError> {
+    let layout = inner.layout.clone();
+    blocking(move || work(&layout)).await
 }
 
 /// What is open belongs to a storage that is not there.

@@ -44,6 +44,10 @@ impl Layout {
         self.root.join(".probe")
     }
 
+    pub(crate) fn ballast(&self) -> PathBuf {
+        self.root.join(".ballast")
+    }
+
     pub(crate) fn segments(&self) -> PathBuf {
         self.root.join("segments")
     }

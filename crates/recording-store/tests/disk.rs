@@ -122,3 +122,42 @@ async fn a_disk_that_takes_no_writes_any_more_is_told_and_taken_up_when_it_is_mo
     writer.end().await;
     store.close().await;
 }
+
+#[tokio::test]
+async fn on_a_disk_that_others_have_filled_the_oldest_go_for_the_newest() {
+    let Some(disk) = Disk::new(FileSystem::Ext4, 16) else { return };
+    let dir = disk.folder("recordings");
+    let store = open(&dir).await;
+    let subject = film::subject(0);
+    let mut writer = store.writer(&subject).await.expect("lent");
+    let mut film = Film::new(BootId(1), film::START_US);
+    for _ in 0..60 {
+        write(&mut writer, &mut film).await.expect("acknowledged");
+    }
+    let laid = async {
+        let mut tick = tokio::time::interval(Duration::from_millis(20));
+        while !dir.join(".ballast").exists() {
+            tick.tick().await;
+        }
+    };
+    assert!(tokio::time::timeout(Duration::from_secs(30), laid).await.is_ok(), "no ballast");
+    let foreign = disk.fill();
+    let mut taken = 0;
+    for _ in 0..40 {
+        match write(&mut writer, &mut film).await {
+            Ok(_) => taken += 1,
+            // Until something has gone.
+            Err(_) => {
+                film.pause(1);
+                becomes(&store, State::Ok).await;
+            }
+        }
+    }
+    assert!(taken >= 20, "only {taken} were taken");
+    assert!(foreign.exists(), "what others have is theirs");
+    let report = store.verify(&subject, Level::Hash, None).await.expect("read").expect("a chain");
+    assert!(report.report.is_sound(), "{:?}", report.report.findings);
+    assert!(!report.report.absences.is_empty(), "nothing has gone");
+    writer.end().await;
+    store.close().await;
+}

@@ -12,8 +12,8 @@ use std::{
 
 use crate::{program, skip};
 
-/// Whoever used the disk was killed a moment ago.
-const BUSY: Duration = Duration::from_secs(10);
+/// Whoever used the disk was killed a moment ago, or has a segment open.
+const BUSY: Duration = Duration::from_secs(20);
 
 /// Which one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,7 +64,7 @@ impl Disk {
         if !is_root {
             return Err("file systems are mounted by root alone".to_owned());
         }
-        for name in [file_system.maker(), "xfs_io", "mount", "umount", "findmnt"] {
+        for name in [file_system.maker(), "xfs_io", "mount", "umount", "findmnt", "losetup"] {
             if program(name).is_none() {
                 return Err(format!("{name} is not installed; `cargo xtask setup` installs it"));
             }
@@ -76,7 +76,8 @@ impl Disk {
         fs::create_dir(&at).expect("own folder");
         let quiet: &[&str] = match file_system {
             FileSystem::Xfs => &["-q"],
-            FileSystem::Ext4 => &["-q", "-F"],
+            // Nothing is kept back for root, who fills it.
+            FileSystem::Ext4 => &["-q", "-F", "-m", "0"],
         };
         run(file_system.maker(), &[quiet, &[text(&image)]].concat())?;
         let disk = Self { file_system, image, at, _dir: dir };
@@ -135,11 +136,16 @@ impl Disk {
         must("umount", &["-l", text(&self.at)]);
     }
 
-    /// Mounts it again.
+    /// Mounts it again, once nobody has anything on it open any more: else there would be two of it.
     ///
     /// # Panics
-    /// When that fails.
+    /// When somebody keeps something open, or it cannot be mounted.
     pub fn put_in(&self) {
+        let begin = Instant::now();
+        while !must("losetup", &["-j", text(&self.image)]).trim().is_empty() {
+            assert!(begin.elapsed() < BUSY, "something on {} is still open", self.at.display());
+            thread::park_timeout(Duration::from_millis(50));
+        }
         self.try_mount().unwrap_or_else(|why| panic!("{why}"));
     }
 
