@@ -74,6 +74,8 @@ pub struct Nvr {
     pub id: String,
     /// The folder of its recordings.
     pub disk: PathBuf,
+    /// Where it serves its figures.
+    pub admin: u16,
 }
 
 /// The ports of a [`Centre`].
@@ -188,14 +190,15 @@ impl Centre {
         let data = self.data.path();
         let disk = data.join("nvr-disk");
         fs::create_dir_all(&disk).expect("a folder");
-        let (Ports { portal, ps, cs, .. }, rtsp) = (self.ports, free_port());
+        let Ports { portal, ps, cs, .. } = self.ports;
+        let (rtsp, admin) = (free_port(), free_port());
         let text = format!(
             "data_dir = \"nvr\"\ncentre_ca = \"scu/ca.pem\"\nannounce_loopback = true\n\
              portal = \"http://localhost:{portal}\"\n\
              [[scu]]\nquic = \"localhost:{ps}\"\nwebsocket = \"ws://localhost:{cs}/ps/v1\"\n\
              [recording]\ndir = \"{}\"\n\
              [rtsp]\nlisten = \"127.0.0.1:{rtsp}\"\n[quic]\nlisten = \"127.0.0.1:0\"\n\
-             [webrtc]\nlisten = \"127.0.0.1:0\"\n[http]\nlisten = \"127.0.0.1:0\"\n\
+             [webrtc]\nlisten = \"127.0.0.1:0\"\n[http]\nlisten = \"127.0.0.1:{admin}\"\n\
              [telemetry]\nformat = \"json\"\n{cameras}",
             disk.display()
         );
@@ -205,7 +208,7 @@ impl Centre {
         let id: String = claim_code.chars().filter(|c| *c != '-').take(26).collect();
         let process = unit(data, "nvr", &self.settings);
         wait_for_port("the NVR", rtsp);
-        Nvr { process, claim_code, id, disk }
+        Nvr { process, claim_code, id, disk, admin }
     }
 
     /// Marks this moment in all logs.
@@ -271,17 +274,37 @@ impl Centre {
     /// Ends a unit and starts it anew with the same configuration.
     ///
     /// # Panics
-    /// When `name` is none of [`UNITS`].
+    /// When it is no unit of this centre.
     pub fn restart(&mut self, name: &str) {
-        let process = match name {
+        self.process(name).stop();
+        let anew = unit(self.data.path(), name, &self.settings);
+        *self.process(name) = anew;
+    }
+
+    /// `kill -9` of a unit, which is started anew after that by [`Centre::restart`].
+    ///
+    /// # Panics
+    /// When it is no unit of this centre.
+    pub fn kill(&mut self, name: &str) {
+        self.process(name).kill();
+    }
+
+    /// Waits until the portal answers again.
+    ///
+    /// # Panics
+    /// When the CMU does not come up.
+    pub fn wait_portal(&self) {
+        wait_for_port("the CMU", self.ports.portal);
+    }
+
+    fn process(&mut self, name: &str) -> &mut Process {
+        match name {
             "cmu" => &mut self.cmu,
             "scu" => &mut self.scu,
             "mtu" => &mut self.mtu,
             "pu-agent" => &mut self.pu,
             other => panic!("no unit is called {other}"),
-        };
-        process.stop();
-        *process = unit(self.data.path(), name, &self.settings);
+        }
     }
 }
 

@@ -7,8 +7,11 @@ use std::{
     time::Duration,
 };
 
+use sightline_model::{Timeline, UnixMicros};
+
 use crate::{
     process::{bin, wait_for},
+    recordings::time_text,
     rtsp::RtspUrl,
     trace::{self, Sent},
 };
@@ -88,6 +91,19 @@ impl Cu {
             }
         }
         panic!("{name} gives no picture:\n{last}");
+    }
+
+    /// What is recorded of a camera since then, as everybody who has a recording of it tells; none: nobody
+    /// answers now.
+    ///
+    /// # Panics
+    /// When `cu` cannot be started.
+    #[must_use]
+    pub fn timeline(&self, camera: &str, from: UnixMicros) -> Option<Timeline> {
+        let from = time_text(from);
+        let output = self.run(&["record", "list", camera, "--from", &from, "--json"]);
+        let mut list: serde_json::Value = serde_json::from_slice(&output.stdout).ok()?;
+        serde_json::from_value(list["timeline"].take()).ok()
     }
 
     /// The access token of this sign-in, for requests by hand.

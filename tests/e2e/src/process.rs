@@ -164,11 +164,20 @@ impl Process {
     /// # Panics
     /// When it does not end within 10 s.
     pub fn stop(&mut self) -> Option<i32> {
-        self.signal("TERM");
+        if matches!(self.child.try_wait(), Ok(None)) {
+            self.signal("TERM");
+        }
         wait_for(&format!("{} to end", self.name), Duration::from_secs(10), || {
             self.child.try_wait().ok().flatten()
         })
         .code()
+    }
+
+    /// `kill -9`: without a word, and waits.
+    pub fn kill(&mut self) {
+        // One that has ended already is as dead.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 
     /// Waits until it ends by itself; returns its exit code.

@@ -8,7 +8,10 @@ use std::{
     time::Duration,
 };
 
-use rusty_s3::{Bucket, Credentials, S3Action, UrlStyle, actions::CreateBucket};
+use rusty_s3::{
+    Bucket, Credentials, S3Action, UrlStyle,
+    actions::{CreateBucket, ListObjectsV2},
+};
 
 use crate::{
     http::http,
@@ -87,11 +90,40 @@ impl S3 {
         self.wait();
     }
 
-    /// It takes a bucket as soon as it is up.
-    fn wait(&self) {
+    /// Names and lengths of whatever lies in the bucket.
+    ///
+    /// # Panics
+    /// When the store does not tell.
+    #[must_use]
+    pub fn objects(&self) -> Vec<(String, u64)> {
+        let (bucket, key) = self.bucket();
+        let mut objects: Vec<(String, u64)> = Vec::new();
+        loop {
+            let mut action = ListObjectsV2::new(&bucket, Some(&key));
+            if let Some((last, _)) = objects.last() {
+                action.with_start_after(last.clone());
+            }
+            let url = action.sign(Duration::from_secs(60));
+            let path = format!("{}?{}", url.path(), url.query().unwrap_or_default());
+            let answer = http(self.ports[0], "GET", &path, None, None);
+            assert_eq!(answer.status, 200, "{}", answer.body);
+            let list = ListObjectsV2::parse_response(&answer.body).expect("a list");
+            objects.extend(list.contents.into_iter().map(|one| (one.key, one.size)));
+            if list.next_continuation_token.is_none() {
+                return objects;
+            }
+        }
+    }
+
+    fn bucket(&self) -> (Bucket, Credentials) {
         let url = self.url.parse().expect("a URL");
         let bucket = Bucket::new(url, UrlStyle::Path, BUCKET, "us-east-1").expect("a bucket");
-        let key = Credentials::new(ACCESS_KEY, SECRET_KEY);
+        (bucket, Credentials::new(ACCESS_KEY, SECRET_KEY))
+    }
+
+    /// It takes a bucket as soon as it is up.
+    fn wait(&self) {
+        let (bucket, key) = self.bucket();
         wait_for("the S3 store", START, || {
             TcpStream::connect(("127.0.0.1", self.ports[0])).ok()?;
             let url = CreateBucket::new(&bucket, &key).sign(Duration::from_secs(60));

@@ -1,112 +1,13 @@
 //! Recording to the cloud storage and looking back from there (A6.1.13, A8.7.1): a store on the centre's own
 //! disk, and a real S3 store.
 
-use std::{
-    path::Path,
-    process::{Command, Output},
-    time::Duration,
-};
+mod uploads;
 
-use e2e::{Centre, Cu, S3, tool, trace, wait_for};
+use std::process::Command;
+
+use e2e::{S3, tool, trace, wait_for};
 use serde_json::Value;
-
-const PHONE: &str = "+8613800138000";
-/// No test waits longer for anything.
-const LIMIT: Duration = Duration::from_secs(90);
-
-/// What a centre is told so that its unit may record to the cloud.
-fn settings<'a>(
-    spool: &'a str,
-    store: &'a [(&'static str, &'static str, String)],
-) -> Vec<(&'static str, &'static str, &'a str)> {
-    let own = [("pu-agent", "SIGHTLINE_CLOUD__SPOOL_DIR", spool)];
-    let store = store.iter().map(|(unit, key, value)| (*unit, *key, value.as_str()));
-    own.into_iter().chain(store).collect()
-}
-
-/// A centre whose unit records to the cloud, and its owner.
-struct Recording {
-    centre: Centre,
-    cu: Cu,
-    spool: tempfile::TempDir,
-}
-
-impl Recording {
-    fn start(store: &[(&'static str, &'static str, String)]) -> Option<Self> {
-        let spool = tempfile::tempdir().expect("a folder");
-        let dir = spool.path().to_str().expect("UTF-8");
-        let centre = Centre::start_with(&settings(dir, store))?;
-        centre.wait_registered(&centre.mark_start());
-        let cu = Cu::login(&centre.portal, PHONE, &centre.sms_log(), Some(&centre.ca()));
-        cu.ok(&["bind", &centre.claim_code]);
-        cu.wait_for_camera("Yard");
-        let recording = Self { centre, cu, spool };
-        recording.plan("main");
-        Some(recording)
-    }
-
-    fn plan(&self, what: &str) {
-        wait_for("the plan", LIMIT, || {
-            let plan = ["record", "plan", "Yard", "--on", "cloud", "--set", what];
-            answered(&self.cu.run(&plan)).then_some(())
-        });
-    }
-
-    /// From when to when there are so many seconds in the cloud, at least.
-    fn wait_for_seconds(&self, seconds: i64) -> (i64, i64) {
-        wait_for("recordings in the cloud", LIMIT, || {
-            let stretch = self.stretch()?;
-            (stretch.1 - stretch.0 >= seconds * 1_000_000).then_some(stretch)
-        })
-    }
-
-    /// What is in the cloud, from its begin to its end.
-    fn stretch(&self) -> Option<(i64, i64)> {
-        let output = self.cu.run(&["record", "list", "Yard", "--json"]);
-        let list: Value = serde_json::from_slice(&output.stdout).ok()?;
-        let timeline = &list["timeline"];
-        let is_cloud = |span: &&Value| {
-            let source = span["source"].as_u64().and_then(|at| usize::try_from(at).ok());
-            source.is_some_and(|at| timeline["sources"][at]["place"] == "cs")
-        };
-        let spans: Vec<_> = timeline["spans"].as_array()?.iter().filter(is_cloud).collect();
-        Some((spans.first()?["from"].as_i64()?, spans.last()?["to"].as_i64()?))
-    }
-
-    fn export(&self, (from, to): (i64, i64), file: &Path) -> Output {
-        let (from, to, file) = (time(from), time(to), file.to_str().expect("UTF-8"));
-        let span = ["--from", &from, "--to", &to, "--out", file];
-        self.cu.run(&[&["record", "export", "Yard", "--on", "cloud"][..], &span].concat())
-    }
-
-    /// The files of the spool.
-    fn spooled(&self) -> usize {
-        segments(self.spool.path())
-    }
-}
-
-/// Whether a command was answered: the unit may be busy, or just starting.
-fn answered(output: &Output) -> bool {
-    /// What `cu` ends with when somebody cannot be reached, or no answer came in time.
-    const NOT_NOW: [i32; 2] = [5, 7];
-    let later = output.status.code().is_some_and(|code| NOT_NOW.contains(&code));
-    assert!(later || output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    !later
-}
-
-fn time(us: i64) -> String {
-    jiff::Timestamp::from_microsecond(us).expect("a time").to_string()
-}
-
-fn segments(dir: &Path) -> usize {
-    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
-    let count = |entry: std::fs::DirEntry| {
-        let path = entry.path();
-        let is_segment = path.extension().is_some_and(|e| e == "mp4");
-        if path.is_dir() { segments(&path) } else { usize::from(is_segment) }
-    };
-    entries.map(count).sum()
-}
+use uploads::{LIMIT, Recording, answered, files, time};
 
 /// How many pictures a player finds.
 fn pictures(what: &str) -> Option<u64> {
@@ -145,18 +46,12 @@ fn looked_back(recording: &Recording) {
     assert!(space["space"]["used_bytes"].as_u64().is_some_and(|used| used > 100_000), "{space}");
 }
 
-/// What is uploaded leaves the spool.
-fn left_the_spool(recording: &Recording) {
-    recording.plan("nothing");
-    wait_for("an empty spool", LIMIT, || (recording.spooled() == 0).then_some(()));
-}
-
 #[test]
 fn the_centres_own_disk_is_a_cloud_storage() {
     let Some(recording) = Recording::start(&[]) else { return };
     looked_back(&recording);
-    left_the_spool(&recording);
-    let kept = segments(&recording.centre.data.path().join("cmu/cloud"));
+    recording.leaves_the_spool();
+    let kept = files(&recording.centre.data.path().join("cmu/cloud"));
     assert!(kept >= 2, "{kept} segments");
 }
 
@@ -165,7 +60,7 @@ fn an_s3_store_is_a_cloud_storage() {
     let Some(s3) = S3::start() else { return };
     let Some(recording) = Recording::start(&s3.settings()) else { return };
     looked_back(&recording);
-    left_the_spool(&recording);
+    recording.leaves_the_spool();
     // The unit was given requests, never a key.
     let log = recording.centre.log("pu-agent");
     assert!(!log.contains("X-Amz-Signature"), "a signed request was logged");
@@ -180,8 +75,7 @@ fn nothing_is_lost_when_the_store_goes_and_the_agent_is_killed() {
     let held = recording.spooled();
     wait_for("a spool that fills", LIMIT, || (recording.spooled() >= held + 2).then_some(()));
     // Killed, with neither warning nor flush.
-    recording.centre.pu.signal("KILL");
-    recording.centre.pu.wait(Duration::from_secs(10));
+    recording.centre.kill("pu-agent");
     let mark = recording.centre.mark();
     s3.start_again();
     recording.centre.restart("pu-agent");
@@ -191,7 +85,7 @@ fn nothing_is_lost_when_the_store_goes_and_the_agent_is_killed() {
         let (_, to) = recording.stretch()?;
         (to - from >= 20_000_000).then_some(to)
     });
-    left_the_spool(&recording);
+    recording.leaves_the_spool();
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("all.mp4");
     let exported = recording.export((from, recorded), &file);
