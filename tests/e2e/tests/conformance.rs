@@ -38,6 +38,18 @@ const ATTACKS: &[&str] = &[
     "GB28181 platforms",
 ];
 
+/// What recordings must outlive.
+const ALSO: &[&str] = &[
+    "Killed",
+    "Without power",
+    "Tampered with",
+    "The store away for a minute",
+    "Disk, camera, clock",
+    "A full space",
+    "No signed address in a log",
+    "Deletion of a user's recordings",
+];
+
 const STATES: &[&str] = &["done", "part", "open"];
 const GRADES: &[&str] = &["required", "recommended", "optional", "—"];
 
@@ -59,8 +71,9 @@ fn backticked(cell: &str) -> Vec<String> {
 }
 
 fn rows(text: &str) -> Vec<Row> {
-    let other = |line: &str| line.starts_with("| id ") || line.starts_with("| attack");
-    let table = text.lines().filter(|l| l.starts_with("| ") && !other(l));
+    // Whatever is below is another table.
+    let (requirements, _) = text.split_once("\n## Attacks").unwrap_or((text, ""));
+    let table = requirements.lines().filter(|l| l.starts_with("| ") && !l.starts_with("| id "));
     table
         .map(|line| {
             let cells: Vec<_> = line.trim_matches('|').split('|').map(str::trim).collect();
@@ -116,9 +129,10 @@ fn every_requirement_names_code_and_tests_that_exist() {
     assert!(faults.is_empty(), "docs/conformance.md:\n{}", faults.join("\n"));
 }
 
-/// Name, state and tests of each line of the table "Attacks".
-fn attacks(text: &str) -> Vec<(String, String, Vec<String>)> {
-    let lines = text.lines().filter_map(|line| line.strip_prefix("| attack: "));
+/// Name, state and tests of each line of a table whose lines begin so.
+fn lines(text: &str, kind: &str) -> Vec<(String, String, Vec<String>)> {
+    let prefix = format!("| {kind}: ");
+    let lines = text.lines().filter_map(|line| line.strip_prefix(&prefix));
     lines
         .map(|line| {
             let cells: Vec<_> = line.trim_matches('|').split('|').map(str::trim).collect();
@@ -129,19 +143,29 @@ fn attacks(text: &str) -> Vec<(String, String, Vec<String>)> {
         .collect()
 }
 
-#[test]
-fn every_attack_names_tests_that_exist() {
+/// A table has these lines, and each names tests that exist.
+fn assert_shown(kind: &str, expected: &[&str]) {
     let text = fs::read_to_string(root().join("docs/conformance.md")).expect("the table exists");
-    let attacks = attacks(&text);
-    let names: Vec<&str> = attacks.iter().map(|(name, ..)| name.as_str()).collect();
-    assert_eq!(names, ATTACKS);
-    for (name, state, tests) in &attacks {
+    let lines = lines(&text, kind);
+    let names: Vec<&str> = lines.iter().map(|(name, ..)| name.as_str()).collect();
+    assert_eq!(names, expected);
+    for (name, state, tests) in &lines {
         assert!(STATES.contains(&state.as_str()), "{name}: unknown state {state}");
         assert!(state == "open" || !tests.is_empty(), "{name} is called {state} without a test");
         for test in tests {
             assert!(test_exists(test), "{name} names a test that does not exist: {test}");
         }
     }
+}
+
+#[test]
+fn every_attack_names_tests_that_exist() {
+    assert_shown("attack", ATTACKS);
+}
+
+#[test]
+fn whatever_recordings_must_outlive_names_tests_that_exist() {
+    assert_shown("also", ALSO);
 }
 
 #[test]
