@@ -10,6 +10,7 @@ use sightline_service_kit::{
     alone::ServiceArgs,
     config,
     exit::{EXIT_CODES, exit_code},
+    health,
     lifecycle::Lifecycle,
     telemetry,
 };
@@ -68,6 +69,9 @@ fn execute() -> anyhow::Result<()> {
 #[tokio::main]
 async fn run(config: Config) -> anyhow::Result<()> {
     let _guard = telemetry::init("nvr", &config.telemetry)?;
+    if !health::name_figures("sightline_pu_", "sightline_nvr_") {
+        tracing::warn!("figures that an NVR shares with premises units bear their name");
+    }
     let lifecycle = Lifecycle::new();
     let running = nvr::start(config, &lifecycle).await?;
     println!("{} listens: RTSP {}, QUIC {}", running.pu_id, running.rtsp_addr, running.quic_addr);

@@ -91,6 +91,27 @@ async fn twenty_viewers_of_whom_one_stalls() {
 }
 
 #[tokio::test]
+async fn of_a_camera_that_is_recorded_for_another_device_live_pictures_come_when_they_are_asked_for()
+ {
+    let unit = Unit::of_another_device();
+    unit.wait_for_picture().await;
+    let mut viewer = Viewer::connect(&unit.engine, "s1", &unit.tasks).await;
+    let fault = viewer
+        .message(|m| match m {
+            PuToCu::Camera { online: false, fault } => fault,
+            _ => None,
+        })
+        .await;
+    assert!(fault.contains("only recordings"), "{fault}");
+    assert_eq!(unit.main.readers(), 0, "its stream is taken for nobody");
+    viewer.say(Tell::Send(CuToPu::SetQuality { quality: QualityChoice::Auto }));
+    viewer.message(|m| matches!(m, PuToCu::Camera { online: true, .. }).then_some(())).await;
+    viewer.video_packet().await;
+    viewer.say(Tell::Stop);
+    unit.stop().await;
+}
+
+#[tokio::test]
 async fn the_camera_goes_and_comes_back() {
     let unit = Unit::start();
     unit.wait_for_picture().await;

@@ -37,6 +37,15 @@ impl DeviceKind {
         matches!(self, Self::Pu)
     }
 
+    /// What clause 7 calls it, for traces.
+    #[must_use]
+    pub const fn unit(self) -> &'static str {
+        match self {
+            Self::Pu => "PU",
+            Self::Nvr => "NVR",
+        }
+    }
+
     /// The same word as in JSON.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

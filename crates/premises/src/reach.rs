@@ -29,6 +29,11 @@ pub(crate) struct Reach {
 }
 
 impl Reach {
+    /// The same with WebRTC where it was bound in the end.
+    pub fn with_webrtc(self, webrtc: SocketAddr) -> Self {
+        Self { webrtc, ..self }
+    }
+
     pub fn addresses(&self, machine: &[IpAddr]) -> Addresses {
         Addresses {
             rtsp: self.interfaces.of_socket(self.rtsp, machine),

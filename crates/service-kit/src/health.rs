@@ -1,5 +1,7 @@
 //! `/healthz`, `/readyz` and `/metrics`.
 
+mod named;
+
 use std::{
     net::SocketAddr,
     sync::{Arc, OnceLock},
@@ -9,6 +11,7 @@ use axum::{Router, extract::State, http::StatusCode, routing::get};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tokio::sync::watch;
 
+use self::named::Named;
 use crate::{
     http::{self, ListenError},
     lifecycle::Lifecycle,
@@ -44,11 +47,25 @@ impl Health {
     }
 }
 
-/// The recorder of this process, installed at the first call. Metric names have the prefix
-/// `sightline_` and base units.
+/// The recorder of this process, installed at the first call.
+static RECORDER: OnceLock<Option<PrometheusHandle>> = OnceLock::new();
+
+/// Metric names have the prefix `sightline_` and base units.
 fn recorder() -> Option<&'static PrometheusHandle> {
-    static RECORDER: OnceLock<Option<PrometheusHandle>> = OnceLock::new();
     RECORDER.get_or_init(|| PrometheusBuilder::new().install_recorder().ok()).as_ref()
+}
+
+/// From now on figures whose names begin with `from` are shown with `to` in its place: those of parts that
+/// several kinds of devices share. To be called by a program before anything else; `false`: too late.
+pub fn name_figures(from: &'static str, to: &'static str) -> bool {
+    let mut is_installed = false;
+    RECORDER.get_or_init(|| {
+        let inner = PrometheusBuilder::new().build_recorder();
+        let handle = inner.handle();
+        is_installed = metrics::set_global_recorder(Named { inner, from, to }).is_ok();
+        is_installed.then_some(handle)
+    });
+    is_installed
 }
 
 /// Serves [`router`] at `listen`, if anywhere; gives the state to be told.

@@ -8,7 +8,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use sightline_model::{DeviceKind, PuId, UnixMicros};
+use sightline_model::{PuId, UnixMicros};
 use sightline_protocol::{
     Envelope, Named, Problem, ProblemKind,
     cp::{CloudAnswer, CloudCall},
@@ -105,10 +105,7 @@ impl Driver {
         let status = watch::Sender::new(Status::default());
         let uplink = Uplink { commands, status: status.subscribe() };
         let pu = profile.pu.clone();
-        let name = match profile.kind {
-            DeviceKind::Pu => "PU",
-            DeviceKind::Nvr => "NVR",
-        };
+        let name = profile.kind.unit();
         let machine = Machine::new(settings.machine.clone(), profile, now());
         let driver = Self {
             settings,

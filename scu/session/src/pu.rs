@@ -172,10 +172,7 @@ impl PuConnection {
     /// What traces call the other end.
     #[must_use]
     pub const fn peer(&self) -> &'static str {
-        match self.kind {
-            DeviceKind::Pu => "PU",
-            DeviceKind::Nvr => "NVR",
-        }
+        self.kind.unit()
     }
 
     /// The device, once it is registered.

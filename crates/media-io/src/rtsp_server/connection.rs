@@ -9,7 +9,7 @@ use std::{
 
 use bytes::{Buf, Bytes, BytesMut};
 use sightline_media::{AccessUnit, StreamDescription};
-use sightline_model::{Right, SessionToken, UnixMicros};
+use sightline_model::{DeviceKind, Right, SessionToken, UnixMicros};
 use sightline_protocol::{
     Problem, flow,
     pc::{MediaTransport, PathReport},
@@ -313,6 +313,12 @@ impl<S: AsyncRead + AsyncWrite + Send + 'static> Connection<S> {
         self.admission = admission;
     }
 
+    fn said(&self, message: &'static str, session: &str) {
+        let device = self.shared.options.device;
+        let interface = if device == DeviceKind::Nvr { "Nc" } else { "Pc" };
+        flow::sent(interface, device.unit(), "CU", message, session);
+    }
+
     fn checked(&mut self, result: Result<Admission, Problem>, now: Instant) {
         self.pending = None;
         let result = match result {
@@ -324,12 +330,12 @@ impl<S: AsyncRead + AsyncWrite + Send + 'static> Connection<S> {
                     listen: rights.allows(Right::Listen),
                     playback: rights.allows(Right::Playback),
                 };
-                flow::sent("Pc", "PU", "CU", "media_response", admission.grant.session.as_str());
+                self.said("media_response", admission.grant.session.as_str());
                 self.set_admission(Some(admission));
                 Ok(grant)
             }
             Err(problem) => {
-                flow::sent("Pc", "PU", "CU", "media_refused", "");
+                self.said("media_refused", "");
                 info!(kind = ?problem.kind, "play token refused");
                 Err((problem.kind.status(), problem.detail))
             }

@@ -21,7 +21,7 @@ use std::{
 };
 
 use bytes::BytesMut;
-use sightline_model::{ChannelId, StreamTier};
+use sightline_model::{ChannelId, DeviceKind, StreamTier};
 use sightline_protocol::{pc::MediaTransport, ps::TokenBearer};
 use sightline_rtsp::server::{Directory, Lookup};
 use tokio::{
@@ -73,6 +73,8 @@ pub struct Options {
     pub max_lag: Duration,
     /// Between two sender reports.
     pub report_interval: Duration,
+    /// What serves, for traces.
+    pub device: DeviceKind,
 }
 
 impl Default for Options {
@@ -87,6 +89,7 @@ impl Default for Options {
             write_stall: Duration::from_secs(10),
             max_lag: Duration::from_secs(2),
             report_interval: Duration::from_secs(3),
+            device: DeviceKind::Pu,
         }
     }
 }

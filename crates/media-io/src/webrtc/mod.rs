@@ -67,6 +67,9 @@ pub struct WebrtcConfig {
     pub relay_after: Duration,
     /// Whom to trust as a relay over TLS; without it none is tried.
     pub relay_tls: Option<Arc<rustls::ClientConfig>>,
+    /// Cameras of this number and above are another device's, and recorded here: whoever comes to them looks
+    /// back. Their live pictures are taken and sent only when the viewer asks for a quality of them.
+    pub live_on_demand_from: Option<ChannelId>,
 }
 
 impl Default for WebrtcConfig {
@@ -79,6 +82,7 @@ impl Default for WebrtcConfig {
             disconnect_grace: Duration::from_secs(30),
             relay_after: Duration::from_secs(1),
             relay_tls: None,
+            live_on_demand_from: None,
         }
     }
 }

@@ -53,6 +53,8 @@ pub(super) struct Serve {
     started: Instant,
     main: Option<Arc<Feed>>,
     sub: Option<Arc<Feed>>,
+    /// Nobody has asked for live pictures yet: the camera is left alone.
+    asleep: bool,
     exact: Option<Exact>,
     /// What will be asked for again, since no re-encoder was free, and when.
     queued: Option<(QualityChoice, Option<Instant>)>,
@@ -65,21 +67,23 @@ pub(super) struct Serve {
 }
 
 impl Serve {
+    /// `on_demand`: live pictures are sent only when the viewer asks for a quality.
     pub(super) fn new(
         channel: ChannelId,
         capabilities: Capabilities,
         now: Now,
-        feeds: &mut Feeds,
+        (feeds, on_demand): (&mut Feeds, bool),
     ) -> Self {
-        Self {
+        let mut serve = Self {
             channel,
             policy: Policy::new(capabilities.clone(), vec![VideoCodec::H264]),
             capabilities,
             trial: Trial::new(),
             trial_bps: 0,
             started: now.instant,
-            main: feeds.tier(channel, StreamTier::Main),
-            sub: feeds.tier(channel, StreamTier::Sub),
+            main: None,
+            sub: None,
+            asleep: true,
             exact: None,
             queued: None,
             refused: None,
@@ -87,6 +91,17 @@ impl Serve {
             told_camera: None,
             told_stream: None,
             undecodable: None,
+        };
+        if !on_demand {
+            serve.wake(feeds);
+        }
+        serve
+    }
+
+    fn wake(&mut self, feeds: &mut Feeds) {
+        if std::mem::take(&mut self.asleep) {
+            self.main = feeds.tier(self.channel, StreamTier::Main);
+            self.sub = feeds.tier(self.channel, StreamTier::Sub);
         }
     }
 
@@ -118,6 +133,7 @@ impl Serve {
 
     /// The viewer's wish.
     pub(super) fn set_choice(&mut self, choice: QualityChoice, feeds: &mut Feeds) {
+        self.wake(feeds);
         self.exact = None;
         self.queued = None;
         self.refused = None;
@@ -217,6 +233,9 @@ impl Serve {
 
     /// Whether there is a picture, else why not.
     fn camera_state(&self) -> (bool, Option<String>) {
+        if self.asleep {
+            return (false, Some("only recordings are sent until a live quality is chosen".into()));
+        }
         if let Some(text) = &self.undecodable {
             return (false, Some(text.clone()));
         }
@@ -240,15 +259,17 @@ pub(super) fn choose(session: &mut Session, now: Now, feeds: &mut Feeds) {
     session.serve.ask_again(now, feeds);
     let Session { serve, video, path, control, rtc, .. } = session;
     let Some(video) = video.as_mut() else { return };
-    let offered = serve.offered();
-    let measured = try_path(serve, video, path, rtc, &offered, now);
-    let since = now.instant.saturating_duration_since(serve.started);
-    match serve.policy.decide(since, &offered, &measured) {
-        Ok(decision) => {
-            serve.undecodable = None;
-            apply(serve, video, *path, decision, now, rtc);
+    if !serve.asleep {
+        let offered = serve.offered();
+        let measured = try_path(serve, video, path, rtc, &offered, now);
+        let since = now.instant.saturating_duration_since(serve.started);
+        match serve.policy.decide(since, &offered, &measured) {
+            Ok(decision) => {
+                serve.undecodable = None;
+                apply(serve, video, *path, decision, now, rtc);
+            }
+            Err(problem) => serve.undecodable = Some(problem.0),
         }
-        Err(problem) => serve.undecodable = Some(problem.0),
     }
     if !control.is_open() {
         return;

@@ -150,16 +150,21 @@ impl Unit {
 
     /// One that records.
     pub fn recorded(archive: Arc<dyn Archive>) -> Self {
-        Self::made(Arc::new(NoTranscoder), 64, Some(archive))
+        Self::made(Arc::new(NoTranscoder), (64, None), Some(archive))
+    }
+
+    /// One that records the camera for another device.
+    pub fn of_another_device() -> Self {
+        Self::made(Arc::new(NoTranscoder), (64, Some(CHANNEL)), None)
     }
 
     pub fn with(quality: Arc<dyn QualitySource>, max_sessions: usize) -> Self {
-        Self::made(quality, max_sessions, None)
+        Self::made(quality, (max_sessions, None), None)
     }
 
     fn made(
         quality: Arc<dyn QualitySource>,
-        max_sessions: usize,
+        (max_sessions, live_on_demand_from): (usize, Option<ChannelId>),
         archive: Option<Arc<dyn Archive>>,
     ) -> Self {
         let (camera_on, online) = watch::channel(true);
@@ -175,6 +180,7 @@ impl Unit {
         let config = WebrtcConfig {
             bind: vec![SocketAddr::from(([127, 0, 0, 1], 0))],
             max_sessions,
+            live_on_demand_from,
             ..WebrtcConfig::default()
         };
         let local = LocalCandidates::default();

@@ -136,7 +136,7 @@ async fn send(parts: &Parts, lane: LaneId, item: Item) -> Result<Outcome, StoreE
         Opened::Damaged(_) | Opened::Expired => return Ok(UNACCEPTABLE),
     };
     let chain = parts.spool.id(lane.chain).await?.unwrap_or_default();
-    flow::sent("Cp", "PU", "CS", "segment", &chain);
+    flow::sent("Cp", parts.kind.unit(), "CS", "segment", &chain);
     match parts.way.put(&request, opened.file, opened.len).await {
         Ok(()) => {
             metrics::counter!("sightline_pu_cloud_sent_bytes_total").increment(opened.len);

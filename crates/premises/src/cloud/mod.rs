@@ -22,7 +22,7 @@ use sightline_cloud::{
     budget::Spent,
     uploader::{Chain, Input, JobId, LaneId, Now, Outcome, Output, Settings, Uploader},
 };
-use sightline_model::UserId;
+use sightline_model::{DeviceKind, UserId};
 use sightline_protocol::cp::PutRequest;
 use sightline_recording::statement::Sequence;
 use sightline_recording_store::Store;
@@ -69,15 +69,17 @@ struct Parts {
     /// Leave that was given for the segment of each lane that is on its way.
     leave: Mutex<HashMap<LaneId, PutRequest>>,
     owner: Mutex<Option<UserId>>,
+    /// Who sends.
+    kind: DeviceKind,
 }
 
 impl Uploads {
-    /// Sends what `recorder` has in its spool.
+    /// Sends what `recorder`, that of a device of this kind, has in its spool.
     #[must_use]
     pub fn new(
         config: CheckedCloud,
         data_dir: &Path,
-        recorder: Recorder,
+        (recorder, kind): (Recorder, DeviceKind),
         uplink: Uplink,
         way: Way,
     ) -> Self {
@@ -91,6 +93,7 @@ impl Uploads {
             spool: Spool::new(spool.clone(), visible.clone()),
             leave: Mutex::default(),
             owner: Mutex::default(),
+            kind,
         };
         Self {
             parts: Arc::new(parts),

@@ -3,31 +3,31 @@
 
 mod books;
 mod keep;
+mod shared;
 mod token;
+mod told;
 
-use std::{collections::HashMap, net::IpAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{net::IpAddr, path::PathBuf, sync::Arc, time::Duration};
 
-use parking_lot::Mutex;
 use sightline_media_io::gate::{Admission, BoxFuture, Gate};
-use sightline_model::{
-    Capabilities, ChannelId, MediaSessionId, PuId, Right, SessionToken, UnixMicros, UserId,
-};
+use sightline_model::{MediaSessionId, PuId, Right, SessionToken, UnixMicros};
 use sightline_protocol::{
     Problem, ProblemKind,
     pc::PathReport,
-    ps::{PlayClaims, PuToScu, Relations, TokenBearer},
+    ps::{PlayClaims, TokenBearer},
     sc::TokenGrant,
 };
 use sightline_service_kit::lifecycle::Lifecycle;
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 
 use crate::{
-    relations::{RelationBook, Told},
+    relations::RelationBook,
     uplink::{CentreAway, Uplink, clock::Clock},
 };
 use books::{Books, Live};
 pub use keep::FILE as MEMORY_FILE;
 use keep::Kept;
+use shared::Shared;
 use token::Authority;
 
 /// How long the centre may take to confirm a token.
@@ -66,20 +66,6 @@ impl GateSettings {
 #[derive(Clone)]
 pub struct PuGate {
     shared: Arc<Shared>,
-}
-
-struct Shared {
-    settings: GateSettings,
-    uplink: Uplink,
-    clock: Clock,
-    books: Mutex<Books>,
-    /// Who could sign play tokens when an earlier process last knew, and when that was.
-    earlier: Option<(Authority, UnixMicros)>,
-    /// Sessions of NVRs, and the relations that they run by.
-    recorded: Mutex<HashMap<MediaSessionId, (PuId, ChannelId)>>,
-    /// The books have changed in what must be kept.
-    changed: Notify,
-    lifecycle: Lifecycle,
 }
 
 impl Gate for PuGate {
@@ -133,16 +119,7 @@ impl PuGate {
             }
             None => (Books::default(), None),
         };
-        let shared = Arc::new(Shared {
-            settings,
-            uplink,
-            clock,
-            books: Mutex::new(books),
-            earlier,
-            recorded: Mutex::default(),
-            changed: Notify::new(),
-            lifecycle: lifecycle.clone(),
-        });
+        let shared = Arc::new(Shared::new(settings, uplink, clock, (books, earlier), lifecycle));
         if let Some(path) = memory {
             let keeping = Arc::clone(&shared);
             lifecycle.spawn_graceful(|token| keep::run(keeping, path, token));
@@ -311,147 +288,6 @@ impl PuGate {
             }
         });
     }
-
-    /// The SCU announces a CU (clause 7).
-    pub fn prepare(&self, session: MediaSessionId, capabilities: Capabilities) {
-        self.shared.books.lock().prepare(session, capabilities, self.shared.clock.now());
-    }
-
-    /// Ends a session.
-    pub fn end_session(&self, session: &MediaSessionId, problem: Option<Problem>) {
-        let now = self.shared.clock.now();
-        self.shared.note(|books| books.end(session, problem, now));
-    }
-
-    /// Ends every session and forgets every token of `user`, or of everybody.
-    pub fn revoke(&self, user: Option<&UserId>) {
-        let now = self.shared.clock.now();
-        self.shared.note(|books| books.revoke(user, now));
-    }
-
-    /// The centre says whose the unit is. When that has changed, maybe while the unit was offline,
-    /// the streams of others end and nothing that was granted to them counts any more.
-    pub fn owner_is(&self, owner: Option<&UserId>) {
-        let now = self.shared.clock.now();
-        self.shared.note(|books| books.owner_is(owner, now));
-    }
-
-    /// The centre tells all relations of this device. Streams of NVRs whose relation was withdrawn end.
-    ///
-    /// # Errors
-    /// As [`RelationBook::told`].
-    pub fn relate(&self, relations: Relations, how: Told) -> Result<u64, Problem> {
-        let Some(book) = &self.shared.settings.relations else {
-            let why = "this device has no relations";
-            return Err(Problem::new(ProblemKind::NotFound, why));
-        };
-        let told = book.told(relations, how);
-        let running = self.shared.recorded.lock().clone();
-        for (session, (nvr, channel)) in running {
-            if !book.allows(&nvr, channel) {
-                self.end_session(&session, Some(withdrawn()));
-            }
-        }
-        told
-    }
-
-    /// The unit is registered, maybe again: its token keys are to be kept, its relations hold, and the
-    /// SCU is to be told which sessions run.
-    pub fn registered(&self) {
-        let status = self.shared.uplink.status();
-        let told = status.borrow().lease.as_ref().and_then(|lease| lease.relations.clone());
-        if let Some(relations) = told
-            && let Err(problem) = self.relate(relations, Told::ByRegistration)
-        {
-            tracing::warn!(%problem, "the relations of the registration");
-        }
-        self.shared.note(Books::authority_changed);
-        let paths = self.shared.books.lock().paths();
-        for (session, path) in paths {
-            self.shared.report(session, Some(path));
-        }
-    }
-
-    /// Sessions now.
-    #[must_use]
-    pub fn live(&self) -> usize {
-        self.shared.books.lock().live()
-    }
-}
-
-impl Shared {
-    /// Who may sign: as the centre said in this process's life, else as it said to an earlier one.
-    fn authority(&self, now: UnixMicros) -> Result<Authority, Problem> {
-        if let Some(lease) = &self.uplink.status().borrow().lease {
-            return Ok(lease.into());
-        }
-        let offline = |why| Problem::new(ProblemKind::DeviceOffline, why);
-        let (authority, at) = self.earlier.as_ref().ok_or_else(|| {
-            offline("this camera has not reached its centre since it was started")
-        })?;
-        // Without a battery the clock starts somewhere in the past, where no token has expired.
-        if now < *at {
-            return Err(offline("this camera does not know the time until it reaches its centre"));
-        }
-        Ok(authority.clone())
-    }
-
-    /// A ticket of an NVR opens only what the centre has told this device of, by a way of its own: the
-    /// ticket may have been withdrawn while the centre cannot be asked.
-    fn check_relation(&self, claims: &PlayClaims) -> Result<(), Problem> {
-        let Some(nvr) = &claims.nvr else { return Ok(()) };
-        let holds_key = claims.cnf.as_ref().is_some_and(|key| nvr.matches(key));
-        if !holds_key {
-            let why = "the ticket does not name the recorder's own key";
-            return Err(Problem::new(ProblemKind::InvalidToken, why));
-        }
-        let book = self.settings.relations.as_ref();
-        if book.is_some_and(|book| book.allows(nvr, claims.ch)) { Ok(()) } else { Err(withdrawn()) }
-    }
-
-    /// Notes by which relation an NVR's session runs. It may have been withdrawn since it was looked at:
-    /// whoever withdraws it looks for sessions after that, and so finds this one or is found here.
-    fn note_nvr(&self, claims: &PlayClaims) -> Result<(), Problem> {
-        let Some(nvr) = &claims.nvr else { return Ok(()) };
-        self.recorded.lock().insert(claims.sid.clone(), (nvr.clone(), claims.ch));
-        self.check_relation(claims)
-    }
-
-    /// Changes the books; what of it must be kept goes to the disk soon.
-    fn note<T>(&self, change: impl FnOnce(&mut Books) -> T) -> T {
-        let mut books = self.books.lock();
-        let before = books.changes();
-        let result = change(&mut books);
-        if books.changes() != before {
-            self.changed.notify_one();
-        }
-        result
-    }
-
-    /// What is to be kept, with its number, when that is not `written`.
-    fn kept(&self, written: u64) -> Option<(u64, Kept)> {
-        let now = self.clock.now();
-        // The number before the authority: a registration that comes in between is counted after
-        // its keys are there ([`PuGate::registered`]), and so is written once more. Whoever holds
-        // the uplink's status never waits for the books.
-        let books = self.books.lock();
-        let changes = books.changes();
-        // Nothing is kept before the centre was reached once: nobody gets in then.
-        let authority = self.authority(now).ok()?;
-        (changes != written).then(|| {
-            (changes, Kept::new(now, self.clock.offset_us(), authority, books.ledger(now)))
-        })
-    }
-
-    fn report(&self, session: MediaSessionId, path: Option<PathReport>) {
-        self.uplink.send(PuToScu::SessionReport { session, path });
-    }
-}
-
-/// What an NVR is told whose relation does not hold.
-fn withdrawn() -> Problem {
-    let why = "this camera is not related to that recorder";
-    Problem::new(ProblemKind::TokenRevoked, why)
 }
 
 /// A grant that speaks of something else than the token was answered by mistake or by an enemy.
@@ -485,57 +321,4 @@ fn gauge(books: &Books) {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::{
-        thread,
-        time::{Duration, Instant},
-    };
-
-    use sightline_model::{DomainName, PublicKey};
-
-    use super::*;
-    use crate::uplink::{Lease, Status};
-
-    fn registered_in(domain: &DomainName) -> Status {
-        let lease = Lease {
-            domain: domain.clone(),
-            epoch: 1,
-            token_keys: Vec::new(),
-            ice_servers: Vec::new(),
-            owner: None,
-            observed: ([192, 0, 2, 1], 9).into(),
-            relations: None,
-        };
-        Status { lease: Some(lease), ..Status::default() }
-    }
-
-    #[test]
-    fn what_is_kept_is_never_an_older_authority_under_a_newer_number() {
-        let (uplink, status) = Uplink::without_driver();
-        let [before, after] = ["a.example", "b.example"].map(|d| d.parse().expect("domain"));
-        status.send_replace(registered_in(&before));
-        let pu = PuId::from_public_key(&PublicKey::from_bytes([1; 32]));
-        let settings = GateSettings::new(pu, 8);
-        let gate = PuGate::new(settings, uplink, Clock::default(), &Lifecycle::new());
-        gate.registered();
-        let shared = &gate.shared;
-        let kept = thread::scope(|scope| {
-            let mut keeping = None;
-            // Nobody can read the lease until this is done; the books must be locked before.
-            status.send_modify(|status| {
-                keeping = Some(scope.spawn(|| shared.kept(0)));
-                let begun = Instant::now();
-                while shared.books.try_lock().is_some() {
-                    assert!(begun.elapsed() < Duration::from_secs(10), "the books are not locked");
-                    thread::yield_now();
-                }
-                *status = registered_in(&after);
-            });
-            keeping.expect("started").join().expect("no panic")
-        });
-        let (changes, kept) = kept.expect("there is something to keep");
-        assert_eq!((changes, kept.authority.domain), (1, after));
-        gate.registered();
-        assert!(shared.kept(changes).is_some(), "and once more, for the new lease");
-    }
-}
+mod tests;

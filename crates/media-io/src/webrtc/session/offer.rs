@@ -49,6 +49,7 @@ impl Session {
         }
         let locals = origin.candidates.to_vec();
         let capabilities = origin.admission.grant.capabilities.clone();
+        let on_demand = origin.config.live_on_demand_from.is_some_and(|first| channel >= first);
         let mut session = Self {
             id: origin.id,
             generation: origin.generation,
@@ -75,7 +76,7 @@ impl Session {
             audio_mid: None,
             control: Control::new(now.instant),
             replay: None,
-            serve: Serve::new(channel, capabilities, now, feeds),
+            serve: Serve::new(channel, capabilities, now, (feeds, on_demand)),
             path: PathState::default(),
             next_policy: now.instant,
             next_second: now.instant + Duration::from_secs(1),
