@@ -24,6 +24,33 @@ fn the_sample_file_is_good() {
     config.check().expect("the sample is usable");
 }
 
+/// What a service may write to is what its sample names.
+#[test]
+fn services_and_samples_agree_where_things_lie() {
+    let read = |path: &str| {
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(path);
+        std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+    };
+    for unit in ["pu-agent", "nvr"] {
+        let sample = read(&format!("{unit}/{unit}.sample.toml"));
+        let service = read(&format!("infra/systemd/{unit}.service"));
+        let named = |key: &str| {
+            let begin = format!("{key} = \"");
+            let mut lines = sample.lines().map(|line| line.trim_start_matches("# "));
+            let value = lines.find_map(|line| line.strip_prefix(&begin)?.strip_suffix('"'));
+            value.unwrap_or_else(|| panic!("{unit}: {key} is not in the sample")).to_owned()
+        };
+        let own = service.lines().find_map(|line| line.strip_prefix("StateDirectory="));
+        let own: Vec<_> =
+            own.unwrap_or_default().split(' ').map(|n| format!("/var/lib/{n}")).collect();
+        for key in ["data_dir", "spool_dir"] {
+            assert!(own.contains(&named(key)), "{unit}: {key} is none of {own:?}");
+        }
+        let disk = format!("ReadWritePaths={}", named("dir"));
+        assert!(service.contains(&disk), "{unit}: the service does not show {disk}");
+    }
+}
+
 #[test]
 fn what_cannot_work_is_refused_in_words() {
     good().check().expect("good");
