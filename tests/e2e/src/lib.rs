@@ -32,7 +32,7 @@ pub use http::{Answer, http, metric};
 pub use netns::{Lab, namespaces_allowed};
 pub use players::{Said, run};
 pub use process::{Process, bin, chromium, free_port, root, tool, wait_for};
-pub use recordings::{interruptions, now, stretch, time_text};
+pub use recordings::{acknowledged, interruptions, now, stretch, time_text};
 pub use rtsp::{Player, RtspTap, RtspUrl};
 pub use s3::S3;
 pub use several::Several;

@@ -4,6 +4,8 @@ use std::time::SystemTime;
 
 use sightline_model::{Timeline, TimelineGap, UnixMicros};
 
+use crate::http::metric;
+
 /// This moment.
 #[must_use]
 pub fn now() -> UnixMicros {
@@ -17,6 +19,14 @@ pub fn now() -> UnixMicros {
 #[must_use]
 pub fn time_text(at: UnixMicros) -> String {
     jiff::Timestamp::from_second(at.as_secs()).expect("a time").to_string()
+}
+
+/// Segments that a unit or an NVR says are durable since its start, at its own port for figures; none: it does
+/// not answer.
+#[must_use]
+pub fn acknowledged(admin: u16) -> Option<u64> {
+    let of = |unit: &str| metric(admin, &format!("sightline_{unit}_recording_segments_total{{"));
+    ["pu", "nvr"].into_iter().map(of).sum()
 }
 
 /// From the first recording to the end of the last; none: nothing is recorded.

@@ -15,7 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use e2e::{Centre, Cu, Nvr, S3, metric, now, stretch, time_text, wait_for};
+use e2e::{Centre, Cu, Nvr, S3, acknowledged, now, stretch, time_text, wait_for};
 use serde_json::Value;
 use shelf::{Shelf, files_below};
 use sightline_model::UnixMicros;
@@ -29,7 +29,6 @@ use uploads::{LIMIT, PHONE, Recording, Setting};
 const LONGEST_MS: u64 = 9_000;
 const KILLS: u64 = 3;
 const POWER_LOSSES: u64 = 2;
-const SEGMENTS: &str = "sightline_pu_recording_segments_total{";
 
 fn moment(seed: u64) -> Duration {
     Duration::from_millis(random(seed, LONGEST_MS))
@@ -69,7 +68,7 @@ impl Related {
     /// Waits for the NVR to have acknowledged so many segments in this life.
     fn records(&self, segments: u64) {
         wait_for("segments on the NVR", LIMIT, || {
-            metric(self.nvr.admin, SEGMENTS).filter(|count| *count >= segments)
+            acknowledged(self.nvr.admin).filter(|count| *count >= segments)
         });
     }
 
@@ -77,7 +76,7 @@ impl Related {
     fn live(&self, life: Duration) -> u64 {
         let (begin, mut told) = (Instant::now(), 0);
         while begin.elapsed() < life {
-            told = metric(self.nvr.admin, SEGMENTS).unwrap_or(told);
+            told = acknowledged(self.nvr.admin).unwrap_or(told);
             thread::park_timeout(Duration::from_millis(20));
         }
         told

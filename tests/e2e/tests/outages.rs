@@ -13,7 +13,7 @@ use std::{
 };
 
 use e2e::{
-    Centre, Cu, GstCamera, S3, interruptions, metric, now, stretch, time_text,
+    Centre, Cu, GstCamera, S3, acknowledged, interruptions, metric, now, stretch, time_text,
     trace::{self, Sent},
     wait_for,
 };
@@ -30,7 +30,6 @@ use uploads::{LIMIT, PHONE, Recording, Setting};
 const BACK_WITHIN: Duration = Duration::from_secs(30);
 const SECOND_US: i64 = 1_000_000;
 const DAY_S: i64 = 86_400;
-const SEGMENTS: &str = "sightline_pu_recording_segments_total{";
 
 /// Not a wait for a state, but the length of an outage.
 fn stay_away() {
@@ -50,8 +49,8 @@ fn bound(settings: &[Setting]) -> Option<(Centre, Cu)> {
 
 /// Waits for so many more segments to be acknowledged.
 fn more(admin: u16, by: u64) {
-    let least = metric(admin, SEGMENTS).unwrap_or(0) + by;
-    wait_for("more segments", LIMIT, || metric(admin, SEGMENTS).filter(|count| *count >= least));
+    let least = acknowledged(admin).unwrap_or(0) + by;
+    wait_for("more segments", LIMIT, || acknowledged(admin).filter(|count| *count >= least));
 }
 
 /// Something was away.

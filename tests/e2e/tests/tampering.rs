@@ -7,7 +7,7 @@ mod uploads;
 
 use std::{fs, path::Path};
 
-use e2e::{Centre, Cu, interruptions, metric, now, stretch, time_text, wait_for};
+use e2e::{Centre, Cu, acknowledged, interruptions, now, stretch, time_text, wait_for};
 use serde_json::{Value, json};
 use shelf::Shelf;
 use sightline_model::{Absence, UnixMicros};
@@ -17,7 +17,6 @@ use sightline_recording::{
 };
 use uploads::{LIMIT, PHONE};
 
-const SEGMENTS: &str = "sightline_pu_recording_segments_total{";
 /// Exit code of `cu`: a recording that is not as it was made.
 const SECURITY: Option<i32> = Some(6);
 
@@ -29,9 +28,9 @@ fn recorded(card: &Path, segments: u64) -> Option<(Centre, Cu)> {
     let cu = Cu::login(&centre.portal, PHONE, &centre.sms_log(), Some(&centre.ca()));
     cu.ok(&["bind", &centre.claim_code]);
     cu.wait_for_camera("Yard");
-    let since = metric(centre.ports.pu_admin, SEGMENTS).unwrap_or(0);
+    let since = acknowledged(centre.ports.pu_admin).unwrap_or(0);
     wait_for("segments", LIMIT, || {
-        metric(centre.ports.pu_admin, SEGMENTS).filter(|count| *count >= since + segments)
+        acknowledged(centre.ports.pu_admin).filter(|count| *count >= since + segments)
     });
     Some((centre, cu))
 }
