@@ -124,6 +124,31 @@ async fn what_a_unit_uploads_is_listed_fetched_and_proven() {
 }
 
 #[tokio::test]
+async fn a_span_over_two_chains_is_proven_as_one() {
+    let server = server(1 << 20).await;
+    let (token, camera) = (server.token(ANNA).await, Camera::new(1));
+    let mut unit = bound(&server, &camera, &token).await;
+    for chain in 0..2 {
+        if chain > 0 {
+            unit.begin_another().await;
+        }
+        let film = unit.film(1_000);
+        assert_eq!(film.sequence, 1, "each chain counts from one");
+        unit.store(&film).await;
+    }
+    let path = format!("recordings/proof?{SPAN}&tier=main");
+    let proof = camera.ask(&server, &token, &path).await.expect(200).text;
+    let proof = Proof::parse(proof.as_bytes()).expect("no two files of one name");
+    assert_eq!(proof.chains.len(), 2);
+    for chain in &proof.chains {
+        let mut verifier = chain.verifier(Expected::of(camera.pu.clone()));
+        let found = chain.entries.iter().filter_map(|entry| verifier.push(&entry.entry())).count();
+        let report = verifier.finish();
+        assert!(report.is_sound() && (found, report.segments) == (1, 1), "{report:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_playlist_is_for_one_user_and_camera_and_ends_with_the_right() {
     let server = server(1 << 20).await;
     let (token, camera) = (server.token(ANNA).await, Camera::new(1));

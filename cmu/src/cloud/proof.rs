@@ -3,10 +3,7 @@
 use std::{collections::BTreeMap, ops::Range};
 
 use sightline_model::{CameraId, PublicKey, StreamTier, UnixMicros, UserId};
-use sightline_recording::{
-    chain::{ChainProof, MAX_CHAINS, Proof, ProvenEntry},
-    statement::Sequence,
-};
+use sightline_recording::chain::{ChainProof, MAX_CHAINS, Proof, ProvenEntry};
 
 use super::{CloudError, entry_of};
 use crate::state::App;
@@ -39,7 +36,7 @@ pub async fn proof(
         }
         for row in &page {
             let mut proven = ProvenEntry::new(entry_of(&row.encoded, row.signature)?);
-            proven.file = Some(file_name(row.sequence));
+            proven.file = Some(file_name(&row.chain, row.sequence));
             chains.entry(row.chain.clone()).or_default().insert(row.sequence, proven);
         }
         after = page.last().map(|row| (row.start, row.chain.clone(), row.sequence));
@@ -95,7 +92,7 @@ async fn of_chain(
     Ok(stretches.into_iter().map(proof).collect())
 }
 
-/// As units name them.
-fn file_name(sequence: u64) -> String {
-    format!("{:012}.mp4", Sequence(sequence).0)
+/// Each chain counts from one: its name keeps files of two chains apart, of a spool and of the one after it.
+fn file_name(chain: &str, sequence: u64) -> String {
+    format!("{chain}-{sequence:012}.mp4")
 }

@@ -48,6 +48,16 @@ pub struct Film {
     pub entry: SignedEntry,
 }
 
+fn begun(camera: &Camera, chain: ChainId) -> (Writer, SignedEntry) {
+    let subject = Subject {
+        recorder: camera.pu.clone(),
+        camera: CameraId { pu: camera.pu.clone(), channel: ChannelId(0) },
+        tier: StreamTier::Main,
+    };
+    let (writer, begin) = Writer::begin(subject, chain, &Key(&camera.key)).expect("begun");
+    (writer, to_wire(&begin.entry))
+}
+
 pub struct Unit<'a> {
     pub server: &'a Server,
     pub camera: &'a Camera,
@@ -65,16 +75,16 @@ impl<'a> Unit<'a> {
         let epoch = camera.register(server).await.epoch;
         let me = server.get("/api/v1/me", token).await.expect(200).body;
         let owner = me["id"].as_str().expect("an id").parse().expect("an id");
-        let subject = Subject {
-            recorder: camera.pu.clone(),
-            camera: CameraId { pu: camera.pu.clone(), channel: ChannelId(0) },
-            tier: StreamTier::Main,
-        };
         let chain = ChainId(Sha256::digest(camera.pu.as_str())[..16].try_into().expect("16"));
-        let begun = Writer::begin(subject, chain, &Key(&camera.key));
-        let (writer, begin) = begun.expect("begun");
-        let begin = to_wire(&begin.entry);
+        let (writer, begin) = begun(camera, chain);
         Self { server, camera, epoch, owner, chain, begin, writer, made: 0 }
+    }
+
+    /// Goes on in another chain, as with an empty spool.
+    pub async fn begin_another(&mut self) {
+        self.chain = ChainId(Sha256::digest(self.chain.0)[..16].try_into().expect("16"));
+        (self.writer, self.begin) = begun(self.camera, self.chain);
+        assert_eq!(self.open().await, Ok(CloudReply::Opened));
     }
 
     /// The next segment, of so many bytes.
