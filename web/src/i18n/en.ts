@@ -364,6 +364,8 @@ export const en = {
   'plan.mode.both': 'Always, both pictures',
   'plan.mode.hours': 'Every day between two times',
   'plan.mode.own': 'As it was set elsewhere',
+  'plan.no_events':
+    'No camera reports events yet: what is to be recorded around them is not recorded.',
   'plan.from': 'From',
   'plan.to': 'To',
   'plan.keep': 'How long it stays',

@@ -379,6 +379,7 @@ export const zh: Record<Key, string> = {
   'plan.mode.both': '始终录制两种码流',
   'plan.mode.hours': '每天某时段',
   'plan.mode.own': '按其他方式的设置',
+  'plan.no_events': '目前还没有摄像机上报事件：按事件录像的设置不会录像。',
   'plan.from': '从',
   'plan.to': '到',
   'plan.keep': '保留时间',

@@ -164,6 +164,11 @@ function PlanFields({ camera, view: { seen, form }, onChange }: FieldsProps) {
         onChange={(value) => onChange({ ...form, mode: value as Mode })}
         testid="plan-mode"
       />
+      {seen.plan.strategies.some(({ trigger }) => trigger.on === 'event') && (
+        <p class="fine" data-testid="plan-events">
+          {t('plan.no_events')}
+        </p>
+      )}
       {form.mode === 'hours' && <HoursFields form={form} onChange={onChange} />}
       <Select
         label={t('plan.keep')}

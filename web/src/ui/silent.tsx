@@ -5,7 +5,8 @@ import { Icon } from './parts';
 /** Who could not be asked: what they have is missing in all that is shown. */
 export function Silent({ recorders }: { recorders: SilentRecorder[] | undefined }) {
   // One may record several of the cameras.
-  const each = new Map(recorders?.map((one) => [`${one.place} ${one.recorder}`, one]));
+  const each = new Map<string, SilentRecorder>();
+  for (const one of recorders ?? []) each.set(`${one.place} ${one.recorder}`, one);
   return (
     <div role="status">
       {[...each].map(([key, { place, reason }]) => (

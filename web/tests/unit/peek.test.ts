@@ -241,6 +241,18 @@ describe('a device that is asked for single pictures', () => {
     expect(sessions[0]?.closed).toBe(true);
   });
 
+  it('that has nothing yet is asked anew over another channel', async () => {
+    const { channels, ask } = device();
+    const { answer } = await ask(7 * S);
+    channels[0]?.say({ type: 'caught_up' });
+    expect(await answer).toBeUndefined();
+    const { answer: next } = await ask(7 * S);
+    // It is being recorded by now.
+    channels[0]?.say(keyframe(6 * S), { type: 'ended' });
+    channels[1]?.say({ type: 'stream', video: FORM }, keyframe(7 * S), { type: 'ended' });
+    expect(await next).toMatchObject({ wallUs: 7 * S });
+  });
+
   it('is let go of for another that has it', async () => {
     const { channels, sessions, ask } = device();
     const { answer } = await ask(7 * S);

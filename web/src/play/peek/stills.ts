@@ -118,6 +118,11 @@ function answer(
       const message = readMessage(String(data));
       if (message?.type === 'stream' && message.video) forms.set(channel, message.video);
       if (message?.type === 'failed') reject(problemError('storage_away', ''));
+      if (message?.type === 'caught_up') {
+        // Nothing yet; what is recorded next must not be taken for the answer to another question.
+        resolve(undefined);
+        channel.close();
+      }
       if (message?.type !== 'ended') return;
       end.removeEventListener('abort', over);
       const form = forms.get(channel);
@@ -208,7 +213,8 @@ export class Stills implements PeekSource {
         ? await this.cloud.still(atUs, tier)
         : await this.devices.still(atUs, recorder, tier, signal);
     signal.throwIfAborted();
-    const picture = still && (await this.decoded(still));
+    if (!still) return undefined;
+    const picture = await this.decoded(still);
     return picture && { picture, wallUs: still.wallUs };
   }
 
