@@ -108,6 +108,11 @@ impl Centre {
 
 /// Starts a portal on a free port of this machine.
 pub async fn portal() -> Portal {
+    portal_with(Router::new()).await
+}
+
+/// The same with more routes.
+pub async fn portal_with(more: Router<Shared>) -> Portal {
     let centre = Arc::new(Mutex::new(Centre {
         access: HashSet::new(),
         refresh: None,
@@ -129,6 +134,7 @@ pub async fn portal() -> Portal {
         .route("/cameras", get(cameras))
         .route("/cameras/{id}", patch(rename))
         .route("/cameras/{id}/play", post(play))
+        .merge(more)
         .with_state(Arc::clone(&centre));
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
     let url = format!("http://{}", listener.local_addr().expect("address"));
