@@ -162,6 +162,7 @@ async fn what_somebody_deletes_leaves_nothing_behind() {
     let (owner, entries) = (unit.owner.clone(), vec![unit.gap(GapReason::NotPlanned)]);
     unit.ask(CloudRequest::Note { owner, entries }).await.expect("noted");
     lock(&unit, &anna, (0, 1), true).await;
+    plan(&unit, &anna, json!({ "max_age_s": 86_400 })).await;
     let hers: UserId = unit.owner.clone();
     // Released, it is still hers, told as such, and nobody else's.
     server.delete(&format!("/api/v1/devices/{}/binding", camera.pu), &anna).await.expect(204);

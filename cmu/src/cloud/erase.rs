@@ -28,6 +28,9 @@ pub async fn sweep(app: &App, store: &dyn SegmentStore) -> Result<(), CloudError
 async fn sweep_one(app: &App, store: &dyn SegmentStore, erased: &Erased) -> Result<(), CloudError> {
     let device = app.db.devices().get(&erased.pu).await?;
     let is_theirs = device.is_some_and(|device| device.owner.as_ref() == Some(&erased.user));
+    if !is_theirs {
+        app.db.cloud().forget_keep(erased).await?;
+    }
     let prefix = ObjectKey::prefix_of_device(app.db.domain(), &erased.user, &erased.pu)?;
     let mut after: Option<String> = None;
     loop {

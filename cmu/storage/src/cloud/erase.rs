@@ -105,6 +105,22 @@ impl Cloud<'_> {
         rows.into_iter().map(row).collect()
     }
 
+    /// How long recordings stay is nobody's wish any more: the device is not this user's, and nothing is left.
+    ///
+    /// # Errors
+    /// [`StorageError`].
+    #[instrument(name = "db.cloud.forget_keep", skip_all)]
+    pub async fn forget_keep(&self, erased: &Erased) -> Result<(), StorageError> {
+        query::execute!(
+            self.0,
+            "DELETE FROM cloud_keep WHERE domain = $1 AND user_id = $2 AND pu = $3",
+            self.domain().as_str(),
+            erased.user.as_str(),
+            erased.pu.as_str(),
+        )?;
+        Ok(())
+    }
+
     /// Nothing of it is left in the store.
     ///
     /// # Errors
