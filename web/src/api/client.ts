@@ -221,6 +221,7 @@ export const api = {
     return call<CloudSegmentList>('GET', path);
   },
   cloudSpace: () => call<CloudSpace>('GET', '/cloud'),
+  eraseCloud: (pu: string) => call('DELETE', `/cloud/devices/${id(pu)}`),
   plans: (camera: string) => call<PlanList>('GET', `/cameras/${id(camera)}/plans`),
   setPlan: (camera: string, place: RecordingPlace, change: PlanChange) =>
     call('PUT', `/cameras/${id(camera)}/plans/${place}`, change),

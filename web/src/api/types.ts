@@ -20,7 +20,7 @@ export type CentreEvent = Schemas['Event'];
 export type CentreProblemKind = Schemas['ProblemKind'];
 export type CloudSegment = Schemas['CloudSegment'];
 export type CloudSegmentList = Schemas['CloudSegmentList'];
-export type CloudSpace = Schemas['CloudSpace'];
+export type CloudSpace = Schemas['CloudSpace'] & { devices?: CloudDevice[] };
 export type DeviceId = Schemas['DeviceId'];
 export type EventKind = Schemas['EventKind'];
 export type EventMark = Schemas['EventMark'];
@@ -74,6 +74,17 @@ export interface SilentRecorder {
   place: RecordingPlace;
   recorder: string;
   reason: SilenceReason;
+}
+
+/** What the user has in the cloud storage of one device (crates/protocol/src/cm/cloud.rs). */
+export interface CloudDevice {
+  device: string;
+  /** Whether it is the user's now. */
+  bound: boolean;
+  segments: number;
+  bytes: number;
+  from: number;
+  to: number;
 }
 
 interface Silence {

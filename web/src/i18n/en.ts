@@ -399,6 +399,12 @@ export const en = {
   'storage.read_only': 'Its storage cannot be written to.',
   'storage.away': 'Its storage is gone.',
   'storage.failing': 'Its storage fails.',
+  'cloud.released': 'Recordings of released devices',
+  'cloud.hint':
+    '{size} in the cloud storage, of a device that is not yours any more: nobody sees them, and they take space.',
+  'cloud.erase': 'Delete these recordings',
+  'cloud.confirm': 'Delete them for good? Should the device be yours again, they are not back.',
+  'cloud.erased': 'The recordings are being deleted.',
   'plan.cloud_title': 'Recording to the cloud',
   'plan.cloud_absent': 'This camera is not set up for the cloud.',
   'plan.cloud_space': '{used} of your {quota} in the cloud are used.',

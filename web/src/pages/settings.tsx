@@ -1,6 +1,7 @@
 import { useEffect, useState } from 'preact/hooks';
 import { problemText, t } from '../i18n';
 import { auth, cameras, info, say, signOut } from '../state';
+import { ReleasedRecordings } from '../ui/cloud';
 import { NvrList } from '../ui/nvrs';
 import { Button, Card, Preferences } from '../ui/parts';
 
@@ -54,6 +55,7 @@ export function SettingsPage() {
         )}
       </Card>
       <NvrList />
+      <ReleasedRecordings />
       <Card title={t('settings.install')}>
         {install ? (
           <Button onClick={() => void installable?.prompt()} testid="install">

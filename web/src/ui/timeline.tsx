@@ -100,9 +100,11 @@ export function TimelineStrip({ camera, lookback, day, asks, strip, onAbsent }: 
 function usePeeks(camera: Camera, answer: Answer | undefined, view: Stretch) {
   const peeker = useMemo(() => {
     const connect = (recorder: string) => {
-      const quality = { mode: 'keyframes' } as const;
-      const base = { camera, quality, audio: false, clickedMs: performance.now() };
-      return new Watch(recorder === camera.device.pu ? base : { ...base, recorder });
+      const base = { camera, audio: false, clickedMs: performance.now() };
+      // An NVR sends live pictures only to who asks for a quality.
+      return recorder === camera.device.pu
+        ? new Watch({ ...base, quality: { mode: 'keyframes' } })
+        : new Watch({ ...base, quality: { mode: 'auto' }, recorder });
     };
     const cloud = new CloudStills(cloudStore(camera.id));
     return new Peeker(new Stills(new DeviceStills(connect), cloud));

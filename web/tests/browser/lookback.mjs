@@ -245,6 +245,20 @@ export function lookbackTests({ mock, open, get, playing, device, audit, fitsThe
       await page.context().close();
     },
 
+    async deletesWhatReleasedDevicesHaveLeft() {
+      const at = Date.now() * 1000;
+      const left = { bound: false, segments: 9, bytes: 2_000_000, from: at - MINUTE, to: at };
+      mock.state.released = [{ device: 'r'.repeat(26), ...left }];
+      const page = await open({}, '/#/settings');
+      await get(page, 'cloud-device').filter({ hasText: '2.0 MB' }).waitFor();
+      await get(page, 'cloud-erase').click();
+      assert.equal(mock.state.released.length, 1, 'nobody was sure yet');
+      await get(page, 'cloud-erase').click();
+      await get(page, 'cloud-released').waitFor({ state: 'detached' });
+      assert.equal(mock.state.released.length, 0);
+      await page.context().close();
+    },
+
     async marksEvents() {
       const now = Date.now() * 1000;
       mock.state.recorded = [{ from: now - 50 * MINUTE, to: now - MINUTE }];

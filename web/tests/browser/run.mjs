@@ -478,6 +478,7 @@ for (const [name, test] of Object.entries(tests)) {
   mock.state.marks = [];
   mock.state.silent = [];
   mock.state.segments = [];
+  mock.state.released = [];
   mock.state.fetched = [];
   mock.state.storeFails = false;
   await device.evaluate(() => {

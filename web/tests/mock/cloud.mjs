@@ -32,7 +32,8 @@ export function cloudSpans(state) {
 
 export function cloudSpace(state) {
   const used_bytes = state.segments.reduce((sum, { bytes }) => sum + bytes.length, 0);
-  return { available: true, free_bytes: 1e9, quota_bytes: 1e9, used_bytes };
+  const devices = state.released.length > 0 ? { devices: state.released } : {};
+  return { available: true, free_bytes: 1e9, quota_bytes: 1e9, used_bytes, ...devices };
 }
 
 /** `GET /cameras/{id}/recordings/segments`. */

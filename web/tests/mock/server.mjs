@@ -56,6 +56,8 @@ export async function startMock() {
     silent: [],
     /** Segments in the cloud storage (`put` of cloud.mjs). */
     segments: [],
+    /** Devices that were released, of which something lies there. */
+    released: [],
     /** What was fetched of them. */
     fetched: [],
     /** Nothing can be fetched. */
@@ -304,6 +306,7 @@ async function route(state, request, response) {
   if (path.startsWith('DELETE /')) {
     if (path.startsWith('DELETE /sessions')) state.signedIn = false;
     if (path.endsWith('/binding')) state.bound = false;
+    if (path.startsWith('DELETE /cloud')) state.released = [];
     return reply(204);
   }
   return problem(404, 'not_found');
