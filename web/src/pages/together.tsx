@@ -52,7 +52,11 @@ export function TogetherPage({ cameras: ids, at }: TogetherProps) {
         </a>
         <h1>{t('together.title')}</h1>
       </div>
-      <Choice all={all} chosen={chosen} onChange={(next) => go(togetherHash(next, shown.current))} />
+      <Choice
+        all={all}
+        chosen={chosen}
+        onChange={(next) => go(togetherHash(next, shown.current))}
+      />
       {chosen.length > 1 ? (
         <Together
           key={key}

@@ -296,8 +296,8 @@ export function lookbackTests({ mock, open, get, playing, device, audit, fitsThe
           await page.waitForFunction(() => window.__sightline.lookback.state === 'playing');
           for (const row of ['.lookback-controls', '.timeline-tools']) {
             const boxes = await page.evaluate((which) => {
-              const parts = document.querySelectorAll(`${which} :is(button, select, .wall, .range)`);
-              return [...parts].map((part) => {
+              const parts = `${which} :is(button, select, .wall, .range)`;
+              return [...document.querySelectorAll(parts)].map((part) => {
                 const { top, bottom, left, right } = part.getBoundingClientRect();
                 return { top, bottom, left, right, isTarget: !part.matches('.wall, .range') };
               });
