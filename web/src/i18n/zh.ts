@@ -307,7 +307,7 @@ export const zh: Record<Key, string> = {
   'lookback.step': '下一帧',
   'lookback.step_back': '上一帧',
   'lookback.speed': '速度',
-  'lookback.each_second': '每秒1帧',
+  'lookback.each_second': '1帧/秒',
   'lookback.live': '实时',
   'lookback.seeking': '正在查找录像……',
   'lookback.ended': '此处没有更多录像。',
