@@ -65,16 +65,19 @@ impl Announcement {
     /// Subscribes to commands and roll calls and announces the MTU, then goes on until the end, which
     /// it announces too.
     pub(crate) async fn run(self, token: CancellationToken) {
-        let (mut commands, mut roll_calls) = (None, None);
+        let own = subject::mtu(&self.domain, &self.mtu);
+        let all = subject::mtu_roll_call(&self.domain);
+        let mut commands = self.subscribe(&own).await;
+        let mut roll_calls = self.subscribe(&all).await;
         let mut every = tokio::time::interval(STATUS_EVERY);
         loop {
             tokio::select! {
                 _ = every.tick() => {
                     if commands.is_none() {
-                        commands = self.subscribe(subject::mtu(&self.domain, &self.mtu)).await;
+                        commands = self.subscribe(&own).await;
                     }
                     if roll_calls.is_none() {
-                        roll_calls = self.subscribe(subject::mtu_roll_call(&self.domain)).await;
+                        roll_calls = self.subscribe(&all).await;
                     }
                     self.publish(true).await;
                 }
@@ -86,8 +89,8 @@ impl Announcement {
         self.publish(false).await;
     }
 
-    async fn subscribe(&self, subject: String) -> Option<Subscription> {
-        let subscribed: Result<_, BusError> = self.bus.subscribe(&subject, None).await;
+    async fn subscribe(&self, subject: &str) -> Option<Subscription> {
+        let subscribed: Result<_, BusError> = self.bus.subscribe(subject, None).await;
         if let Err(error) = &subscribed {
             tracing::warn!(%error, "cannot listen for commands of SCUs");
         }

@@ -88,8 +88,9 @@ pub struct Config {
     /// What this machine's line can carry, both directions together: the figure by which SCUs
     /// choose among MTUs. `server_bps` when absent.
     pub capacity_bps: Option<u64>,
-    /// Requests without good credentials that each worker answers per second and subscriber. The
-    /// ports of one subscriber may be with several workers.
+    /// Requests without good credentials that each worker answers per second and subscriber, and a
+    /// twentieth of what it answers per network (/24, of IPv6 /48). The ports of one subscriber may
+    /// be with several workers.
     pub newcomers_per_s: u32,
     /// TCP and TLS clients at a time, fewer where open files do not suffice (see
     /// [`warnings`](Self::warnings)); and as many of DTLS, shared out among the workers.

@@ -10,6 +10,7 @@
 //! Clients of streams belong to a worker too ([`Workers::worker_for`]); whoever reads their
 //! connections hands in whole messages and gets whole messages back ([`StreamOut`]).
 
+mod alarm;
 mod batch;
 mod icmp;
 mod inbox;

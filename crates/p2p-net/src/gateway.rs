@@ -172,7 +172,7 @@ impl Keeper {
         // A gateway that knows no other ones than permanent ones has them still.
         self.surplus.extend(over);
         while let Some(lease) = self.surplus.last() {
-            lease.release().await;
+            lease.give_back().await;
             self.surplus.pop();
         }
     }

@@ -86,6 +86,9 @@ pub struct RelayServer {
     pub place: Place,
     /// Over what.
     pub transport: RelayTransport,
+    /// Which entry of the centre's list it is of: that has an entry for each MTU, with all its ways
+    /// in. Means something among servers of one list only.
+    pub entry: usize,
     /// Time-limited user name.
     pub username: String,
     /// Its password.
@@ -96,6 +99,12 @@ impl RelayServer {
     /// Whether that is the same server, reached in the same way; the credentials may differ.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         self.place == other.place && self.transport == other.transport
+    }
+
+    /// Whether both, of one list, are ways into one MTU, which go down together. Two MTUs may share an
+    /// address, and one may have several.
+    pub(crate) fn is_of_one_mtu(&self, other: &Self) -> bool {
+        self.entry == other.entry || self.place == other.place
     }
 
     /// Whether both are opened by the same credential.
@@ -164,9 +173,9 @@ impl Servers {
     #[must_use]
     pub fn read(list: &[IceServer]) -> Self {
         let mut servers = Self::default();
-        for server in list {
+        for (entry, server) in list.iter().enumerate() {
             for url in server.urls.iter().filter_map(|url| ServerUrl::parse(url)) {
-                servers.take(url, server);
+                servers.take(url, entry, server);
             }
         }
         servers.relays.sort_by_key(|relay| relay.transport);
@@ -181,7 +190,7 @@ impl Servers {
         self.relays.iter().filter_map(RelayServer::expires_at).min()
     }
 
-    fn take(&mut self, url: ServerUrl, server: &IceServer) {
+    fn take(&mut self, url: ServerUrl, entry: usize, server: &IceServer) {
         match url {
             ServerUrl::Stun(place) => self.take_stun(place),
             ServerUrl::Turn(place, transport) => {
@@ -193,7 +202,7 @@ impl Servers {
                     return;
                 };
                 let (username, credential) = (username.clone(), credential.clone());
-                self.relays.push(RelayServer { place, transport, username, credential });
+                self.relays.push(RelayServer { place, transport, entry, username, credential });
             }
         }
     }
@@ -252,6 +261,26 @@ mod tests {
             [("a", RelayTransport::Udp), ("c", RelayTransport::Udp), ("a", RelayTransport::Tls)];
         assert_eq!(relays, expected);
         assert_eq!(servers.stun.len(), 3);
+    }
+
+    #[test]
+    fn an_mtu_is_told_from_another_by_its_entry_and_not_by_its_address() {
+        let with = |urls: &[&str]| IceServer {
+            urls: urls.iter().map(ToString::to_string).collect(),
+            username: Some("u".into()),
+            credential: Some(SessionToken::new("p".to_owned())),
+        };
+        let list = [
+            with(&["turn:192.0.2.1:3478", "turn:[2001:db8::1]:3478"]),
+            with(&["turn:192.0.2.1:3488"]),
+            with(&["turn:192.0.2.1:3488?transport=tcp"]),
+        ];
+        let relays = Servers::read(&list).relays;
+        let [one, one_v6, other, other_tcp] = &relays[..] else { panic!("{relays:?}") };
+        assert!(one.is_of_one_mtu(one_v6));
+        assert!(!one.is_of_one_mtu(other));
+        // Whoever else makes such lists may give each way an entry.
+        assert!(other.is_of_one_mtu(other_tcp));
     }
 
     #[test]

@@ -43,6 +43,7 @@ impl World {
         RelayServer {
             place: Place { host: "127.0.0.1".into(), port },
             transport,
+            entry: 0,
             username: "user".into(),
             credential: SessionToken::new("password".to_owned()),
         }

@@ -195,6 +195,7 @@ async fn quic_through_a_relay_alone() {
                 port: if transport == RelayTransport::Tls { coturn.tls_port } else { coturn.port },
             },
             transport,
+            entry: 0,
             username: "user".into(),
             credential: SessionToken::new("password".to_owned()),
         };
@@ -262,7 +263,8 @@ async fn fresh_credentials_move_a_session_to_a_new_allocation() {
     let servers = |username: &str| {
         let credential = SessionToken::new("password".to_owned());
         let (place, transport) = (place.clone(), RelayTransport::Udp);
-        let relay = RelayServer { place, transport, username: username.into(), credential };
+        let relay =
+            RelayServer { place, transport, entry: 0, username: username.into(), credential };
         Servers { stun: Vec::new(), relays: vec![relay] }
     };
     let mut pu = world.end(Role::Controlled, servers("user"), true);

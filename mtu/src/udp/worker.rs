@@ -18,13 +18,14 @@ use std::os::fd::AsRawFd;
 use tokio::sync::mpsc;
 
 use super::{
+    alarm::Alarm,
     batch::Buffers,
     icmp,
     inbox::{Batches, Inbox, Message, WorkerHandle},
     io::{Io, Parts},
     metrics::Reported,
     options::Options,
-    relays::{Held, Relays},
+    relays::{FIRST_TOKEN, Held, Relays},
     sockets::Udp,
     transmit::is_about_another,
     veiled::{DtlsOptions, Veiled},
@@ -43,6 +44,9 @@ const TICK: Duration = Duration::from_secs(1);
 /// together already gains nothing by waiting, and would only be late.
 const BUSY: u64 = 100;
 const LOAD: Duration = Duration::from_millis(10);
+
+/// Behind the listeners, before the relays.
+const ALARM: Token = Token(FIRST_TOKEN - 1);
 
 /// What all workers have in common.
 pub(super) struct Common {
@@ -63,6 +67,7 @@ pub(super) struct Worker {
     io: Io,
     veiled: Option<Veiled>,
     inbox: Inbox,
+    alarm: Alarm,
     batches: Batches,
     buffers: Buffers,
     settings: Cache<Arc<ArcSwap<Settings>>, Arc<Settings>>,
@@ -90,6 +95,7 @@ impl Worker {
             let fd = udp.socket.as_raw_fd();
             registry.register(&mut SourceFd(&fd), listener_token(at), Interest::READABLE)?;
         }
+        let alarm = Alarm::new(registry, ALARM)?;
         let io = Io::new(Parts {
             sockets,
             held: common.held.clone(),
@@ -107,6 +113,7 @@ impl Worker {
             io,
             veiled: common.dtls.clone().map(Veiled::new),
             inbox,
+            alarm,
             batches: common.batches.clone(),
             buffers: Buffers::new(),
             settings,
@@ -137,7 +144,7 @@ impl Worker {
                 self.read(token, now);
             }
             for event in &events {
-                if event.token() == Inbox::TOKEN {
+                if [Inbox::TOKEN, ALARM].contains(&event.token()) {
                     continue;
                 }
                 if event.is_error() {
@@ -169,12 +176,14 @@ impl Worker {
     fn wait(&mut self, events: &mut Events, tick: Instant) -> io::Result<Instant> {
         let veiled = self.veiled.as_ref().and_then(Veiled::poll_timeout);
         let due = self.server.poll_timeout().into_iter().chain(veiled).fold(tick, Instant::min);
-        let timeout = if self.unfinished.is_empty() {
-            due.saturating_duration_since(Instant::now())
+        let now = Instant::now();
+        let timeout = if self.unfinished.is_empty() && now < due {
+            self.alarm.set(now, due)?;
+            None
         } else {
-            Duration::ZERO
+            Some(Duration::ZERO)
         };
-        match self.inbox.poll.poll(events, Some(timeout)) {
+        match self.inbox.poll.poll(events, timeout) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => events.clear(),
             other => other?,
         }

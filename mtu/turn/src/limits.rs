@@ -5,7 +5,7 @@
 
 use std::{
     hash::BuildHasher,
-    net::IpAddr,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
     sync::atomic::{AtomicU64, Ordering},
     time::Duration,
 };
@@ -18,41 +18,78 @@ const ROWS: usize = 2;
 /// What may come at once: the grant of so long.
 const BURST: Duration = Duration::from_secs(1);
 
-/// Limits answers to each subscriber. A subscriber has one place in each of two rows, shared with
-/// whoever hashes there, and counts as the lesser of the two (a count-min sketch): a flood from
-/// many sources takes from others only what collides in both rows, and costs no memory.
-#[derive(Debug)]
-pub struct Limiter {
-    hashers: [foldhash::quality::RandomState; ROWS],
-    /// In microseconds since the start.
-    used_up: Box<[[u64; PLACES]; ROWS]>,
-}
+/// A network (/24, of IPv6 /48) gets so many times what one subscriber of it gets: whoever forges
+/// sources may forge all of a victim's network.
+const NETWORK: u32 = 20;
 
-impl Default for Limiter {
-    fn default() -> Self {
-        Self { hashers: Default::default(), used_up: Box::new([[0; PLACES]; ROWS]) }
-    }
+/// Limits answers to each subscriber, and to each network of them.
+#[derive(Debug, Default)]
+pub struct Limiter {
+    subscribers: Sketch,
+    networks: Sketch,
 }
 
 impl Limiter {
     /// Whether there is one more for this subscriber, at so many per second.
     pub fn admit(&mut self, source: IpAddr, per_s: u32, since_start: Duration) -> bool {
-        let subscriber = subscriber(source);
         let now = since_start.as_micros() as u64;
-        let place = |row: usize| self.hashers[row].hash_one(subscriber) as usize % PLACES;
-        let places = [place(0), place(1)];
-        let mut used_up = u64::MAX;
-        for (row, place) in self.used_up.iter().zip(places) {
-            used_up = used_up.min(row[place]);
-        }
-        let next = used_up.max(now) + 1_000_000 / u64::from(per_s.max(1));
-        if per_s == 0 || next > now + BURST.as_micros() as u64 {
+        let network = network(source);
+        let Some(of_network) = self.networks.next(network, per_s.saturating_mul(NETWORK), now)
+        else {
             return false;
-        }
+        };
+        let subscriber = subscriber(source);
+        let Some(of_subscriber) = self.subscribers.next(subscriber, per_s, now) else {
+            return false;
+        };
+        self.networks.take(network, of_network);
+        self.subscribers.take(subscriber, of_subscriber);
+        true
+    }
+}
+
+/// The network that an address most probably was given from, with its neighbours.
+fn network(source: IpAddr) -> IpAddr {
+    match source.to_canonical() {
+        IpAddr::V4(ip) => Ipv4Addr::from_bits(ip.to_bits() & (u32::MAX << 8)).into(),
+        IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() & (u128::MAX << 80)).into(),
+    }
+}
+
+/// What each source has been granted. It has one place in each of two rows, shared with whoever
+/// hashes there, and counts as the lesser of the two (a count-min sketch): a flood from many sources
+/// takes from others only what collides in both rows, and costs no memory.
+#[derive(Debug)]
+struct Sketch {
+    hashers: [foldhash::quality::RandomState; ROWS],
+    /// In microseconds since the start.
+    used_up: Box<[[u64; PLACES]; ROWS]>,
+}
+
+impl Default for Sketch {
+    fn default() -> Self {
+        Self { hashers: Default::default(), used_up: Box::new([[0; PLACES]; ROWS]) }
+    }
+}
+
+impl Sketch {
+    fn places(&self, source: IpAddr) -> [usize; ROWS] {
+        std::array::from_fn(|row| self.hashers[row].hash_one(source) as usize % PLACES)
+    }
+
+    /// When one more would be used up; `None` when there is no more for this source.
+    fn next(&self, source: IpAddr, per_s: u32, now: u64) -> Option<u64> {
+        let places = self.used_up.iter().zip(self.places(source));
+        let used_up = places.map(|(row, place)| row[place]).min().unwrap_or(u64::MAX);
+        let next = used_up.max(now).saturating_add(1_000_000 / u64::from(per_s.max(1)));
+        (per_s > 0 && next <= now + BURST.as_micros() as u64).then_some(next)
+    }
+
+    fn take(&mut self, source: IpAddr, next: u64) {
+        let places = self.places(source);
         for (row, place) in self.used_up.iter_mut().zip(places) {
             row[place] = row[place].max(next);
         }
-        true
     }
 }
 
@@ -82,7 +119,6 @@ impl Meter {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::net::{Ipv4Addr, Ipv6Addr};
 
     #[test]
     fn a_subscriber_has_its_rate_and_no_more() {
@@ -107,6 +143,17 @@ mod tests {
             })
             .count();
         assert_eq!(admitted, 10);
+    }
+
+    #[test]
+    fn all_addresses_of_a_network_get_no_more_than_so_many_of_them() {
+        let sources = |net: u32| (0..256).map(move |n| IpAddr::from(Ipv4Addr::from_bits(net + n)));
+        let mut limiter = Limiter::default();
+        let asked = (0..100).flat_map(|_| sources(0xc633_6400));
+        let admitted = asked.filter(|ip| limiter.admit(*ip, 10, Duration::ZERO)).count();
+        assert_eq!(admitted, 10 * NETWORK as usize);
+        // Nor does that take anything from the next network.
+        assert!(sources(0xc633_6500).take(100).all(|ip| limiter.admit(ip, 10, Duration::ZERO)));
     }
 
     #[test]

@@ -205,7 +205,7 @@ fn reasons(text: &mut String, results: &Results) {
     let _ = writeln!(text, "\n## Why relayed\n\nIn the words of `cu` and of the player.\n");
     for (why, cells) in by_reason {
         let words: Vec<_> = why.iter().map(|why| in_words(why)).collect();
-        let words = if words.is_empty() { "(nothing was said)".into() } else { words.join(" ") };
+        let words = if words.is_empty() { "(nothing was said)".into() } else { sentences(&words) };
         let _ = writeln!(text, "- {words}");
         for via in Via::ALL {
             let of: Vec<_> = cells.iter().filter(|cell| cell.via == via).collect();
@@ -216,6 +216,12 @@ fn reasons(text: &mut String, results: &Results) {
             }
         }
     }
+}
+
+/// One after the other, each with its full stop.
+fn sentences(words: &[String]) -> String {
+    let ended: Vec<_> = words.iter().map(|w| format!("{}.", w.trim_end_matches('.'))).collect();
+    ended.join(" ")
 }
 
 /// The player tells keys of its dictionary: the English words.

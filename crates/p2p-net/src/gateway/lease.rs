@@ -209,6 +209,15 @@ impl Lease {
         }
     }
 
+    /// Releases one that has not been renewed: what a gateway that was started anew has at that port
+    /// by now may be another machine's.
+    pub(super) async fn give_back(&self) {
+        match &self.by {
+            By::Pcp(_) => self.release().await,
+            By::Igd(igd) => igd.withdraw(self.mapped).await,
+        }
+    }
+
     /// Takes back what was asked for and not answered.
     pub(super) async fn withdraw(&self) {
         match &self.by {

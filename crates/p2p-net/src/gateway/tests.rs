@@ -337,13 +337,12 @@ async fn another_machines_mapping_at_that_port_is_left_alone() {
     }
 }
 
-#[tokio::test]
-async fn a_mapping_that_another_port_has_replaced_is_released() {
-    let (router, gateway) = Igd::start().await;
+/// A keeper whose mapping at port 7000 has one at 7001 in its place.
+fn replaced(gateway: &Arc<Gateway<Tokio>>) -> Keeper {
     let (mut keeper, mapped) = keeper(&CancellationToken::new());
     keeper.wanted.truncate(1);
     let lease = |port| {
-        let mut lease = Lease::by_igd(&gateway, OUTSIDE.into(), wanted()[0], OWN);
+        let mut lease = Lease::by_igd(gateway, OUTSIDE.into(), wanted()[0], OWN);
         lease.mapped.outside.set_port(port);
         lease
     };
@@ -352,9 +351,38 @@ async fn a_mapping_that_another_port_has_replaced_is_released() {
         keeper.add(lease(port));
     }
     assert_eq!(mapped.borrow()[..], [lease(7_001).mapped]);
+    keeper
+}
+
+#[tokio::test]
+async fn a_mapping_that_another_port_has_replaced_is_released() {
+    let (router, gateway) = Igd::start().await;
+    let mut keeper = replaced(&gateway);
     let place = Surroundings { outward_v4: Some(OWN), ..Surroundings::default() };
-    let serving = router.answer("DeletePortMapping", "");
+    let serving = async {
+        router.answer("GetGenericPortMappingEntry", &entry(OWN)).await;
+        router.answer("DeletePortMapping", "").await
+    };
     let ((), removed) = tokio::join!(keeper.refresh(&place), serving);
     assert!(removed.contains("<NewExternalPort>7000</NewExternalPort>"), "{removed}");
     assert_eq!((keeper.leases.len(), keeper.surplus.len()), (1, 0));
+}
+
+/// A gateway that was started anew has given the port to whoever asked first.
+#[tokio::test]
+async fn where_another_machine_has_the_port_by_now_nothing_is_released() {
+    let (router, gateway) = Igd::start().await;
+    let mut keeper = replaced(&gateway);
+    let place = Surroundings { outward_v4: Some(OWN), ..Surroundings::default() };
+    let others = entry(Ipv4Addr::new(10, 255, 254, 1));
+    let mut refreshing = pin!(keeper.refresh(&place));
+    tokio::select! {
+        () = &mut refreshing => panic!("it does not look whose the mapping is"),
+        _ = router.answer("GetGenericPortMappingEntry", &others) => {}
+    }
+    tokio::select! {
+        biased;
+        _ = router.0.accept() => panic!("it asks for more"),
+        () = refreshing => {}
+    }
 }

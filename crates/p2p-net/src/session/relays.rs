@@ -1,5 +1,5 @@
 //! Which relays are asked, in which order: the better transport first, the next one soon after
-//! when it does not answer, and never two on one server where a second is kept as a spare.
+//! when it does not answer. A second one, kept as a spare, is on another MTU where there is one.
 //!
 //! Credentials end, and no allocation outlives its own. When the centre names servers anew, each
 //! allocation that stands gets a successor with the new credential, one after the other, the one
@@ -137,8 +137,9 @@ impl Relays {
         listed + self.outdated.iter().filter(|outdated| !is_listed(outdated.id)).count()
     }
 
-    fn has_host(&self, host: &str) -> bool {
-        let up = |e: &Entry| matches!(e.state, State::Up(_)) && e.server.place.host == host;
+    /// Whether an allocation stands at the MTU of this server.
+    fn has_mtu_of(&self, server: &RelayServer) -> bool {
+        let up = |e: &Entry| matches!(e.state, State::Up(_)) && e.server.is_of_one_mtu(server);
         self.entries.iter().any(up)
     }
 
@@ -227,14 +228,14 @@ impl Relays {
             State::Failed(at) => now.saturating_duration_since(at) >= AGAIN,
             State::Asked | State::Up(_) => false,
         };
-        let asked = |host: &str| {
-            self.entries
-                .iter()
-                .any(|e| matches!(e.state, State::Asked) && e.server.place.host == host)
+        let asked = |server: &RelayServer| {
+            let is_asked =
+                |e: &Entry| matches!(e.state, State::Asked) && e.server.is_of_one_mtu(server);
+            self.entries.iter().any(is_asked)
         };
-        let fit = |e: &Entry| free(e) && !self.has_host(&e.server.place.host);
-        // A server that has not been asked at all comes before another transport of one that has.
-        let fresh = self.entries.iter().position(|e| fit(e) && !asked(&e.server.place.host));
+        let fit = |e: &Entry| free(e) && !self.has_mtu_of(&e.server);
+        // An MTU that has not been asked at all comes before another transport of one that has.
+        let fresh = self.entries.iter().position(|e| fit(e) && !asked(&e.server));
         fresh.or_else(|| self.entries.iter().position(fit))
     }
 
@@ -253,8 +254,10 @@ impl Relays {
         let waits = self.entries.iter().filter(|e| matches!(e.state, State::Asked)).count();
         if self.candidate(now).is_none() {
             let failed = self.entries.iter().filter_map(|e| match e.state {
-                State::Failed(at) => Some(at + AGAIN),
-                State::Idle | State::Asked | State::Up(_) => None,
+                // Other ways into an MTU that serves already are of no use, however long ago they
+                // failed.
+                State::Failed(at) if !self.has_mtu_of(&e.server) => Some(at + AGAIN),
+                State::Failed(_) | State::Idle | State::Asked | State::Up(_) => None,
             });
             return failed.min();
         }

@@ -59,6 +59,15 @@ fn everything_comes_through_the_forwarder() {
     check(&forwarder.load(&words), "one by one");
 }
 
+/// Clients of different threads meet, too.
+#[test]
+fn everything_comes_through_a_forwarder_of_several_threads() {
+    let forwarder = Server::start(env!("CARGO_BIN_EXE_load-forwarder"), &["--threads", "3"]);
+    for direction in DIRECTIONS {
+        check(&forwarder.load(&["--forwarder", "--direction", direction]), direction);
+    }
+}
+
 #[test]
 fn a_flood_counts_what_came_through_in_its_time() {
     let forwarder = Server::start(env!("CARGO_BIN_EXE_load-forwarder"), &[]);

@@ -55,7 +55,7 @@ pub struct RelayArgs {
     /// From one burst of a flow to its next, in milliseconds: 40 is a picture of a camera
     #[arg(long, default_value_t = 40)]
     interval_ms: u32,
-    /// Only these servers: sightline, coturn, turn-crate, limit, and peers by their number: peer1
+    /// Only these servers: sightline, coturn, turn-crate, limit, limit-threads, and peers by their number: peer1
     #[arg(long, value_delimiter = ',', value_name = "NAMES")]
     only: Vec<String>,
     /// Only these directions: channel-to-peer, peer-to-channel, send-to-peer, peer-to-data, relayed
@@ -211,7 +211,7 @@ fn servers(args: &RelayArgs, bed: &Bed) -> anyhow::Result<Vec<Server>> {
         servers.push(Server::coturn(format!("peer{}", number + 1), path)?);
     }
     servers.push(Server::turn_crate(bed));
-    servers.push(Server::limit(bed));
+    servers.extend(Server::limits(bed));
     if !args.only.is_empty() {
         servers.retain(|server| args.only.contains(&server.name));
     }

@@ -3,6 +3,7 @@
 use std::{
     fs,
     net::{Ipv4Addr, SocketAddr, UdpSocket},
+    num::NonZeroUsize,
     path::{Path, PathBuf},
     process::Command,
     time::{Duration, Instant},
@@ -75,7 +76,7 @@ enum Kind {
     Ours,
     Coturn { batching: bool },
     TurnCrate,
-    Limit,
+    Limit { threads: usize },
 }
 
 /// A server that runs.
@@ -112,10 +113,22 @@ impl Server {
         Self { name: "turn-crate".into(), version, kind: Kind::TurnCrate, path }
     }
 
-    pub fn limit(bed: &Bed) -> Self {
-        let version = "a bare forwarder with GRO and GSO: no TURN, no check, fixed ways".into();
-        let path = bed.binaries.join("load-forwarder");
-        Self { name: "limit".into(), version, kind: Kind::Limit, path }
+    /// The bare forwarder: with one thread, and with as many as the MTU has workers here.
+    pub fn limits(bed: &Bed) -> Vec<Self> {
+        let all = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        let limit = |name: &str, threads: usize, words: &str| Self {
+            name: name.into(),
+            version: words.into(),
+            kind: Kind::Limit { threads },
+            path: bed.binaries.join("load-forwarder"),
+        };
+        let bare = "a bare forwarder with GRO and GSO: no TURN, no check, fixed ways; one thread";
+        let same = "the same with as many threads as the MTU has workers";
+        let mut limits = vec![limit("limit", 1, bare)];
+        if all > 1 {
+            limits.push(limit("limit-threads", all, same));
+        }
+        limits
     }
 
     pub const fn is_ours(&self) -> bool {
@@ -124,7 +137,7 @@ impl Server {
 
     /// Whether it is only the bare forwarder.
     pub const fn is_limit(&self) -> bool {
-        matches!(self.kind, Kind::Limit)
+        matches!(self.kind, Kind::Limit { .. })
     }
 
     /// Starts it, with relays on the first `addresses` of ours. `shared` lets a coturn that can do so
@@ -153,8 +166,9 @@ impl Server {
                 program.args(["--realm", REALM]);
                 program.args(relays.iter().flat_map(|relay| ["--relay", relay]));
             }
-            Kind::Limit => {
+            Kind::Limit { threads } => {
                 program.args(["--listen", &address.to_string()]);
+                program.args(["--threads", &threads.to_string()]);
             }
         }
         let log = fs::File::create(bed.data.join(format!("{}.log", self.name)))?;

@@ -9,6 +9,7 @@ fn server(host: &str, transport: RelayTransport, username: &str) -> RelayServer 
     RelayServer {
         place: Place { host: host.into(), port: 1 },
         transport,
+        entry: usize::from(host.as_bytes()[0]),
         username: username.into(),
         credential: SessionToken::new(String::new()),
     }
@@ -47,6 +48,44 @@ fn a_spare_is_on_another_server() {
     relays.gone(SocketId(1), now);
     // The other transport of the server that is left is no spare.
     assert_eq!(asks(&mut relays, now + STAGGER), [2]);
+}
+
+/// Whoever waits until then would never sleep.
+#[test]
+fn what_failed_at_the_only_mtu_that_serves_makes_nothing_due() {
+    let now = Instant::now();
+    let only = [RelayTransport::Udp, RelayTransport::Tcp].map(|over| server("a", over, ""));
+    let mut relays = Relays::new(only.to_vec(), 2);
+    for _ in &only {
+        assert!(relays.next(now).is_some());
+    }
+    relays.failed(&only[0], now);
+    assert!(relays.up_is(&only[1], SocketId(1), now));
+    for later in [now, now + AGAIN, now + AGAIN * 2] {
+        assert_eq!(relays.due(later).filter(|due| *due <= later), None);
+        assert!(relays.ask(later, None).is_none());
+    }
+    // Once it serves no more, everything is worth a try again.
+    relays.gone(SocketId(1), now + AGAIN * 2);
+    assert!(relays.next(now + AGAIN * 2).is_some_and(|again| again.is_same(&only[0])));
+}
+
+#[test]
+fn two_mtus_at_one_address_are_each_others_spare_and_two_addresses_of_one_are_not() {
+    let now = Instant::now();
+    let with = |entry: usize, host: &str, port: u16| RelayServer {
+        place: Place { host: host.into(), port },
+        entry,
+        ..server("a", RelayTransport::Udp, "")
+    };
+    let all = [with(0, "192.0.2.1", 3_478), with(0, "2001:db8::1", 3_478), with(1, "192.0.2.1", 9)];
+    let mut relays = Relays::new(all.to_vec(), 2);
+    let asked: Vec<_> = std::iter::from_fn(|| relays.next(now)).collect();
+    assert!(asked.len() == 2 && asked[0].is_same(&all[0]) && asked[1].is_same(&all[2]));
+    assert!(relays.up_is(&all[0], SocketId(1), now) && relays.up_is(&all[2], SocketId(2), now));
+    assert_eq!(relays.due(now + AGAIN), None);
+    relays.gone(SocketId(1), now);
+    assert!(relays.next(now + STAGGER).is_some_and(|next| next.is_same(&all[1])));
 }
 
 #[test]
