@@ -64,7 +64,10 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** What is planned to be recorded of a camera, and what is recorded now. */
+        /**
+         * What is planned to be recorded of a camera, and what is recorded now. A recorder that could not be asked is named in
+         *     `silent`.
+         */
         get: operations["listPlans"];
         put?: never;
         post?: never;
@@ -123,7 +126,9 @@ export interface paths {
         /**
          * Ask to watch a camera: the answer says where it is and holds a token for it.
          * @description The video comes from the device itself. The token names the caller's client key (player
-         *     `client`) or is bound to the first address that shows it (player `rtsp`).
+         *     `client`) or is bound to the first address that shows it (player `rtsp`). With `recorder` the answer is
+         *     for the recordings that this NVR has of the camera: `device` and `camera` are then the NVR and its
+         *     number of the camera.
          */
         post: operations["playCamera"];
         delete?: never;
@@ -140,8 +145,9 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * What was recorded of a camera in a stretch of time: spans that can be played, gaps with their
-         *     reasons, and events.
+         * What was recorded of a camera in a stretch of time, on its own device, on an NVR and in the cloud storage: spans that can be
+         *     played and where, gaps with their reasons, and events. A recorder that could not be asked is named in `silent`: what
+         *     it has is missing here.
          */
         get: operations["listRecordings"];
         put?: never;
@@ -159,7 +165,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** On which days of a month something was recorded. */
+        /** On which days of a month something was recorded. A recorder that could not be asked is named in `silent`. */
         get: operations["listRecordedDays"];
         put?: never;
         post?: never;
@@ -181,6 +187,100 @@ export interface paths {
         put: operations["lockRecordings"];
         post?: never;
         delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/cameras/{id}/recordings/playlist": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** An address at which other players show what lies in the cloud storage (HLS). */
+        post: operations["makePlaylist"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/cameras/{id}/recordings/proof": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What proves the recordings in the cloud storage: the entries that the device has signed. */
+        get: operations["proveCloudSegments"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/cameras/{id}/recordings/segments": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * What lies in the cloud storage of a camera, each segment with an address from which it can be fetched,
+         *     whole or in ranges.
+         */
+        get: operations["listCloudSegments"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/cloud": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * How much space the caller has in the cloud storage, and uses, device by device: also of devices that were
+         *     released meanwhile.
+         */
+        get: operations["getCloudSpace"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/cloud/devices/{pu}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * Delete everything that the caller has recorded in the cloud storage with a device, locked or not. The
+         *     device may have been released meanwhile.
+         */
+        delete: operations["deleteCloudRecordings"];
         options?: never;
         head?: never;
         patch?: never;
@@ -408,6 +508,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/operator/subscriptions/{user}/cloud": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /**
+         * Set how much space a user has in the cloud storage. Less than is used deletes nothing by itself: what
+         *     comes next makes room.
+         */
+        put: operations["changeCloudSpace"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/operator/usage": {
         parameters: {
             query?: never;
@@ -581,12 +701,22 @@ export interface components {
             /** @description New name, 1 to 64 characters. */
             name: string;
         };
+        /** @description `GET /cameras/{id}/recordings/days`. */
+        CameraDays: components["schemas"]["RecordedDays"] & {
+            /** @description Who could not be asked: they may have recordings of other days. */
+            silent?: components["schemas"]["SilentRecorder"][];
+        };
         /** @description A camera: device id, a dot, channel number. */
         CameraId: string;
         /** @description `GET /cameras`. */
         CameraList: {
             /** @description The caller's cameras, by name. */
             cameras: components["schemas"]["Camera"][];
+        };
+        /** @description `GET /cameras/{id}/recordings`. */
+        CameraTimeline: components["schemas"]["Timeline"] & {
+            /** @description Who could not be asked: where the timeline has a gap, they may have a recording. */
+            silent?: components["schemas"]["SilentRecorder"][];
         };
         /** @description What a customer unit states about itself when it asks for media. Absent means no limit. */
         Capabilities: {
@@ -643,6 +773,27 @@ export interface components {
              * @description Segments that are being deleted.
              */
             segments: number;
+        };
+        /** @description What the caller has in the cloud storage of one device. */
+        CloudDevice: {
+            /** @description Whether it is the caller's now. What is recorded with another one is shown nowhere; it can be deleted. */
+            bound: boolean;
+            /**
+             * Format: int64
+             * @description Their bytes.
+             */
+            bytes: number;
+            /** @description The device: a PU, or an NVR with cameras of its own. */
+            device: components["schemas"]["PuId"];
+            /** @description When the oldest begins. */
+            from: components["schemas"]["UnixMicros"];
+            /**
+             * Format: int64
+             * @description Segments.
+             */
+            segments: number;
+            /** @description When the newest ends. */
+            to: components["schemas"]["UnixMicros"];
         };
         /** @description `PUT /operator/subscriptions/{user}/cloud`. */
         CloudQuotaChange: {
@@ -709,6 +860,8 @@ export interface components {
         CloudSpace: {
             /** @description Whether there is a cloud storage. */
             available: boolean;
+            /** @description Devices of which something lies there, those that were released included. */
+            devices?: components["schemas"]["CloudDevice"][];
             /**
              * Format: int64
              * @description Bytes that everybody may use for nothing.
@@ -985,6 +1138,8 @@ export interface components {
         PlanList: {
             /** @description At most one of each place. */
             plans: components["schemas"]["PlanState"][];
+            /** @description Who could not be asked: their plans are carried out all the same. */
+            silent?: components["schemas"]["SilentRecorder"][];
         };
         /** @description A plan, and what comes of it now. */
         PlanState: {
@@ -995,7 +1150,7 @@ export interface components {
         };
         /** @description A8.4 step 3. */
         PlayAnswer: {
-            /** @description The camera. */
+            /** @description The camera, as that device counts it: at an NVR a number of the NVR's. */
             camera: components["schemas"]["CameraId"];
             /** @description The device that media comes from. */
             device: components["schemas"]["DeviceId"];
@@ -1021,6 +1176,22 @@ export interface components {
          * @enum {string}
          */
         Player: "client" | "rtsp";
+        /** @description Its answer: an HLS playlist (RFC 8216) for players that know neither us nor a sign-in. */
+        PlaylistLink: {
+            /** @description Until when it works. It ends earlier with the sign-in, and when the camera is released. */
+            expires_at: components["schemas"]["UnixMicros"];
+            /** @description The playlist. A path alone is relative to the portal. Whoever has it can watch: show it to nobody. */
+            url: string;
+        };
+        /** @description `POST /cameras/{id}/recordings/playlist`. */
+        PlaylistRequest: {
+            /** @description From when on. */
+            from: components["schemas"]["UnixMicros"];
+            /** @description Which encoding. */
+            tier: components["schemas"]["StreamTier"];
+            /** @description Until when, exclusive; at most six hours later. */
+            to: components["schemas"]["UnixMicros"];
+        };
         /** @description `POST /cameras/{id}/play` (A8.4 step 1). */
         PlayRequest: {
             /** @description What the CU can take. */
@@ -1194,6 +1365,20 @@ export interface components {
             phone: components["schemas"]["PhoneNumber"];
             /** @description Where the refresh token goes: a cookie that scripts cannot read, or the body. */
             refresh_in?: components["schemas"]["RefreshIn"];
+        };
+        /**
+         * @description Why a recorder says nothing.
+         * @enum {string}
+         */
+        SilenceReason: "offline" | "no_answer" | "storage_away" | "busy" | "failed";
+        /** @description A recorder of a camera that could not be asked. */
+        SilentRecorder: {
+            /** @description Where it records the camera. */
+            place: components["schemas"]["RecordingPlace"];
+            /** @description Why it says nothing. */
+            reason: components["schemas"]["SilenceReason"];
+            /** @description Who it is. */
+            recorder: components["schemas"]["PuId"];
         };
         /** @description `POST /sms-codes`: send a one-time code. */
         SmsCodeRequest: {
@@ -2083,7 +2268,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Timeline"];
+                    "application/json": components["schemas"]["CameraTimeline"];
                 };
             };
             400: {
@@ -2175,7 +2360,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["RecordedDays"];
+                    "application/json": components["schemas"]["CameraDays"];
                 };
             };
             400: {
@@ -2317,6 +2502,306 @@ export interface operations {
             };
             /** @description the recorder did not answer */
             504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+        };
+    };
+    makePlaylist: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description the camera */
+                id: components["schemas"]["CameraId"];
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PlaylistRequest"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PlaylistLink"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description no right to recordings */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description no such camera, or no cloud storage */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+        };
+    };
+    proveCloudSegments: {
+        parameters: {
+            query: {
+                /**
+                 * @description From when on (RFC 3339).
+                 * @example 2026-11-21T17:00:00Z
+                 */
+                from: string;
+                /** @description Which encoding. */
+                tier: components["schemas"]["StreamTier"];
+                /**
+                 * @description Until when, exclusive; at most about six hours later (RFC 3339).
+                 * @example 2026-11-21T18:00:00Z
+                 */
+                to: string;
+            };
+            header?: never;
+            path: {
+                /** @description the camera */
+                id: components["schemas"]["CameraId"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description a proof as `cu verify` reads it */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": string;
+                };
+            };
+            /** @description more than can be proven at once */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description no right to recordings */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description no such camera, or no cloud storage */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+        };
+    };
+    listCloudSegments: {
+        parameters: {
+            query: {
+                /** @description The `next` of the answer before, for more. */
+                after?: string | null;
+                /**
+                 * @description From when on (RFC 3339).
+                 * @example 2026-11-21T17:00:00Z
+                 */
+                from: string;
+                /** @description Which encoding. */
+                tier: components["schemas"]["StreamTier"];
+                /**
+                 * @description Until when, exclusive (RFC 3339).
+                 * @example 2026-11-21T18:00:00Z
+                 */
+                to: string;
+            };
+            header?: never;
+            path: {
+                /** @description the camera */
+                id: components["schemas"]["CameraId"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CloudSegmentList"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description no right to recordings */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description no such camera, or no cloud storage */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description the cloud storage is away */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+        };
+    };
+    getCloudSpace: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CloudSpace"];
+                };
+            };
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+        };
+    };
+    deleteCloudRecordings: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description the device */
+                pu: components["schemas"]["PuId"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CloudDeleted"];
+                };
+            };
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -2850,6 +3335,65 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["SubscriptionRow"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description not the operator's staff */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+        };
+    };
+    changeCloudSpace: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description the account */
+                user: components["schemas"]["UserId"];
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CloudQuotaChange"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CloudSpace"];
                 };
             };
             400: {
