@@ -443,9 +443,10 @@ async fn in_another_network_nothing_is_taken_from_anybody() {
     let (router, gateway) = Igd::start().await;
     let keeper = left(&gateway);
     let mut releasing = pin!(keeper.release());
+    let elsewhere = external("203.0.113.77");
     tokio::select! {
         () = &mut releasing => panic!("it does not look which gateway this is"),
-        _ = router.answer("GetExternalIPAddress", &external("203.0.113.77")) => {}
+        _ = router.answer("GetExternalIPAddress", &elsewhere) => {}
     }
     tokio::select! {
         biased;
