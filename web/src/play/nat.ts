@@ -31,7 +31,6 @@ export interface LocalCandidate {
   port: number | null;
   relatedAddress: string | null;
   relatedPort: number | null;
-  priority?: number | null;
   relayProtocol?: string | null;
   url?: string | null;
 }
@@ -47,8 +46,13 @@ export class NatProbe {
   /** Destinations that told how they see us, as far as the browser names them. */
   private readonly tellers = new Set<string>();
   private readonly relays = new Set<string>();
-  /** Families of the sockets here: those that show, and whether there are others. */
-  private readonly own = { ipv4: false, ipv6: false, hidden: false, maybeIpv4: false };
+  /**
+   * Whether a socket with IPv6 is seen under an IPv4 address; whether one with IPv4 exists; whether
+   * one is seen under an IPv4 address that may be either.
+   */
+  private readonly own = { nat64: false, ipv4: false, either: false };
+  /** Whether sockets here were paired with addresses of a device that has IPv4 alone. */
+  private pairsIpv4: boolean | undefined;
   private complete = false;
 
   /** `urls` are those that the browser was given. */
@@ -56,7 +60,7 @@ export class NatProbe {
 
   note(candidate: LocalCandidate): void {
     if (candidate.type === 'host') {
-      this.own[familyOf(candidate)] = true;
+      this.own.ipv4 ||= isIpv4(candidate.address);
     } else if (candidate.type === 'srflx' && candidate.protocol === 'udp') {
       this.sawThrough(candidate);
       this.saw(candidate.address, candidate.port, candidate.url);
@@ -66,6 +70,13 @@ export class NatProbe {
       // The related address of a relayed candidate is ours as the relay sees it (RFC 8839 5.1).
       if (over === 'udp') this.saw(candidate.relatedAddress, candidate.relatedPort, candidate.url);
     }
+  }
+
+  /** How many pairs of a socket here with an IPv4 address there the browser has, relays aside. */
+  notePairsOfIpv4(count: number): void {
+    // Those that failed go after a while.
+    if (count > 0) this.pairsIpv4 = true;
+    else this.pairsIpv4 ??= false;
   }
 
   /** The browser has no further candidates. */
@@ -91,23 +102,25 @@ export class NatProbe {
     const mapping = this.mapping();
     if (mapping) report.mapping = mapping;
     if (mapping || this.seen.some(({ address }) => !isPrivate(address))) report.translated = true;
-    if (this.seen.length > 0 && this.hasOnlyIpv6()) report.onlyNat64 = true;
+    if (this.hasOnlyNat64()) report.onlyNat64 = true;
     return report;
   }
 
-  private hasOnlyIpv6(): boolean {
-    const { ipv4, ipv6, hidden, maybeIpv4 } = this.own;
-    return ipv6 && !ipv4 && !(hidden && maybeIpv4);
+  /** Pairs are of one family (RFC 8445 section 6.1.2.2): a browser with IPv4 would have some. */
+  private hasOnlyNat64(): boolean {
+    const { nat64, ipv4, either } = this.own;
+    if (ipv4) return false;
+    return either ? this.pairsIpv4 === false : nat64;
   }
 
   /**
    * Browsers hide the base of a candidate. Where they do, `::` is one of IPv6; `0.0.0.0` is one of
-   * IPv4, or any whose outside is: libwebrtc goes by the candidate's own address then.
+   * IPv4, or any whose outside is: libwebrtc goes by the candidate's own address.
    */
   private sawThrough({ address, relatedAddress }: LocalCandidate): void {
-    if (relatedAddress === '0.0.0.0') this.own.maybeIpv4 = true;
+    if (relatedAddress === '0.0.0.0') this.own.either ||= isIpv4(address);
     else if (isIpv4(relatedAddress)) this.own.ipv4 = true;
-    else if (isIpv4(address) && relatedAddress?.includes(':')) this.own.ipv6 = true;
+    else if (isIpv4(address) && relatedAddress?.includes(':')) this.own.nat64 = true;
   }
 
   private saw(address: string | null, port: number | null, url: string | null | undefined): void {
@@ -133,20 +146,6 @@ export class NatProbe {
     const isOne = only !== undefined && !another && !isPrivate(only.address);
     return this.complete && isOne && asked > 1 ? 'endpoint_independent' : undefined;
   }
-}
-
-/**
- * Of which family the socket of a host candidate is. Where its address hides behind a name of
- * mDNS, the priority tells: libwebrtc (Chromium, Safari) has the precedence of families (RFC 6724)
- * in the lower byte of the local preference (RFC 8445 section 5.1.2.1): 30 for IPv4, 40 for IPv6
- * and 50 for its unique local addresses, and 32 more where it leaves room for relays below.
- */
-function familyOf({ address, priority }: LocalCandidate): 'ipv4' | 'ipv6' | 'hidden' {
-  if (isIpv4(address)) return 'ipv4';
-  if (address?.includes(':')) return 'ipv6';
-  const precedence = ((priority ?? 0) >>> 8) & 0xff;
-  if ([30, 62].includes(precedence)) return 'ipv4';
-  return [40, 50, 72, 82].includes(precedence) ? 'ipv6' : 'hidden';
 }
 
 function isIpv4(address: string | null): boolean {
