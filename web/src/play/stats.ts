@@ -103,7 +103,7 @@ function pathOf(all: Row[], byId: Map<string, Row>): PathInfo | undefined {
     byId.get(text(pair['localCandidateId'])),
     byId.get(text(pair['remoteCandidateId'])),
   ];
-  const isRelay = (pair: Row) => kinds(pair).some((c) => c?.['candidateType'] === 'relay');
+  const isRelay = (pair: Row) => kinds(pair).some((c) => typeOf(c) === 'relay');
   const [local, remote] = kinds(chosen);
   const direct = pairs.filter((p) => !isRelay(p));
   const rtt = chosen['currentRoundTripTime'];
@@ -111,8 +111,8 @@ function pathOf(all: Row[], byId: Map<string, Row>): PathInfo | undefined {
   const remoteAddress = `${text(remote?.['address']) || text(remote?.['ip'])}:${num(remote?.['port'])}`;
   return {
     relayed: isRelay(chosen),
-    local: text(local?.['candidateType']),
-    remote: text(remote?.['candidateType']),
+    local: typeOf(local),
+    remote: typeOf(remote),
     ...(remoteAddress.startsWith(':') ? {} : { remoteAddress }),
     protocol: text(local?.['protocol']),
     ...(relayProtocol ? { relayProtocol } : {}),
@@ -120,4 +120,13 @@ function pathOf(all: Row[], byId: Map<string, Row>): PathInfo | undefined {
     directFailed: direct.filter((p) => p['state'] !== 'succeeded').length,
     ...(typeof rtt === 'number' ? { rttMs: rtt * 1000 } : {}),
   };
+}
+
+/**
+ * What the other end sees of our relay may be another address than the relay told (a NAT64 there):
+ * such a candidate is peer-reflexive, and a place at the relay all the same. Only those have the
+ * protocol to one (W3C webrtc-stats, `relayProtocol`).
+ */
+function typeOf(candidate: Row | undefined): string {
+  return text(candidate?.['relayProtocol']) ? 'relay' : text(candidate?.['candidateType']);
 }

@@ -95,6 +95,12 @@ describe('statistics', () => {
       directFailed: 1,
     });
   });
+
+  it('tell a relay whose address the other end sees differently', () => {
+    const seen = { id: 'l', type: 'local-candidate', candidateType: 'prflx', relayProtocol: 'udp' };
+    const stats = new StatsReader().read([...rows(1, 0, 1, 1), seen], 1000);
+    expect(stats.path).toMatchObject({ relayed: true, local: 'relay', directPairs: 1 });
+  });
 });
 
 describe('server-sent events', () => {
