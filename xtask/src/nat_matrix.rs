@@ -39,7 +39,9 @@ const PAGE: &str = "docs/nat-matrix.md";
 /// What the page's first lines do not explain: see `Seen::is_as_expected` in tests/nat.
 const KEY: &str = "\
 Better is a rung that comes before the expected one in this order: host, mapped, punched, probed,
-relay_udp, relay_tcp, relay_tls. Expected is what the two networks allow by what their NATs do alone.";
+relay_udp, relay_tcp, relay_tls. Expected is what the two networks allow by what their NATs do alone.
+The lab's centre has IPv4 alone, so that nobody tells a browser its IPv6 address: two ends behind NAT64,
+whose firewalls let through what was asked for, meet over WebRTC at a relay.";
 
 /// Begins the table that the key stands above.
 const NETWORKS: &str = "\n| network | what it is |\n";

@@ -33,6 +33,7 @@ export interface LocalCandidate {
   relatedPort: number | null;
   relayProtocol?: string | null;
   url?: string | null;
+  usernameFragment?: string | null;
 }
 
 interface Seen {
@@ -53,12 +54,15 @@ export class NatProbe {
   private readonly own = { nat64: false, ipv4: false, either: false };
   /** Whether sockets here were paired with addresses of a device that has IPv4 alone. */
   private pairsIpv4: boolean | undefined;
+  /** Of the user name with which the candidates are (RFC 8445 section 5.3). */
+  private fragment: string | undefined;
   private complete = false;
 
   /** `urls` are those that the browser was given. */
   constructor(private readonly urls: readonly string[] = []) {}
 
   note(candidate: LocalCandidate): void {
+    this.fragment ??= candidate.usernameFragment ?? undefined;
     if (candidate.type === 'host') {
       this.own.ipv4 ||= isIpv4(candidate.address);
     } else if (candidate.type === 'srflx' && candidate.protocol === 'udp') {
@@ -72,10 +76,12 @@ export class NatProbe {
     }
   }
 
-  /** How many pairs of a socket here with an IPv4 address there the browser has, relays aside. */
-  notePairsOfIpv4(count: number): void {
+  /** The pairs of a socket here with an IPv4 address there, relays aside, by our user name. */
+  noteIpv4Pairs(fragments: readonly string[]): void {
+    // Those of an earlier gathering were perhaps of another network.
+    const own = fragments.filter((fragment) => !fragment || fragment === this.fragment);
     // Those that failed go after a while.
-    if (count > 0) this.pairsIpv4 = true;
+    if (own.length > 0) this.pairsIpv4 = true;
     else this.pairsIpv4 ??= false;
   }
 

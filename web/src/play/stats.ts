@@ -13,6 +13,8 @@ export interface PathInfo {
   /** Direct pairs that were tried; says why a relay is in use. */
   directPairs: number;
   directFailed: number;
+  /** Of direct pairs with an IPv4 address there: the fragment of the user name here, if it is told. */
+  ipv4Pairs: string[];
   rttMs?: number;
 }
 
@@ -106,9 +108,11 @@ function pathOf(all: Row[], byId: Map<string, Row>): PathInfo | undefined {
   const isRelay = (pair: Row) => kinds(pair).some((c) => typeOf(c) === 'relay');
   const [local, remote] = kinds(chosen);
   const direct = pairs.filter((p) => !isRelay(p));
+  const ends = direct.map(kinds);
+  const ipv4 = ends.filter(([, there]) => /^\d+(\.\d+){3}$/.test(addressOf(there)));
   const rtt = chosen['currentRoundTripTime'];
   const relayProtocol = text(local?.['relayProtocol']);
-  const remoteAddress = `${text(remote?.['address']) || text(remote?.['ip'])}:${num(remote?.['port'])}`;
+  const remoteAddress = `${addressOf(remote)}:${num(remote?.['port'])}`;
   return {
     relayed: isRelay(chosen),
     local: typeOf(local),
@@ -118,8 +122,13 @@ function pathOf(all: Row[], byId: Map<string, Row>): PathInfo | undefined {
     ...(relayProtocol ? { relayProtocol } : {}),
     directPairs: direct.length,
     directFailed: direct.filter((p) => p['state'] !== 'succeeded').length,
+    ipv4Pairs: ipv4.map(([here]) => text(here?.['usernameFragment'])),
     ...(typeof rtt === 'number' ? { rttMs: rtt * 1000 } : {}),
   };
+}
+
+function addressOf(candidate: Row | undefined): string {
+  return text(candidate?.['address']) || text(candidate?.['ip']);
 }
 
 /**

@@ -414,7 +414,7 @@ export class Watch {
     this.stats.value = stats;
     if (stats.path) {
       const lifetime = this.keeper.lifetimeMs(attempt);
-      if (attempt.remote.hasOnlyIpv4) attempt.nat.notePairsOfIpv4(stats.path.directPairs);
+      if (attempt.remote.hasOnlyIpv4) attempt.nat.noteIpv4Pairs(stats.path.ipv4Pairs);
       const nat = attempt.nat.report();
       const here = lifetime === undefined ? nat : { ...nat, mapping_lifetime_ms: lifetime };
       this.route.value = routeOf(stats.path, here, attempt.remote);

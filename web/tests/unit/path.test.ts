@@ -30,6 +30,7 @@ const path = (change: Partial<PathInfo>): PathInfo => ({
   protocol: 'udp',
   directPairs: 3,
   directFailed: 3,
+  ipv4Pairs: [],
   ...change,
 });
 
@@ -117,14 +118,17 @@ describe('NAT64', () => {
 
   it('is before Chromium, which hides all families, when it pairs nothing with IPv4', () => {
     const probe = new NatProbe(SERVERS);
-    probe.notePairsOfIpv4(0);
+    probe.noteIpv4Pairs([]);
     expect(seen(probe)).toBeUndefined();
-    probe.note(candidate({ relatedAddress: '0.0.0.0' }));
+    probe.note(candidate({ relatedAddress: '0.0.0.0', usernameFragment: 'new' }));
     expect(seen(probe)).toBe(true);
-    probe.notePairsOfIpv4(2);
+    // Of Wi-Fi, before the phone has gone over to mobile data.
+    probe.noteIpv4Pairs(['old']);
+    expect(seen(probe)).toBe(true);
+    probe.noteIpv4Pairs(['old', 'new']);
     expect(seen(probe)).toBeUndefined();
     // The pairs have failed and are gone.
-    probe.notePairsOfIpv4(0);
+    probe.noteIpv4Pairs([]);
     expect(seen(probe)).toBeUndefined();
   });
 
@@ -132,7 +136,7 @@ describe('NAT64', () => {
     const probe = new NatProbe(SERVERS);
     const related = { relatedAddress: '203.0.113.9', relatedPort: 4777 };
     probe.note(candidate({ type: 'relay', relayProtocol: 'udp', ...related }));
-    probe.notePairsOfIpv4(0);
+    probe.noteIpv4Pairs([]);
     expect(seen(probe)).toBeUndefined();
   });
 

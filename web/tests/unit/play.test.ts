@@ -96,6 +96,18 @@ describe('statistics', () => {
     });
   });
 
+  it('tell the direct pairs of IPv4, and those of no other family', () => {
+    const ends = (here: string, there: string) => [
+      { id: 'h', type: 'local-candidate', candidateType: 'host', usernameFragment: here },
+      { id: 'r', type: 'remote-candidate', candidateType: 'host', address: there },
+    ];
+    const pairs = (here: string, there: string) =>
+      new StatsReader().read([...rows(1, 0, 1, 1), ...ends(here, there)], 1000).path?.ipv4Pairs;
+    expect(pairs('a1', '192.168.1.7')).toEqual(['a1']);
+    expect(pairs('', '192.168.1.7')).toEqual(['']);
+    expect(pairs('a1', 'fd00::7')).toEqual([]);
+  });
+
   it('tell a relay whose address the other end sees differently', () => {
     const seen = { id: 'l', type: 'local-candidate', candidateType: 'prflx', relayProtocol: 'udp' };
     const stats = new StatsReader().read([...rows(1, 0, 1, 1), seen], 1000);
